@@ -1,0 +1,7 @@
+"""The Hypothesis home lies at the root of the checkout, whatever the working directory."""
+
+from pathlib import Path
+
+from moefuzz.harness.plugin import use_home
+
+use_home(Path(__file__).parent / ".hypothesis")

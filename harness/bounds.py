@@ -1,0 +1,59 @@
+"""The bound of a contraction, and the interval of right results that follows from it.
+
+C = sum_k a_k b_k, accumulated in float32 in any order and rounded once to the output type. With R the same sum in float64 and
+S = sum_k |a_k| |b_k|, the float32 accumulation lies within
+
+    b = c * S + K * 2**-126,    c = K * u / (1 - K * u),    u = 2**-23
+
+Products of float16 or bfloat16 operands are exact in float32, products of float32 round once, and so does each of the K - 1 additions:
+K roundings at most on any path, each within 2**-24 relative, or 2**-23 where a tensor core truncates what it aligns (Higham, Accuracy
+and Stability of Numerical Algorithms, 2002, section 3.1, lemma 3.1). Where a rounding falls below the normal range, or is flushed, it
+costs at most 2**-126 absolute instead. C is right if fl(R - b) <= C <= fl(R + b), fl rounding to the output type, the ends widened by
+one float32 ulp because the accumulator itself is a float32 and float64 -> float32 -> output rounds twice.
+
+Where all a_k are multiples of qa, all b_k of qb (powers of two) and S <= 2**24 * qa * qb, every partial sum in every order is a whole
+number of qa * qb below 2**24 and so exact: b = 0, the ends are not widened, and the comparison is one of bits.
+"""
+
+from __future__ import annotations
+
+import torch
+
+U = 2.0**-23
+TINY = 2.0**-126
+EXACT = 2.0**24
+
+
+def quantum(x: torch.Tensor) -> float:
+    """The largest power of two that divides every finite entry; infinity for zeros alone, which everything divides.
+
+    >>> quantum(torch.tensor([6.0, 0.0, -2.0])), quantum(torch.tensor([0.75, 2.0])), quantum(torch.zeros(2))
+    (2.0, 0.25, inf)
+    """
+    finite = torch.where(torch.isfinite(x), x, 0.0).double()
+    significand, exponent = torch.frexp(finite)
+    whole = (significand * 2.0**53).long()
+    lowest_bit = torch.where(whole == 0, 2**62, whole & -whole).double()
+    return float(torch.ldexp(lowest_bit, exponent - 53).masked_fill(whole == 0, torch.inf).min()) if x.numel() else float("inf")
+
+
+def accumulation_error(S: torch.Tensor, depth: torch.Tensor | int, unit: float) -> torch.Tensor:
+    """The bound b of this module's docstring: S float64, ``depth`` the number K of products, ``unit`` the quantum qa * qb."""
+    depth = torch.as_tensor(depth, dtype=torch.float64, device=S.device)
+    bound = depth * U / (1 - depth * U) * S + depth * TINY
+    exact = EXACT * unit >= S if unit >= TINY else S == 0
+    return torch.where(exact, 0.0, bound)
+
+
+def interval(R: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """The least and the greatest right result, in ``dtype``; the bound b is zero where the sum is exact."""
+    low, high = (R - b).float(), (R + b).float()
+    infinity = torch.tensor(torch.inf, dtype=torch.float32, device=R.device)
+    low = torch.where(b > 0, torch.nextafter(low, -infinity), low)
+    high = torch.where(b > 0, torch.nextafter(high, infinity), high)
+    return low.to(dtype), high.to(dtype)
+
+
+def outside(got: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Where ``got`` is no right result: outside [low, high], or NaN where the interval is not. -0 and +0 are equal."""
+    return ~((got >= low) & (got <= high)) & ~(torch.isnan(got) & (torch.isnan(low) | torch.isnan(high)))

@@ -1,0 +1,104 @@
+"""A bounded fuzz run: the regimes of a target in turn until the time is up, each failure minimised, and a summary."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import strategies as st
+
+from .cases import Case
+from .check import check, failure_of
+from .failures import Failure
+from .minimise import minimise
+from .targets import Target
+
+BATCH = 25
+"""Examples of one regime before the next has its turn."""
+
+
+class TimeIsUp(KeyboardInterrupt):
+    """Ends a batch without shrinking: Hypothesis passes a KeyboardInterrupt on."""
+
+
+@dataclass
+class Tally:
+    """What one regime yielded."""
+
+    regime: str
+    examples: int = 0
+    seconds: float = 0.0
+    failing: int = 0  # examples on which the target failed, those of minimising left out
+    shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest share of a bound
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One finished batch of a regime, and the failure of a new bucket that it met, minimised."""
+
+    tally: Tally
+    found: Failure | None
+
+
+def fuzz(target: Target, seconds: float, regimes: dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]) -> Iterator[Turn]:
+    """Give each regime in turn a batch of examples until the time is up.
+
+    The first failure of each bucket is minimised at once, beyond the time if need be; later ones are counted and passed by.
+    """
+    stop = time.monotonic() + seconds
+    strategies = {name: strategy for name, regime in regimes.items() if (strategy := regime(target)) is not None}
+    tallies = {name: Tally(name) for name in strategies}
+    known: set[object] = set()
+    for name in itertools.cycle(strategies):
+        if time.monotonic() >= stop:
+            return
+        found = _turn(tallies[name], strategies[name], target, stop, known)
+        if found is not None:
+            known.add(found.bucket)
+        yield Turn(tallies[name], found)
+
+
+def _turn(tally: Tally, strategy: Any, target: Target, stop: float, known: set[object]) -> Failure | None:
+    began = time.monotonic()
+    minimising = False
+
+    @settings(
+        max_examples=BATCH,
+        deadline=None,
+        database=None,
+        derandomize=False,
+        verbosity=Verbosity.quiet,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @given(strategy)
+    def attempt(case: Case) -> None:
+        nonlocal minimising
+        if not minimising and time.monotonic() > stop:
+            raise TimeIsUp
+        tally.examples += not minimising
+        try:
+            agreement = check(case, target)
+        except Failure as failure:
+            tally.failing += not minimising
+            if failure.bucket in known:
+                return
+            minimising = True
+            raise
+        for tensor, share in agreement.shares.items():
+            tally.shares[tensor] = max(share, tally.shares.get(tensor, 0.0))
+
+    found = None
+    try:
+        attempt()
+    except Failure as failure:
+        found = minimise(failure, lambda case: failure_of(case, target))
+    except TimeIsUp:
+        pass
+    tally.seconds += time.monotonic() - began
+    return found

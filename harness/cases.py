@@ -1,0 +1,206 @@
+"""Cases: plain data that decides an outcome completely, with ``eval(repr(case)) == case`` and JSON both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moefuzz.kernels.kernel_config import KernelConfig
+
+FORMAT_VERSION = 1
+
+DTYPES = ("float32", "bfloat16", "float16")
+PERMUTES = ("none", "x", "y")
+ORDERS = ("sorted", "reversed", "shuffled")
+LAYOUTS = ("contiguous", "transposed", "padded")
+FAR_LAYOUTS = (*LAYOUTS, "far")  # "far": the last row of X, or expert of W, begins beyond 2**31 elements
+DY_LAYOUTS = (*LAYOUTS, "expanded")
+GRADS = ("XW", "X", "W", "")
+RECIPES = ("integers", "signs", "normal", "wide", "cancelling", "zeros")
+ACTS = ("silu", "relu")
+LOGIT_SIGNS = ("mixed", "negative")
+
+
+class _Case:
+    """Shared by all cases: a repr without the fields that have their default, JSON, and the check of closed choices."""
+
+    def __repr__(self) -> str:
+        fields = [field for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{field.name}={getattr(self, field.name)!r}' for field in fields)})"
+
+    def to_json(self) -> str:
+        """One line of JSON, with the kind of case and the format version."""
+        return json.dumps({"format": FORMAT_VERSION, "kind": type(self).__name__, **dataclasses.asdict(self)})  # type: ignore[call-overload]
+
+    def _choose(self, **choices: tuple[str, ...]) -> None:
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+
+    def _at_least(self, smallest: int, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} must be at least {smallest}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, repr=False)
+class GroupedGemmCase(_Case):
+    """One call of a grouped GEMM with its backward pass: M = sum(m_sizes) + tail_rows rows, E = len(m_sizes) experts.
+
+    >>> case = GroupedGemmCase(m_sizes=(2, 0), N=3, K=4, dtype='bfloat16')
+    >>> case
+    GroupedGemmCase(m_sizes=(2, 0), N=3, K=4, dtype='bfloat16')
+    >>> eval(repr(case)) == case == case_from_json(case.to_json())
+    True
+    """
+
+    m_sizes: tuple[int, ...]  # rows of each expert
+    N: int = 1
+    K: int = 1
+    dtype: str = "float32"
+    topk: int = 1
+    permute: str = "none"  # "x": X is gathered; "y": Y is scattered
+    is_first_gemm: bool = True  # under permute "x": X holds one row a token, M = T * topk
+    fuse_mul_post: bool = False  # multiply by the routing weight; forward only
+    tail_rows: int = 0  # rows beyond the sum of m_sizes; they hold NaN
+    order: str = "sorted"  # gather_indices: sorted row r came from slot r, from M - 1 - r, or from a shuffled one
+    x_layout: str = "contiguous"
+    w_layout: str = "contiguous"
+    dy_layout: str = "contiguous"
+    grads: str = "XW"  # which inputs require grad
+    config: KernelConfig = KernelConfig()  # of all three passes
+    data: str = "integers"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.m_sizes or min(self.m_sizes) < 0:
+            raise ValueError(f"m_sizes must name at least one expert and no negative size, got {self.m_sizes}")
+        self._at_least(1, "N", "K", "topk")
+        self._at_least(0, "tail_rows", "seed")
+        self._choose(dtype=DTYPES, permute=PERMUTES, order=ORDERS, x_layout=FAR_LAYOUTS, w_layout=FAR_LAYOUTS, dy_layout=DY_LAYOUTS)
+        self._choose(grads=GRADS, data=RECIPES)
+        if self.M % self.topk:
+            raise ValueError(f"topk must divide the number of rows {self.M}, got {self.topk}")
+        if self.fuse_mul_post and self.grads:
+            raise ValueError(f"fuse_mul_post has no backward pass, so grads must be '', got {self.grads!r}")
+
+    @classmethod
+    def fitted(cls, *, m_sizes: Sequence[int], **fields: Any) -> GroupedGemmCase:
+        """The valid case nearest to fields that were chosen one by one.
+
+        The last expert takes the rows that are missing to a multiple of topk; an aligned config rounds N and K up and wants contiguous
+        operands; fuse_mul_post has no gradients; what has no effect goes back to its default.
+
+        >>> GroupedGemmCase.fitted(m_sizes=[2, 1], topk=2, fuse_mul_post=True, order="reversed")
+        GroupedGemmCase(m_sizes=(2, 2), topk=2, fuse_mul_post=True, order='reversed', grads='')
+        """
+        config = fields.get("config", KernelConfig())
+        if config.aligned:
+            fields |= {"N": _round_up(fields.get("N", 1), config.block_n), "K": _round_up(fields.get("K", 1), config.block_k)}
+            fields |= {"x_layout": "contiguous", "w_layout": "contiguous", "dy_layout": "contiguous"}
+        if fields.get("fuse_mul_post"):
+            fields |= {"grads": ""}
+        elif fields.get("permute", "none") == "none":
+            fields |= {"order": "sorted", "topk": 1}
+        if fields.get("permute") != "x":
+            fields |= {"is_first_gemm": True}
+        missing = -(sum(m_sizes) + fields.get("tail_rows", 0)) % fields.get("topk", 1)
+        return cls(m_sizes=(*m_sizes[:-1], m_sizes[-1] + missing), **fields)
+
+    @property
+    def M(self) -> int:
+        return sum(self.m_sizes) + self.tail_rows
+
+    @property
+    def E(self) -> int:
+        return len(self.m_sizes)
+
+    @property
+    def tokens_in(self) -> bool:
+        """X holds one row a token rather than one a (token, choice)."""
+        return self.permute == "x" and self.is_first_gemm
+
+
+@dataclass(frozen=True, repr=False)
+class MoeBlockCase(_Case):
+    """One Qwen3 MoE block, forward and backward: T = sum(loads) / topk tokens, of which ``loads[e]`` choose expert e.
+
+    >>> case = MoeBlockCase(loads=(2, 1, 0, 1), topk=2)
+    >>> case.T, case.E, eval(repr(case)) == case_from_json(case.to_json())
+    (2, 4, True)
+    """
+
+    loads: tuple[int, ...]  # tokens of each expert, each at most T
+    topk: int = 1
+    hidden_size: int = 16
+    moe_intermediate_size: int = 8
+    norm_topk_prob: bool = True
+    dtype: str = "float32"
+    act: str = "silu"
+    logits: str = "mixed"  # signs of the router logits
+    order: str = "sorted"  # which tokens an expert gets: neighbours, or shuffled ones
+    permute_x: bool = False
+    permute_y: bool = False
+    config: KernelConfig = KernelConfig()
+    data: str = "normal"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.loads or min(self.loads) < 0:
+            raise ValueError(f"loads must name at least one expert and no negative load, got {self.loads}")
+        self._at_least(1, "topk", "hidden_size", "moe_intermediate_size")
+        self._at_least(0, "seed")
+        self._choose(dtype=DTYPES, act=ACTS, logits=LOGIT_SIGNS, order=("sorted", "shuffled"), data=RECIPES)
+        if self.topk > self.E:
+            raise ValueError(f"topk must be at most the number of experts {self.E}, got {self.topk}")
+        if sum(self.loads) % self.topk or max(self.loads) > self.T:
+            raise ValueError(f"loads must sum to T * topk with at most T each, got {self.loads} for topk = {self.topk}")
+        if self.hidden_size < self.E:
+            raise ValueError(f"hidden_size must be at least the number of experts {self.E}, got {self.hidden_size}")
+
+    @property
+    def T(self) -> int:
+        return sum(self.loads) // self.topk
+
+    @property
+    def E(self) -> int:
+        return len(self.loads)
+
+
+def _round_up(n: int, block: int) -> int:
+    return -(-n // block) * block
+
+
+Case = GroupedGemmCase | MoeBlockCase
+_KINDS: dict[str, type[Case]] = {"GroupedGemmCase": GroupedGemmCase, "MoeBlockCase": MoeBlockCase}
+
+
+def case_from_json(text: str) -> Case:
+    """The case that ``to_json`` wrote. Raises ValueError for another format version, kind or field."""
+    fields: dict[str, Any] = json.loads(text)
+    version, kind = fields.pop("format", None), fields.pop("kind", None)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"case has format {version}, this version of moefuzz reads {FORMAT_VERSION}")
+    if kind not in _KINDS:
+        raise ValueError(f"case must be one of {tuple(_KINDS)}, got {kind!r}")
+    for name in ("m_sizes", "loads"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    try:
+        return _KINDS[kind](**{**fields, "config": KernelConfig(**fields["config"])})
+    except TypeError as error:
+        raise ValueError(f"case has a field that {kind} has not: {error}") from None
+
+
+def case_from_repr(text: str) -> Case:
+    """The case whose repr this is: a call of a case class with literal arguments. Raises ValueError otherwise."""
+    try:
+        case = eval(text, {"__builtins__": {}}, {**_KINDS, "KernelConfig": KernelConfig})
+    except Exception as error:
+        raise ValueError(f"not a case: {error}") from None
+    if isinstance(case, GroupedGemmCase | MoeBlockCase):
+        return case
+    raise ValueError(f"not a case: {text!r}")

@@ -1,0 +1,118 @@
+"""A claim: one tensor of a result and the interval that each of its elements must lie in. Judging it gives a share or a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .bounds import interval, outside
+from .cases import Case
+from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Mismatch
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``got`` must have ``shape`` and lie within ``bound`` of ``reference``, in the case's dtype.
+
+    Where experts own the rows, ``reference`` holds those rows in sorted order and ``slots`` says where ``got`` has them (in place, if
+    None); every other row of ``got`` must be zero.
+    """
+
+    tensor: str
+    axes: tuple[str, ...]
+    got: torch.Tensor
+    shape: tuple[int, ...]
+    reference: torch.Tensor  # float64
+    bound: torch.Tensor  # float64, of reference's shape
+    blocks: tuple[int | None, ...]  # tile size along each axis
+    m_sizes: tuple[int, ...] | None = None
+    slots: torch.Tensor | None = None
+
+    def judge(self, case: Case, target: str) -> float:
+        """The largest share of a bound that was used, beyond the output's own rounding. Raises a Failure."""
+        __tracebackhide__ = True
+        dtype = getattr(torch, case.dtype)
+        if not isinstance(self.got, torch.Tensor) or tuple(self.got.shape) != self.shape or self.got.dtype != dtype:
+            raise WRONG_SHAPE[self.tensor](case, target, f"{self.tensor} must be {dtype} of shape {self.shape}, got {_describe(self.got)}")
+        got, R, b = self._in_sorted_order(self.got.detach().cpu())
+        low, high = interval(R, b, dtype)
+        wrong = outside(got, low, high)
+        if wrong.any():
+            infinite = wrong & ~torch.isfinite(got) & torch.isfinite(low) & torch.isfinite(high)
+            kind = NON_FINITE if infinite.any() else WRONG_VALUE
+            found = infinite if infinite.any() else wrong
+            mismatch = self._mismatch(found, got, R, b, low, high)
+            raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
+        return share_of_bound(got, R, b)
+
+    def _in_sorted_order(self, got: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """got, reference and bound with the experts' rows first, in sorted order, and the unowned rows behind them."""
+        if self.m_sizes is None:
+            return got, self.reference, self.bound
+        total, rows = self.reference.shape[0], got.shape[0]
+        if self.slots is not None:
+            owned = torch.zeros(rows, dtype=torch.bool).index_fill_(0, self.slots, True)
+            got = torch.cat([got[self.slots], got[~owned]])
+        pad = (0, 0, 0, rows - total)
+        return got, torch.nn.functional.pad(self.reference, pad), torch.nn.functional.pad(self.bound, pad)
+
+    def _mismatch(
+        self, wrong: torch.Tensor, got: torch.Tensor, R: torch.Tensor, b: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+    ) -> Mismatch:
+        excess = torch.maximum(low.double() - got.double(), got.double() - high.double())
+        excess = torch.where(wrong, torch.nan_to_num(excess, nan=torch.inf, posinf=torch.inf), -1.0)
+        worst = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
+        where = wrong.nonzero()
+        box = [(int(where[:, axis].min()), int(where[:, axis].max())) for axis in range(wrong.dim())]
+        axes = self.axes
+        if self.m_sizes is not None:
+            experts, rows = zip(*(self._place(int(row)) for row in where[:, 0]), strict=True)
+            axes = ("expert", "row in expert", *axes[1:])
+            expert, row = self._place(worst[0])
+            box = [(min(experts), max(experts)), (min(rows), max(rows)), *box[1:]]
+            place, blocks = (expert, row, *worst[1:]), (None, *self.blocks)
+        else:
+            place, blocks = worst, self.blocks
+        tiles = tuple(None if block is None else (lo // block, hi // block) for (lo, hi), block in zip(box, blocks, strict=True))
+        at = [float(t[worst]) for t in (got, R, low, high, b)]
+        return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(wrong.sum()), wrong.numel(), tuple(box), tiles)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """(expert, row in expert) of a sorted row; expert E stands for the rows that nobody owns."""
+        assert self.m_sizes is not None
+        for expert, size in enumerate(self.m_sizes):
+            if row < size:
+                return expert, row
+            row -= size
+        return len(self.m_sizes), row
+
+
+def share_of_bound(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest share of the bound b that is needed to explain ``got``: 0 where rounding the reference alone does.
+
+    ``got`` is the rounding of every number within half a unit in its last place, so the accumulation was off by at least the distance
+    from R to that range.
+    """
+    bounded = (b > 0) & torch.isfinite(got) & torch.isfinite(R)
+    if not bounded.any():
+        return 0.0
+    value, R, b = got[bounded].double(), R[bounded], b[bounded]
+    info = torch.finfo(got.dtype)
+    _, exponent = torch.frexp(value)
+    half_ulp = torch.ldexp(torch.full_like(value, info.eps), exponent - 2).clamp_min(info.tiny * info.eps / 2)
+    return float((((value - R).abs() - half_ulp).clamp_min(0) / b).max())
+
+
+def judge_all(claims: Sequence[Claim], case: Case, target: str) -> dict[str, float]:
+    """Judge claims in order; the first that is broken raises. The shares by tensor."""
+    __tracebackhide__ = True
+    shares = {}
+    for claim in claims:
+        shares[claim.tensor] = claim.judge(case, target)
+    return shares
+
+
+def _describe(got: object) -> str:
+    return f"{got.dtype} of shape {tuple(got.shape)}" if isinstance(got, torch.Tensor) else type(got).__name__

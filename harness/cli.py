@@ -1,0 +1,137 @@
+"""The command ``moefuzz``."""
+
+from __future__ import annotations
+
+import re
+import time
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .campaign import Tally, fuzz
+from .cases import case_from_json, case_from_repr
+from .check import check
+from .device import describe, versions
+from .failures import Failure
+from .targets import OWN_TARGET, TARGET_VARIABLE, BadTarget, Target, load_target
+
+FOUND, USAGE = 1, 2
+
+app = typer.Typer(
+    help="Find bugs in Mixture-of-Experts GPU kernels before users do.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+TargetOption = Annotated[
+    str,
+    typer.Option("--target", "-t", metavar="PKG.MOD:ATTR", envvar=TARGET_VARIABLE, help="The grouped GEMM to hold against the reference."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def moefuzz(*, show_version: Annotated[bool, typer.Option("--version", help="Print the versions that decide an outcome.")] = False) -> None:
+    if show_version:
+        typer.echo(f"moefuzz {version('moefuzz')} ({versions()})")
+        raise typer.Exit
+
+
+@app.command("fuzz")
+def fuzz_command(
+    duration: Annotated[str, typer.Option("--time", metavar="DURATION", help="How long, as 90s, 2m or 1h.")] = "2m",
+    target: TargetOption = OWN_TARGET,
+) -> None:
+    """Fuzz a grouped GEMM for a while: forward, dX and dW against a float64 reference, over every regime in turn.
+
+    A failure is minimised and printed as a report. Exit code 0: nothing found, 1: failures, 2: wrong usage, 130: interrupted.
+    """
+    from moefuzz.strategies.regimes import REGIMES
+
+    console, seconds, chosen = Console(), _seconds(duration), _target(target)
+    console.print(f"[bold]{chosen.name}[/] on {describe()}", highlight=False)
+    console.print(f"{versions()}\n", highlight=False)
+    tallies: dict[str, Tally] = {}
+    failures: list[Failure] = []
+    began, interrupted = time.monotonic(), False
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}"), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("fuzzing", total=seconds, done="")
+            for turn in fuzz(chosen, seconds, REGIMES):
+                tallies[turn.tally.regime] = turn.tally
+                if turn.found is not None:
+                    failures.append(turn.found)
+                    console.print(f"[red]FAILED[/] in regime {turn.tally.regime}, minimised:\n", highlight=False)
+                    console.print(str(turn.found) + "\n", markup=False, highlight=False, soft_wrap=True)
+                done = sum(tally.examples for tally in tallies.values())
+                progress.update(task, completed=time.monotonic() - began, done=f"{done} examples, {len(failures)} distinct failures")
+    except KeyboardInterrupt:
+        interrupted = True
+    _summary(console, list(tallies.values()), failures, time.monotonic() - began)
+    raise typer.Exit(130 if interrupted else FOUND if failures else 0)
+
+
+@app.command()
+def replay(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="A case as a report prints it: GroupedGemmCase(...), or as JSON.")],
+    target: TargetOption = OWN_TARGET,
+) -> None:
+    """Run one case again. Exit code 0: the target is right, 1: it fails, 2: wrong usage."""
+    try:
+        parsed = case_from_json(case) if case.lstrip().startswith("{") else case_from_repr(case)
+    except ValueError as error:
+        _refuse(str(error))
+    try:
+        agreement = check(parsed, _target(target))
+    except Failure as failure:
+        typer.echo(str(failure))
+        raise typer.Exit(FOUND) from None
+    shares = ", ".join(f"{tensor} {share:.1%}" for tensor, share in agreement.shares.items())
+    typer.echo(f"right: {agreement.case!r}\nshare of the bound used: {shares}")
+
+
+def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
+    tensors = ("Y", "dX", "dW")
+    table = Table("regime", title="largest share of the bound used, by tensor and regime", title_justify="left")
+    for column in (*tensors, "examples", "per second", "failing"):
+        table.add_column(column, justify="right")
+    for tally in tallies:
+        shares = [f"{tally.shares[tensor]:.1%}" if tensor in tally.shares else "-" for tensor in tensors]
+        rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
+        table.add_row(tally.regime, *shares, str(tally.examples), rate, f"[red]{tally.failing}[/]" if tally.failing else "0")
+    console.print(table)
+    total = sum(tally.examples for tally in tallies)
+    console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
+    for failure in failures:
+        console.print(f"[red]failed[/] {type(failure).__name__}: {failure.case!r}", highlight=False, soft_wrap=True)
+    if not failures:
+        console.print("[green]nothing found[/]")
+
+
+def _seconds(duration: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", duration.strip())
+    if match is None or float(match[1]) == 0:
+        _refuse(f"--time must be a duration like 90s, 2m or 1h, got {duration!r}")
+    return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _target(spec: str) -> Target:
+    try:
+        return load_target(spec)
+    except BadTarget as error:
+        _refuse(str(error))
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"moefuzz: {message}", err=True)
+    raise typer.Exit(USAGE)
+
+
+def main() -> None:
+    """The entry point of the command."""
+    app()

@@ -1,0 +1,80 @@
+"""Data recipes: the same bits on every machine, from raw counter bits by exact arithmetic alone.
+
+``torch.randn`` differs between CPU instruction sets; Philox's raw output does not, and every step below is exact in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+def raw_bits(seed: int, stream: int, shape: Shape) -> np.ndarray:
+    """uint64 counter bits; one stream for each tensor of a problem."""
+    return np.random.Philox(key=[seed, stream]).random_raw(math.prod(shape)).reshape(shape)
+
+
+def integers(bits: np.ndarray, fp16: bool) -> np.ndarray:
+    """Whole numbers from -4 to 4, so that sums are exact and partial sums exceed bfloat16's 256."""
+    return (bits % 9).astype(np.float32) - 4
+
+
+def signs(bits: np.ndarray, fp16: bool) -> np.ndarray:
+    """-1, 0 or 1, half of them 0."""
+    magnitude = (bits & 1).astype(np.float32)
+    return np.where(bits & 2, -magnitude, magnitude)
+
+
+def normal(bits: np.ndarray, fp16: bool) -> np.ndarray:
+    """Nearly normal with variance 1/3: four 16-bit uniform numbers added, centred, and scaled by a power of two."""
+    total = np.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]).sum(0).astype(np.int64) - 2 * 0xFFFF
+    return total.astype(np.float32) * np.float32(2.0**-16)
+
+
+def wide(bits: np.ndarray, fp16: bool) -> np.ndarray:
+    """Random signs and 11-bit fractions with exponents over a wide range: -12..12, in fp16 -7..4."""
+    low, count = (-7, 12) if fp16 else (-12, 25)
+    exponent = ((bits >> 32) % count).astype(np.int32) + low
+    significand = 1 + (bits & 0x7FF).astype(np.float32) / np.float32(2048)
+    return np.ldexp(np.where((bits >> 16) & 1, -significand, significand), exponent)
+
+
+def cancelling(bits: np.ndarray, fp16: bool) -> np.ndarray:
+    """Nearly normal, with each second column the negative of its neighbour but for a small rest: sums cancel."""
+    values = normal(bits, fp16)
+    pairs = values[..., : values.shape[-1] // 2 * 2]
+    pairs[..., 1::2] = -pairs[..., ::2] + pairs[..., 1::2] * np.float32(2.0**-8)
+    return values
+
+
+def zeros(bits: np.ndarray, fp16: bool) -> np.ndarray:
+    """Zeros."""
+    return np.zeros(bits.shape, np.float32)
+
+
+_RECIPES: dict[str, Callable[[np.ndarray, bool], np.ndarray]] = {
+    "integers": integers,
+    "signs": signs,
+    "normal": normal,
+    "wide": wide,
+    "cancelling": cancelling,
+    "zeros": zeros,
+}
+
+
+def values(recipe: str, seed: int, stream: int, shape: Shape, fp16: bool = False) -> np.ndarray:
+    """float32 numbers of a recipe; still to be rounded to the case's dtype. ``fp16`` keeps products far from its overflow.
+
+    >>> values("integers", 0, 0, (2, 3)).tolist()
+    [[1.0, 1.0, -4.0], [-1.0, -1.0, -1.0]]
+    """
+    return _RECIPES[recipe](raw_bits(seed, stream, shape), fp16).astype(np.float32)
+
+
+def permutation(seed: int, stream: int, n: int) -> np.ndarray:
+    """A permutation of range(n): the order of n counter outputs, equal ones in place."""
+    return np.argsort(raw_bits(seed, stream, (n,)), kind="stable")

@@ -1,0 +1,94 @@
+"""Every way in which a target can fail: one closed list, a class for each kind and tensor.
+
+Hypothesis tells two bugs apart by the class of the exception, so that each is minimised by itself and none slips into another.
+A failure is a value: what is printed is made from its fields in ``report.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .cases import Case
+
+PASS_OF = {
+    "Y": "forward",
+    "dX": "backward",
+    "dW": "backward",
+    "router_logits": "forward",
+    "topk_weights": "forward",
+    "first_gemm": "forward",
+    "intermediate": "forward",
+    "second_gemm": "forward",
+    "hidden_states_unpermute": "forward",
+    "output": "forward",
+    "X_grad": "backward",
+    "gate_grad": "backward",
+    "gate_proj_grad": "backward",
+    "up_proj_grad": "backward",
+    "down_proj_grad": "backward",
+}
+"""The tensors that are compared, and the pass that makes each."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Where a tensor is wrong. Ranges are inclusive; ``axes`` names what the entries of ``worst`` and ``box`` count."""
+
+    axes: tuple[str, ...]
+    worst: tuple[int, ...]
+    got: float
+    expected: float  # the reference in float64
+    low: float  # the least right result, in the tensor's dtype
+    high: float  # the greatest
+    bound: float  # of the accumulation; 0 where it is exact
+    wrong: int  # elements outside
+    total: int
+    box: tuple[tuple[int, int], ...]
+    tiles: tuple[tuple[int, int] | None, ...]  # the box in tiles of the case's config, None along an axis without tiles
+
+
+class Failure(AssertionError):
+    """A target that broke its contract on a case."""
+
+    kind: ClassVar[str] = "Failure"
+    tensor: ClassVar[str | None] = None
+
+    def __init__(self, case: Case, target: str, finding: str, mismatch: Mismatch | None = None) -> None:
+        super().__init__(finding)
+        self.case = case
+        self.target = target
+        self.finding = finding
+        self.mismatch = mismatch
+
+    @property
+    def bucket(self) -> tuple[str, str, str | None, str | None]:
+        """(target, kind, tensor, pass): what makes two failures one bug."""
+        return (self.target, self.kind, self.tensor, PASS_OF.get(self.tensor) if self.tensor else None)
+
+    def __str__(self) -> str:
+        from .report import render
+
+        return render(self)
+
+
+class Raised(Failure):
+    """The target raised an exception on a case inside its declaration."""
+
+    kind = "Raised"
+
+
+class WrongRouting(Failure):
+    """Another expert was chosen although the logits are further apart than their bounds."""
+
+    kind = "WrongRouting"
+
+
+def _one_for_each_tensor(kind: str, meaning: str) -> dict[str, type[Failure]]:
+    return {tensor: type(f"{kind}_{tensor}", (Failure,), {"kind": kind, "tensor": tensor, "__doc__": meaning}) for tensor in PASS_OF}
+
+
+WRONG_SHAPE = _one_for_each_tensor("WrongShape", "Another shape or dtype than the contract's.")
+GRAD_MISSING = _one_for_each_tensor("GradMissing", "An input that requires grad was left without one.")
+NON_FINITE = _one_for_each_tensor("NonFinite", "NaN or infinity where every right result is finite.")
+WRONG_VALUE = _one_for_each_tensor("WrongValue", "A finite number that no right computation gives.")

@@ -1,0 +1,85 @@
+"""Kernels with a planted fault: our own, each with one line changed into a mistake that was made for real.
+
+They prove that the suite sees: ``pytest --moe-target moefuzz.harness.faults:forgets_the_row_mask``. Each name says what the kernel does.
+All stay within memory that they own, so that they can run in any process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .device import prepare
+from .targets import Target, target_of
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One change of the kernels' source: ``old`` stands exactly once in each of ``files`` and becomes ``new``."""
+
+    name: str
+    edits: tuple[tuple[str, str, str], ...]  # file, old, new
+
+
+def _fault(name: str, *edits: tuple[str, str, str]) -> Fault:
+    return Fault(name, edits)
+
+
+_ROWS, _DW, _OP, _SCHEDULE = "grouped_gemm_rows.py", "grouped_gemm_dw.py", "grouped_gemm.py", "tile_schedule.py"
+_DW_BODY = "    rn = tl.program_id(0)"
+_DIRTY = (_OP, "torch.empty(W.shape, dtype=W.dtype, device=W.device)", "W.new_full(W.shape, 7.0)")
+
+FAULTS = (
+    _fault("forgets_the_row_mask", (_DW, "mask_m = rm < end", "mask_m = rm < tl.load(row_ends_ptr + tl.num_programs(2) - 1)")),
+    _fault("reads_the_next_expert", (_OP, "\n                X, W, y, ", "\n                X, W.roll(-1, 0), y, ")),
+    _fault("drops_the_last_k_tile", (_ROWS, "range(0, K, BLOCK_K)", "range(0, K // BLOCK_K * BLOCK_K, BLOCK_K)")),
+    _fault("loses_the_last_row_tile", (_SCHEDULE, "(sizes + (block_m - 1)) // block_m", "(sizes + 1) // block_m")),
+    _fault("leaves_empty_expert_dw_unwritten", (_DW, _DW_BODY, f"    if start == end:\n        return\n{_DW_BODY}"), _DIRTY),
+    _fault("leaves_tail_rows_unwritten", (_OP, "y = X.new_zeros(M, W.shape[1])", "y = X.new_full((M, W.shape[1]), 7.0)")),
+    _fault("weights_in_expert_order", (_ROWS, "tl.load(row_weights_ptr + slots,", "tl.load(row_weights_ptr + rm,")),
+    _fault("ignores_permute_y", (_ROWS, "            y_rows = slots", "            y_rows = rm")),
+    _fault("gathers_with_the_wrong_topk", (_ROWS, "x_rows = slots // x_divisor", "x_rows = slots // (x_divisor + 1)")),
+    _fault("keeps_one_choice_of_dx", (_OP, ".sum(1).to(X.dtype)", "[:, 0].to(X.dtype)")),
+    _fault("sums_choices_in_the_output_dtype", (_OP, "dtype=torch.float32 if call.tokens_in else X.dtype", "dtype=X.dtype")),
+    _fault("accumulates_in_the_output_dtype",
+        (_ROWS, "        acc = tl.dot(", "        acc = acc.to(y_ptr.dtype.element_ty).to(tl.float32)\n        acc = tl.dot(")),
+    _fault("fills_dead_lanes_with_ones",
+        (_ROWS, "mask_k[None, :], other=0.0", "mask_k[None, :], other=1.0"),
+        (_ROWS, "mask_k[:, None], other=0.0", "mask_k[:, None], other=1.0")),
+    _fault("assumes_contiguous_weights",
+        (_OP, "\n                X, W, y, ", "\n                X, W.as_strided(W.shape, (W.stride(0), W.shape[2], 1)), y, ")),
+)  # fmt: skip
+
+_BY_NAME = {fault.name: fault for fault in FAULTS}
+
+
+def __getattr__(name: str) -> Target:
+    if name not in _BY_NAME:
+        raise AttributeError(f"no planted fault {name!r}; there are {', '.join(_BY_NAME)}")
+    return planted(_BY_NAME[name])
+
+
+def planted(fault: Fault) -> Target:
+    """The target that our own op becomes with this fault: a copy of the kernels' folder, edited and imported under another name."""
+    prepare()
+    package = f"_moefuzz_fault_{fault.name}"
+    if package not in sys.modules:
+        folder = Path(tempfile.mkdtemp(prefix="moefuzz-fault-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        source = Path(importlib.import_module("moefuzz.kernels.grouped_gemm").__file__ or "").parent
+        shutil.copytree(source, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        for file, old, new in fault.edits:
+            path = folder / package / file
+            text = path.read_text()
+            if text.count(old) != 1:
+                raise ValueError(f"fault {fault.name}: {old!r} stands {text.count(old)} times in {file}, not once")
+            path.write_text(text.replace(old, new))
+        sys.path.insert(0, str(folder))
+        importlib.invalidate_caches()
+    module = importlib.import_module(f"{package}.grouped_gemm")
+    return target_of(module.grouped_gemm, f"moefuzz.harness.faults:{fault.name}", tail_rows="zero")

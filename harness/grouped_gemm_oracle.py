@@ -1,0 +1,136 @@
+"""The verdict at the ``grouped_gemm`` level: run a target on a problem and say, for Y, dX and dW, between which results it must lie.
+
+All three are judged in sorted order: row r of expert e, whatever the permutation did with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from moefuzz.kernels.reference import segment_matmul, segment_outer
+
+from .bounds import accumulation_error, quantum
+from .cases import GroupedGemmCase
+from .claims import Claim
+from .failures import GRAD_MISSING, Raised
+from .problems import GroupedGemmProblem
+from .targets import Target
+
+
+@dataclass(frozen=True)
+class GroupedGemmResult:
+    """What a target returned: Y, and the gradients that the case asks for."""
+
+    Y: torch.Tensor  # [M, N]
+    dX: torch.Tensor | None  # the shape of X
+    dW: torch.Tensor | None  # [E, N, K]
+
+
+def run_grouped_gemm(problem: GroupedGemmProblem, target: Target) -> GroupedGemmResult:
+    """Call the target and its backward pass. Raises the failures Raised and GradMissing."""
+    __tracebackhide__ = True
+    case = problem.case
+    X = problem.X.detach().requires_grad_("X" in case.grads)
+    W = problem.W.detach().requires_grad_("W" in case.grads)
+    try:
+        Y = target.function(X, W, problem.m_sizes, **_keywords(problem, target))
+        if case.grads and isinstance(Y, torch.Tensor) and Y.shape == problem.dY.shape:
+            Y.backward(problem.dY)
+    except Exception as error:
+        raise Raised(case, target.name, f"raised {type(error).__name__}: {error}") from error
+    for name, tensor in (("X", X), ("W", W)):
+        if name in case.grads and tensor.grad is None and isinstance(Y, torch.Tensor) and Y.shape == problem.dY.shape:
+            raise GRAD_MISSING[f"d{name}"](case, target.name, f"left {name}.grad empty although {name} requires grad")
+    return GroupedGemmResult(Y, X.grad, W.grad)
+
+
+def _keywords(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:
+    """The keywords of the case that the target takes; those at their default are left out where they say nothing."""
+    case = problem.case
+    said: dict[str, object] = {}
+    if target.permutes:
+        said |= {"topk": case.topk}
+    if case.permute != "none":
+        said |= {f"permute_{case.permute}": True, "is_first_gemm": case.is_first_gemm}
+    if case.fuse_mul_post:
+        said |= {"fuse_mul_post": True, "topk_weights": problem.topk_weights}
+    if problem.gather_indices is not None:
+        said |= {"gather_indices": problem.gather_indices}
+    if target.configurable:
+        said |= dict.fromkeys(("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"), case.config)
+    return said
+
+
+def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult) -> list[Claim]:
+    """What must hold for Y and for each gradient that was asked for."""
+    case = problem.case
+    view = _Sorted.of(problem)
+    claims = [_y_claim(problem, view, result.Y)]
+    if result.dX is not None:
+        claims.append(_dx_claim(problem, view, result.dX))
+    if result.dW is not None:
+        unit = quantum(view.dy) * quantum(view.x)
+        S = segment_outer(view.dy.abs(), view.x.abs(), problem.m_sizes)
+        bound = accumulation_error(S, problem.m_sizes.to(S)[:, None, None], unit)
+        blocks = (None, case.config.block_n, case.config.block_k)
+        R = segment_outer(view.dy, view.x, problem.m_sizes)
+        claims.append(Claim("dW", ("expert", "n", "k"), result.dW, tuple(problem.W.shape), R, bound, blocks))
+    return claims
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """The problem's rows that experts own, in sorted order and float64."""
+
+    x: torch.Tensor  # [total, K]
+    w: torch.Tensor  # [E, N, K]
+    dy: torch.Tensor  # [total, N]
+    slots: torch.Tensor | None  # [total], the flat slot of each row where there are gather_indices
+    unit: float  # quantum of x * w
+
+    @classmethod
+    def of(cls, problem: GroupedGemmProblem) -> _Sorted:
+        case, total = problem.case, sum(problem.case.m_sizes)
+        slots = None if problem.gather_indices is None else problem.gather_indices[:total].long()
+        x_rows = slots // (case.topk if case.is_first_gemm else 1) if case.permute == "x" and slots is not None else slice(0, total)
+        dy_rows = slots if case.permute == "y" and slots is not None else slice(0, total)
+        x, w, dy = problem.X[x_rows].double(), problem.W.double(), problem.dY[dy_rows].double()
+        return cls(x, w, dy, slots, quantum(x) * quantum(w))
+
+
+def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor) -> Claim:
+    case = problem.case
+    wt = view.w.transpose(1, 2)
+    R, S = segment_matmul(view.x, wt, problem.m_sizes), segment_matmul(view.x.abs(), wt.abs(), problem.m_sizes)
+    depth, unit = case.K, view.unit
+    if problem.topk_weights is not None and view.slots is not None:
+        p = problem.topk_weights.double().reshape(-1)[view.slots][:, None]
+        R, S, depth, unit = R * p, S * p, depth + 1, unit * quantum(p)  # the epilogue's product rounds once more
+    slots = view.slots if case.permute == "y" else None
+    blocks = (case.config.block_m, case.config.block_n)
+    return Claim("Y", ("row", "column"), Y, (case.M, case.N), R, accumulation_error(S, depth, unit), blocks, case.m_sizes, slots)
+
+
+def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor) -> Claim:
+    case = problem.case
+    unit = quantum(view.dy) * quantum(view.w)
+    R, S = segment_matmul(view.dy, view.w, problem.m_sizes), segment_matmul(view.dy.abs(), view.w.abs(), problem.m_sizes)
+    blocks = (case.config.block_m, case.config.block_k)
+    if not case.tokens_in:
+        slots = view.slots if case.permute == "x" else None
+        bound = accumulation_error(S, case.N, unit)
+        return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks, case.m_sizes, slots)
+    assert view.slots is not None
+    T = problem.X.shape[0]
+    by_token = [torch.zeros(T, case.K, dtype=torch.float64).index_add_(0, view.slots // case.topk, rows) for rows in (R, S)]
+    bound = accumulation_error(by_token[1], case.topk * case.N, unit)
+    return Claim("dX", ("token", "column"), dX, (T, case.K), by_token[0], bound, (None, case.config.block_k))
+
+
+def expected_dtype(case: GroupedGemmCase) -> torch.dtype:
+    """Y and the gradients have the dtype of the case."""
+    dtype = getattr(torch, case.dtype)
+    assert isinstance(dtype, torch.dtype)
+    return dtype

@@ -1,0 +1,121 @@
+"""Problems: the tensors of a case. Building one gives the same bits on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import data
+from .cases import GroupedGemmCase
+
+_STREAMS = {"X": 0, "W": 1, "dY": 2, "topk_weights": 3, "gather_indices": 4}
+_CROSSING = 2**31  # elements
+
+
+@dataclass(frozen=True)
+class GroupedGemmProblem:
+    """The tensors of a GroupedGemmCase. Stride gaps and rows beyond the sum of m_sizes hold NaN.
+
+    The layout "far" is made by ``to`` alone: its gaps are too wide to be copied, and the reference does not need them.
+    """
+
+    case: GroupedGemmCase
+    X: torch.Tensor  # [M, K], or [T, K] where X holds tokens
+    W: torch.Tensor  # [E, N, K]
+    m_sizes: torch.Tensor  # [E] int32
+    gather_indices: torch.Tensor | None  # [M] int32, -1 beyond the sum of m_sizes
+    topk_weights: torch.Tensor | None  # [T, topk], the dtype of X
+    dY: torch.Tensor  # [M, N]
+
+    def to(self, device: torch.device | str) -> GroupedGemmProblem:
+        """The same problem on another device, strides kept."""
+        X, W = _move(self.X, device), _move(self.W, device)
+        return GroupedGemmProblem(
+            self.case,
+            X=far_apart(X) if self.case.x_layout == "far" else X,
+            W=far_apart(W) if self.case.w_layout == "far" else W,
+            m_sizes=self.m_sizes.to(device),
+            gather_indices=None if self.gather_indices is None else self.gather_indices.to(device),
+            topk_weights=None if self.topk_weights is None else self.topk_weights.to(device),
+            dY=_move(self.dY, device),
+        )
+
+
+def build_grouped_gemm(case: GroupedGemmCase) -> GroupedGemmProblem:
+    """Build the tensors of a case on the CPU."""
+    dtype = getattr(torch, case.dtype)
+    total = sum(case.m_sizes)
+
+    def draw(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        numbers = data.values(case.data, case.seed, _STREAMS[name], shape, fp16=case.dtype == "float16")
+        return torch.from_numpy(numbers).to(dtype)
+
+    slots = _slots(case)
+    X = draw("X", (case.M // case.topk if case.tokens_in else case.M, case.K))
+    dY = draw("dY", (1, 1)).expand(case.M, case.N) if case.dy_layout == "expanded" else draw("dY", (case.M, case.N))
+    unused = np.setdiff1d(np.arange(case.M), slots[:total])
+    if not case.tokens_in:
+        X[unused if case.permute == "x" else slice(total, None)] = torch.nan
+    if case.dy_layout != "expanded":
+        dY[unused if case.permute == "y" else slice(total, None)] = torch.nan
+    permuted = case.permute != "none" or case.fuse_mul_post
+    return GroupedGemmProblem(
+        case,
+        X=_laid_out(X, case.x_layout),
+        W=_laid_out(draw("W", (case.E, case.N, case.K)), case.w_layout),
+        m_sizes=torch.tensor(case.m_sizes, dtype=torch.int32),
+        gather_indices=torch.from_numpy(slots.astype(np.int32)) if permuted else None,
+        topk_weights=_weights(case).to(dtype) if case.fuse_mul_post else None,
+        dY=_laid_out(dY, case.dy_layout),
+    )
+
+
+def _slots(case: GroupedGemmCase) -> np.ndarray:
+    """gather_indices: the flat slot that each sorted row came from; -1 for rows beyond the sum of m_sizes."""
+    order = {
+        "sorted": np.arange(case.M),
+        "reversed": np.arange(case.M)[::-1].copy(),
+        "shuffled": data.permutation(case.seed, _STREAMS["gather_indices"], case.M),
+    }[case.order]
+    order[sum(case.m_sizes) :] = -1
+    return order
+
+
+def _weights(case: GroupedGemmCase) -> torch.Tensor:
+    """Routing weights in (0, 1]: powers of two where the data are whole numbers, so that products stay exact."""
+    bits = data.raw_bits(case.seed, _STREAMS["topk_weights"], (case.M // case.topk, case.topk))
+    if case.data in ("integers", "signs"):
+        return torch.from_numpy(np.ldexp(np.float32(1), -(bits % 4).astype(np.int32)))
+    return torch.from_numpy(((bits % 256).astype(np.float32) + 1) / np.float32(256))
+
+
+def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
+    """The same values in other strides: the last two axes exchanged in memory, or one axis wider with NaN in the gaps."""
+    if layout == "transposed":
+        return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+    if layout == "padded":
+        wider = torch.full((*tensor.shape[:-1], tensor.shape[-1] + 3), torch.nan, dtype=tensor.dtype)
+        wider[..., : tensor.shape[-1]] = tensor
+        return wider[..., : tensor.shape[-1]]
+    return tensor
+
+
+def far_apart(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values with entries along the first axis so far apart that the last begins beyond 2**31 elements.
+
+    The gaps are never touched: on a CPU they cost address space and no memory, on a GPU 2**31 elements of memory.
+    """
+    if tensor.shape[0] < 2:
+        return tensor
+    stride = (_CROSSING // (tensor.shape[0] - 1) + tensor.numel(), *tensor[0].contiguous().stride())
+    view = torch.empty(stride[0] * tensor.shape[0], dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride)
+    return view.copy_(tensor)
+
+
+def _move(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """A copy on ``device`` with the same strides, gaps included."""
+    size = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
+    flat = tensor.as_strided((size,), (1,), tensor.storage_offset())
+    return flat.to(device).as_strided(tensor.shape, tensor.stride())

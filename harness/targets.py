@@ -1,0 +1,90 @@
+"""Targets: the implementations that are held against the reference, and what each of them declares."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .cases import DTYPES
+from .device import prepare
+
+TARGET_VARIABLE = "MOEFUZZ_TARGET"
+OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
+
+_CONFIGS = frozenset({"kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"})
+_PERMUTES = frozenset({"topk", "gather_indices", "permute_x", "permute_y", "is_first_gemm"})
+_FUSES = _PERMUTES | {"topk_weights", "fuse_mul_post"}
+
+
+class BadTarget(Exception):
+    """A target that cannot be used; the text is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An implementation at the ``grouped_gemm`` level: ``f(X [M, K], W [E, N, K], m_sizes [E], **keywords) -> Y [M, N]``.
+
+    Inside the declaration every case must be right. ``keywords`` are those of our own ``grouped_gemm`` that the function takes: what it
+    does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of m_sizes: "zero" or "unspecified".
+    """
+
+    name: str
+    function: Callable[..., torch.Tensor]
+    keywords: frozenset[str] = frozenset()
+    dtypes: tuple[str, ...] = DTYPES
+    tail_rows: str = "unspecified"
+    strides: bool = True  # takes any strided view of X, W and dY
+
+    @property
+    def permutes(self) -> bool:
+        return self.keywords >= _PERMUTES
+
+    @property
+    def configurable(self) -> bool:
+        return self.keywords >= _CONFIGS
+
+    @property
+    def fuses(self) -> bool:
+        return self.keywords >= _FUSES
+
+
+def target_of(function: Callable[..., torch.Tensor], name: str, **declared: Any) -> Target:
+    """The target that a function is: its keywords are read off its signature."""
+    try:
+        parameters = frozenset(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        parameters = frozenset()
+    return Target(name, function, (_CONFIGS | _FUSES) & parameters, **declared)
+
+
+def default_target() -> Target:
+    """The target that the environment variable MOEFUZZ_TARGET names, else our own Triton op."""
+    return load_target(os.environ.get(TARGET_VARIABLE) or OWN_TARGET)
+
+
+@functools.cache
+def load_target(spec: str) -> Target:
+    """The target named ``pkg.mod:attr``, a Target or a function. Raises BadTarget with one line that says what to do."""
+    prepare()
+    module_name, colon, attribute = spec.partition(":")
+    if not colon or not module_name or not attribute:
+        raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
+    found = getattr(module, attribute, None)
+    if isinstance(found, Target):
+        return found
+    if not callable(found):
+        what = "has no attribute" if found is None else "has no callable"
+        raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
+    own = {"tail_rows": "zero"} if spec == OWN_TARGET else {}
+    return target_of(found, spec, **own)

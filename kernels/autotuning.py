@@ -1,0 +1,72 @@
+"""Which kernel configuration a launch takes: the caller's, the default for its shapes, or the fastest of the candidates.
+
+Candidates are timed on fresh scratch outputs, so no timed launch ever touches memory whose content survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+import triton.testing
+
+from .kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig, interpreted
+
+_CANDIDATES = {"forward": FORWARD_CONFIGS, "dX": DX_CONFIGS, "dW": DW_CONFIGS}
+_fastest: dict[Hashable, KernelConfig] = {}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One launch that needs a configuration: the pass ("forward", "dX", "dW"), its two operands, and M.
+
+    ``a`` is [*, depth] (for dW: dY [*, N]); ``b`` is W [E, N, K] (for dW: X [*, K]); ``context`` is whatever else the speed depends on.
+    """
+
+    kind: str
+    a: torch.Tensor
+    b: torch.Tensor
+    M: int
+    context: Hashable
+
+    def config(self, given: KernelConfig | None, launch: Callable[[KernelConfig], torch.Tensor] | None) -> KernelConfig:
+        """The caller's own config, checked; else, with ``launch``, the fastest candidate; else the default.
+
+        Raises ValueError where the caller's config promises an alignment that the operands do not have.
+        """
+        if given is not None:
+            if given.aligned and not self.is_aligned(given):
+                raise ValueError(
+                    f"{given} is aligned, but not so the operands of {self.kind}: shapes {tuple(self.a.shape)} and {tuple(self.b.shape)}, "
+                    f"strides {self.a.stride()} and {self.b.stride()}"
+                )
+            return given
+        if interpreted():
+            return INTERPRETER_CONFIG
+        fitting = [config for config in _CANDIDATES[self.kind] if self.is_aligned(config)] or [SAFE_CONFIG]
+        if launch is None or len(fitting) == 1 or self.M == 0:
+            return fitting[0]
+        key = (self.kind, self.a.dtype, self.a.shape, self.a.stride(), self.b.shape, self.b.stride(), self.M, self.context, self.a.device)
+        if key not in _fastest:
+            _fastest[key] = min(fitting, key=lambda config: triton.testing.do_bench(lambda: launch(config), warmup=5, rep=20))
+        return _fastest[key]
+
+    def is_aligned(self, config: KernelConfig) -> bool:
+        """Whether both operands keep the promise of KernelConfig.aligned."""
+        depth, block = {
+            "forward": (self.a.shape[1], config.block_k),
+            "dX": (self.a.shape[1], config.block_n),
+            "dW": (0, 1),  # the contraction is masked in any case
+        }[self.kind]
+        widths = (self.a.shape[1], self.b.shape[1] if self.kind == "forward" else self.b.shape[-1])  # N and K
+        operands = (self.a, self.b)
+        return depth % block == 0 and all(width % 8 == 0 for width in widths) and all(map(_rows_of_16_bytes, operands))
+
+
+def _rows_of_16_bytes(operand: torch.Tensor) -> bool:
+    if operand.numel() == 0:
+        return True
+    quantum = 16 // operand.element_size()
+    outer = [stride for size, stride in zip(operand.shape[:-1], operand.stride()[:-1], strict=True) if size > 1]
+    return operand.stride(-1) == 1 and operand.data_ptr() % 16 == 0 and all(stride % quantum == 0 and stride > 0 for stride in outer)

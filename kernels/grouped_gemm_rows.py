@@ -1,0 +1,157 @@
+"""y[out(m), n] = p(m) * sum_k x[in(m), k] * w[e(m), n, k]        e(m): the expert that owns sorted row m
+
+The forward pass, and with K and N exchanged (w read as its transpose) dX. Written for rows that are sorted by expert:
+
+    x [*, K]   w [E, N, K]   y [M, N] in the type of the buffer, accumulated in float32   gather_indices [M] int32 or int64
+    in(m)  = gather_indices[m] // x_divisor  under GATHER, else m
+    out(m) = gather_indices[m]               under SCATTER, else m
+    p(m)   = row_weights[gather_indices[m]]  under FUSE_MUL, else 1
+
+Program (t, j) owns the rows of tile t (see tile_schedule.py: none crosses into another expert) and columns j*BLOCK_N + [0, BLOCK_N).
+Masks: m < row_ends[e] (the next row is another expert's, or nobody's), n < N, and k < K with other=0 (a dead lane adds nothing).
+Under ALIGNED there is no mask along k: the launcher has checked that K is a multiple of BLOCK_K.
+Offsets are int64 before they meet a stride. Rows that no tile owns are not written: the launcher hands in zeros.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from . import interpreter
+from .kernel_config import KernelConfig
+from .tile_schedule import TileSchedule
+
+interpreter.repair()
+
+
+@triton.jit(
+    do_not_specialize=[
+        "x_ptr", "w_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "row_shift_ptr", "row_ends_ptr", "N", "K",
+        "x_divisor", "stride_xm", "stride_xk", "stride_we", "stride_wn", "stride_wk", "stride_ym", "stride_yn",
+    ]
+)  # fmt: skip
+def _grouped_gemm_rows_kernel(
+    x_ptr,
+    w_ptr,
+    y_ptr,
+    gather_ptr,
+    row_weights_ptr,
+    tile_expert_ptr,
+    row_shift_ptr,
+    row_ends_ptr,
+    N: tl.int32,
+    K: tl.int32,
+    x_divisor: tl.int32,
+    stride_xm: tl.int64,
+    stride_xk: tl.int64,
+    stride_we: tl.int64,
+    stride_wn: tl.int64,
+    stride_wk: tl.int64,
+    stride_ym: tl.int64,
+    stride_yn: tl.int64,
+    GATHER: tl.constexpr,
+    SCATTER: tl.constexpr,
+    FUSE_MUL: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    W_ALONG_N: tl.constexpr,  # under ALIGNED: which axis of w is contiguous, n (dX) or k (forward)
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    t = tl.program_id(0)
+    e = tl.load(tile_expert_ptr + t)
+    if e < 0:
+        return
+    rm = tl.load(row_shift_ptr + e) + t * BLOCK_M + tl.arange(0, BLOCK_M)  # [BLOCK_M]
+    mask_m = rm < tl.load(row_ends_ptr + e)
+    rn = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)  # [BLOCK_N]
+    if ALIGNED:
+        mask_n = rn // 8 * 8 < N  # the same for multiples of 8, and known to be constant over 8 columns
+    else:
+        mask_n = rn < N
+    rk = tl.arange(0, BLOCK_K)  # [BLOCK_K]
+
+    x_rows = rm
+    y_rows = rm
+    if GATHER or SCATTER or FUSE_MUL:
+        slots = tl.load(gather_ptr + rm, mask=mask_m, other=0)
+        if GATHER:
+            x_rows = slots // x_divisor
+        if SCATTER:
+            y_rows = slots
+
+    rn64 = rn.to(tl.int64)
+    rk64 = rk.to(tl.int64)
+    x_row_ptrs = x_ptr + x_rows.to(tl.int64) * stride_xm
+    w_expert_ptr = w_ptr + e.to(tl.int64) * stride_we
+    if ALIGNED:
+        x_ptrs = tl.multiple_of(x_row_ptrs[:, None] + rk[None, :], (16, 16))  # [BLOCK_M, BLOCK_K]
+        if W_ALONG_N:
+            w_ptrs = tl.multiple_of((w_expert_ptr + rk64 * stride_wk)[:, None] + rn[None, :], (16, 16))  # [BLOCK_K, BLOCK_N]
+        else:
+            w_ptrs = tl.multiple_of((w_expert_ptr + rn64 * stride_wn)[None, :] + rk[:, None], (16, 16))
+    else:
+        x_ptrs = x_row_ptrs[:, None] + (rk64 * stride_xk)[None, :]
+        w_ptrs = (w_expert_ptr + rn64 * stride_wn)[None, :] + (rk64 * stride_wk)[:, None]
+
+    x_step = BLOCK_K * stride_xk
+    w_step = BLOCK_K * stride_wk
+    acc = tl.full((BLOCK_M, BLOCK_N), 0.0, tl.float32)
+    for k in range(0, K, BLOCK_K):
+        if ALIGNED:
+            x = tl.load(x_ptrs, mask=mask_m[:, None], other=0.0)
+            w = tl.load(w_ptrs, mask=mask_n[None, :], other=0.0)
+            x_ptrs += BLOCK_K
+            if W_ALONG_N:
+                w_ptrs += w_step
+            else:
+                w_ptrs += BLOCK_K
+        else:
+            mask_k = rk < K - k
+            x = tl.load(x_ptrs, mask=mask_m[:, None] & mask_k[None, :], other=0.0)
+            w = tl.load(w_ptrs, mask=mask_n[None, :] & mask_k[:, None], other=0.0)
+            x_ptrs += x_step
+            w_ptrs += w_step
+        acc = tl.dot(x, w, acc, input_precision="ieee")
+
+    if FUSE_MUL:
+        acc = acc * tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0).to(tl.float32)[:, None]
+    y_ptrs = (y_ptr + y_rows.to(tl.int64) * stride_ym)[:, None] + (rn64 * stride_yn)[None, :]
+    tl.store(y_ptrs, acc.to(y_ptr.dtype.element_ty), mask=mask_m[:, None] & mask_n[None, :])
+
+
+def grouped_gemm_rows(
+    x: torch.Tensor,  # [*, K], [T, K] or [M, K]
+    w: torch.Tensor,  # [E, N, K], any strides
+    y: torch.Tensor,  # [M, N], zeros
+    schedule: TileSchedule,
+    gather_indices: torch.Tensor | None,  # [M]
+    row_weights: torch.Tensor | None,  # [M], in flat-slot order
+    *,
+    gather: bool,
+    scatter: bool,
+    x_divisor: int,
+    config: KernelConfig,
+    block_n: int,  # columns of y a program owns
+    block_k: int,  # depth of one step
+) -> torch.Tensor:
+    """Launch the kernel of this file and return ``y``; rows that no expert owns keep their zeros."""
+    n_tiles = schedule.tile_expert.numel()
+    if n_tiles == 0:
+        return y
+    N, K = w.shape[1:]
+    w_along_n = config.aligned and w.stride(1) == 1 and w.stride(2) != 1
+    unused = schedule.tile_expert  # a pointer that is never read
+    _grouped_gemm_rows_kernel[(n_tiles, -(-N // block_n))](
+        x, w, y,
+        unused if gather_indices is None else gather_indices,
+        unused if row_weights is None else row_weights,
+        schedule.tile_expert, schedule.row_shift, schedule.row_ends,
+        N, K, x_divisor,
+        x.stride(0), x.stride(1), w.stride(0), w.stride(1), w.stride(2), y.stride(0), y.stride(1),
+        GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, ALIGNED=config.aligned, W_ALONG_N=w_along_n,
+        BLOCK_M=schedule.block_m, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=config.num_warps, num_stages=config.num_stages,
+    )  # fmt: skip
+    return y

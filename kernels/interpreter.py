@@ -1,0 +1,116 @@
+"""Repairs of Triton's CPU interpreter, so that bfloat16 kernels mean under it what they mean on a GPU.
+
+Three faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
+
+- ``tl.dot`` of bfloat16 multiplied the bit patterns; it now multiplies the values.
+- Casts to bfloat16 truncated, and casts between bfloat16 and integers or float64 reinterpreted bits; they now go through float32 and
+  round to nearest, ties to even.
+- ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
+
+Two costs are cut as well, without a change of meaning: the check of integer overflow, which the interpreter computes and then drops
+(it asserts under ``debug`` alone), and a table that it rebuilt for every operation.
+
+The tests hold each repair against torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import triton.language as tl
+
+from .kernel_config import interpreted
+
+_repaired = False
+
+
+def repair() -> None:
+    """Mend the interpreter once, if this process runs it (TRITON_INTERPRET=1); otherwise do nothing."""
+    global _repaired
+    if _repaired or not interpreted():
+        return
+    from triton.runtime import interpreter
+
+    builder = interpreter.InterpreterBuilder
+    builder.create_dot = _dot_of_values(builder.create_dot, interpreter.TensorHandle)
+    builder.cast_impl = _cast_through_float32(builder.cast_impl, interpreter.TensorHandle)
+    interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
+    shared = interpreter.interpreter_builder
+    shared.options = dataclasses.replace(shared.options, sanitize_overflow=shared.options.debug)
+    interpreter._get_np_dtype = _table_kept(interpreter._get_np_dtype)
+    _repaired = True
+
+
+def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
+    """The float32 values of bfloat16 bit patterns (uint16); exact.
+
+    >>> bfloat16_to_float32(np.array([0x3F80, 0xC000], np.uint16)).tolist()
+    [1.0, -2.0]
+    """
+    values: np.ndarray = np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)
+    return values
+
+
+def float32_to_bfloat16(values: np.ndarray) -> np.ndarray:
+    """The bfloat16 bit patterns (uint16) nearest to float32 values, ties to even; every NaN becomes 0x7FFF or 0xFFFF.
+
+    >>> [hex(bits) for bits in float32_to_bfloat16(np.array([1.9999, 1.00390625], np.float32))]
+    ['0x4000', '0x3f80']
+    """
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    return np.where(np.isnan(values), (bits >> 16) | 0x7FFF, rounded).astype(np.uint16)
+
+
+def _dot_of_values(create_dot: Any, handle: Any) -> Any:
+    def as_values(operand: Any) -> Any:
+        if operand.dtype.scalar != tl.bfloat16:
+            return operand
+        return handle(bfloat16_to_float32(operand.data), tl.float32)
+
+    @functools.wraps(create_dot)
+    def repaired(self: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+        return create_dot(self, as_values(a), as_values(b), *args, **kwargs)
+
+    return repaired
+
+
+def _cast_through_float32(cast_impl: Any, handle: Any) -> Any:
+    @functools.wraps(cast_impl)
+    def repaired(self: Any, src: Any, dst_type: Any) -> Any:
+        source, target = src.dtype.scalar, dst_type.scalar
+        if source == target or tl.bfloat16 not in (source, target):
+            return cast_impl(self, src, dst_type)
+        if source == tl.bfloat16:
+            values = handle(bfloat16_to_float32(src.data), tl.float32)
+            return values if target == tl.float32 else cast_impl(self, values, dst_type)
+        values = src if source == tl.float32 else cast_impl(self, src, tl.float32)
+        return handle(float32_to_bfloat16(values.data), tl.bfloat16)
+
+    return repaired
+
+
+def _index_of_one_element(patch_lang_tensor: Any) -> Any:
+    @functools.wraps(patch_lang_tensor)
+    def repaired(tensor: Any, *args: Any, **kwargs: Any) -> None:
+        patch_lang_tensor(tensor, *args, **kwargs)
+        tensor.__index__ = lambda self: int(self.handle.data.squeeze())
+
+    return repaired
+
+
+def _table_kept(get_np_dtype: Any) -> Any:
+    known: dict[str, np.dtype] = {}
+
+    @functools.wraps(get_np_dtype)
+    def repaired(triton_type: Any) -> np.dtype:
+        scalar = triton_type.scalar
+        name = "pointer" if isinstance(scalar, tl.pointer_type) else scalar.name
+        if name not in known:
+            known[name] = get_np_dtype(scalar)
+        return known[name]
+
+    return repaired

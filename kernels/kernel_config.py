@@ -1,0 +1,68 @@
+"""What may differ between two launches of the same kernel on the same problem: tile sizes, warps, stages, and the promise of alignment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+def interpreted() -> bool:
+    """Whether Triton kernels of this process run under the CPU interpreter."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """One compiled variant of a grouped GEMM kernel.
+
+    The letters mean the problem's axes in all three passes, so the contraction is ``block_k`` deep in the forward pass, ``block_n`` deep
+    for dX and ``block_m`` deep for dW.
+
+    ``aligned`` is a promise about every operand: innermost stride 1, all other strides and the address multiples of 16 bytes, N and K
+    multiples of 8, and a contraction (K forward, N for dX) that is a multiple of its block. The kernel then loads 16 bytes at a time
+    and leaves that contraction unmasked. The launcher checks the promise and raises ValueError where it does not hold.
+
+    >>> KernelConfig(block_m=32)
+    KernelConfig(block_m=32, block_n=16, block_k=16, num_warps=4, num_stages=2, aligned=False)
+    """
+
+    block_m: int = 16
+    block_n: int = 16
+    block_k: int = 16
+    num_warps: int = 4
+    num_stages: int = 2
+    aligned: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("block_m", "block_n", "block_k"):
+            block = getattr(self, name)
+            if block < 16 or block & (block - 1):
+                raise ValueError(f"{name} must be a power of two and at least 16, got {block}")
+        if self.num_warps not in (1, 2, 4, 8, 16):
+            raise ValueError(f"num_warps must be 1, 2, 4, 8 or 16, got {self.num_warps}")
+        if self.num_stages < 1:
+            raise ValueError(f"num_stages must be at least 1, got {self.num_stages}")
+
+
+INTERPRETER_CONFIG = KernelConfig(block_m=64, block_n=64, block_k=64)
+"""Few programs with few operations each: what is fast under the interpreter."""
+
+SAFE_CONFIG = KernelConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stages=3)
+"""For operands that are not aligned."""
+
+FORWARD_CONFIGS = (
+    KernelConfig(block_m=128, block_n=128, block_k=64, num_warps=8, num_stages=3, aligned=True),
+    KernelConfig(block_m=128, block_n=256, block_k=64, num_warps=8, num_stages=3, aligned=True),
+    KernelConfig(block_m=64, block_n=128, block_k=64, num_warps=4, num_stages=4, aligned=True),
+)
+DX_CONFIGS = (
+    KernelConfig(block_m=128, block_n=64, block_k=128, num_warps=8, num_stages=3, aligned=True),
+    KernelConfig(block_m=128, block_n=64, block_k=256, num_warps=8, num_stages=3, aligned=True),
+    KernelConfig(block_m=64, block_n=64, block_k=128, num_warps=4, num_stages=4, aligned=True),
+)
+DW_CONFIGS = (
+    KernelConfig(block_m=64, block_n=128, block_k=128, num_warps=8, num_stages=3, aligned=True),
+    KernelConfig(block_m=64, block_n=128, block_k=256, num_warps=8, num_stages=3, aligned=True),
+    KernelConfig(block_m=32, block_n=128, block_k=128, num_warps=8, num_stages=4, aligned=True),
+)
+"""Candidates of the autotune mode, the default first. Narrower problems and unaligned operands take SAFE_CONFIG."""

@@ -1,0 +1,33 @@
+"""What can be drawn: plural nouns that build only valid values."""
+
+from .expert_counts import (
+    block_aligned_counts,
+    even_counts,
+    expert_counts,
+    fewer_rows_than_experts,
+    free_counts,
+    one_expert_takes_all,
+    power_law_counts,
+    starving_counts,
+    tile_edge_counts,
+)
+from .grouped_gemms import data_recipes, grouped_gemm_cases, kernel_configs
+from .sizes import dimension_sizes, tile_edge_sizes, token_counts
+
+__all__ = [
+    "block_aligned_counts",
+    "data_recipes",
+    "dimension_sizes",
+    "even_counts",
+    "expert_counts",
+    "fewer_rows_than_experts",
+    "free_counts",
+    "grouped_gemm_cases",
+    "kernel_configs",
+    "one_expert_takes_all",
+    "power_law_counts",
+    "starving_counts",
+    "tile_edge_counts",
+    "tile_edge_sizes",
+    "token_counts",
+]

@@ -1,0 +1,74 @@
+"""Cases at the ``grouped_gemm`` level, inside what a target declares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from moefuzz.harness import cases
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.targets import Target
+from moefuzz.kernels.kernel_config import KernelConfig
+
+from .expert_counts import Counts, expert_counts
+from .sizes import dimension_sizes
+
+CONFIGS = (
+    KernelConfig(),
+    KernelConfig(block_m=32, block_n=32, block_k=32),
+    KernelConfig(block_m=16, block_n=32, block_k=64),
+    KernelConfig(block_m=64, block_n=16, block_k=32),
+    KernelConfig(block_m=64, block_n=64, block_k=64),
+    KernelConfig(block_m=16, block_n=32, block_k=16, aligned=True),
+    KernelConfig(block_m=64, block_n=64, block_k=64, num_warps=8, num_stages=3, aligned=True),
+)
+"""Few, since on a GPU each is compiled once for every dtype and set of flags."""
+
+
+def kernel_configs() -> st.SearchStrategy[KernelConfig]:
+    """Return a strategy for kernel configurations: square and oblong tiles, with and without the promise of alignment."""
+    return st.sampled_from(CONFIGS)
+
+
+def seeds() -> st.SearchStrategy[int]:
+    """Return a strategy for the seed of a data recipe."""
+    return st.integers(0, 2**16)
+
+
+def data_recipes(names: Sequence[str] = cases.RECIPES) -> st.SearchStrategy[str]:
+    """Return a strategy for the names of data recipes, whole numbers first."""
+    return st.sampled_from(names)
+
+
+def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = None, **fields: Any) -> st.SearchStrategy[GroupedGemmCase]:
+    """Return a strategy for grouped GEMM cases that a target must get right.
+
+    - ``target`` bounds them by what it declares, defaulting to everything that a case can say.
+    - ``counts`` replaces the expert counts, and each of ``fields`` the strategy of one field of GroupedGemmCase.
+
+    Drawn example: GroupedGemmCase(m_sizes=(3, 0, 17), N=16, K=33, dtype='bfloat16', permute='x', topk=4, order='shuffled', seed=11).
+    """
+    permutes, fuses = target is None or target.permutes, target is None or target.fuses
+    strides = target is None or target.strides
+    tail = target is None or target.tail_rows == "zero"
+    drawn: dict[str, st.SearchStrategy[Any]] = {
+        "N": dimension_sizes(),
+        "K": dimension_sizes(),
+        "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
+        "topk": st.integers(1, 8) if permutes else st.just(1),
+        "permute": st.sampled_from(cases.PERMUTES) if permutes else st.just("none"),
+        "is_first_gemm": st.sampled_from([True, False]),
+        "fuse_mul_post": st.booleans() if fuses else st.just(False),
+        "tail_rows": st.integers(0, 20) if tail else st.just(0),
+        "order": st.sampled_from(cases.ORDERS),
+        "x_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
+        "w_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
+        "dy_layout": st.sampled_from(cases.DY_LAYOUTS if strides else cases.DY_LAYOUTS[:1]),
+        "grads": st.sampled_from(cases.GRADS),
+        "config": kernel_configs() if target is None or target.configurable else st.just(KernelConfig()),
+        "data": data_recipes(),
+        "seed": seeds(),
+    }
+    return st.builds(GroupedGemmCase.fitted, m_sizes=expert_counts() if counts is None else counts, **{**drawn, **fields})

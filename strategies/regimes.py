@@ -1,0 +1,97 @@
+"""Regimes at the ``grouped_gemm`` level: the corners in which whole families of bugs live, each a strategy with a name.
+
+Each takes the target that is fuzzed and returns None where the target declares that it has no such cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+
+from moefuzz.harness import cases
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.targets import Target
+
+from .expert_counts import even_counts, fewer_rows_than_experts, one_expert_takes_all, power_law_counts, starving_counts, tile_edge_counts
+from .grouped_gemms import data_recipes, grouped_gemm_cases
+from .sizes import tile_edge_sizes
+
+Cases = st.SearchStrategy[GroupedGemmCase]
+
+
+def any_cases(target: Target) -> Cases:
+    """Everything that the target declares."""
+    return grouped_gemm_cases(target)
+
+
+def exact_cases(target: Target) -> Cases:
+    """Whole numbers so small that every order of accumulation gives the same bits, in all three passes."""
+    return grouped_gemm_cases(target, data=data_recipes(("integers", "signs")))
+
+
+def tile_edge_cases(target: Target) -> Cases:
+    """Every size at the edge of a tile: rows of each expert, N and K."""
+    sizes = tile_edge_sizes(16, smallest=1) | tile_edge_sizes(32, smallest=1, largest=65)
+    return grouped_gemm_cases(target, counts=tile_edge_counts(), N=sizes, K=sizes)
+
+
+def skewed_cases(target: Target) -> Cases:
+    """One expert with all rows, experts without any, a power law, fewer rows than experts."""
+    skews = st.one_of(one_expert_takes_all(), starving_counts(), fewer_rows_than_experts(), power_law_counts())
+    return grouped_gemm_cases(target, counts=skews)
+
+
+def square_cases(target: Target) -> Cases:
+    """N == K, where exchanged strides go unnoticed by every check of shapes, with weights in any stride."""
+    sizes = tile_edge_sizes(16, smallest=1, largest=33)
+    return sizes.flatmap(lambda size: grouped_gemm_cases(target, counts=even_counts(most_experts=3), N=st.just(size), K=st.just(size)))
+
+
+def permuted_cases(target: Target) -> Cases | None:
+    """X gathered or Y scattered, with one to eight choices a token."""
+    if not target.permutes:
+        return None
+    return grouped_gemm_cases(target, permute=st.sampled_from(cases.PERMUTES[1:]), order=st.sampled_from(cases.ORDERS))
+
+
+def fused_cases(target: Target) -> Cases | None:
+    """The routing weight applied in the epilogue."""
+    return grouped_gemm_cases(target, fuse_mul_post=st.just(True)) if target.fuses else None
+
+
+def tail_cases(target: Target) -> Cases | None:
+    """NaN in rows beyond the sum of m_sizes; a repeated pass meets memory that held them."""
+    return grouped_gemm_cases(target, tail_rows=st.integers(1, 40)) if target.tail_rows == "zero" else None
+
+
+def frozen_cases(target: Target) -> Cases:
+    """Only some inputs require grad: frozen experts, or no gradient into the hidden states."""
+    return grouped_gemm_cases(target, grads=st.sampled_from(cases.GRADS[1:]), fuse_mul_post=st.just(False))
+
+
+def far_cases(target: Target) -> Cases | None:
+    """Rows of X or experts of W so far apart that their offsets pass 2**31 elements."""
+    if not target.strides:
+        return None
+    far = st.sampled_from([("far", "contiguous"), ("contiguous", "far"), ("far", "far")])
+    counts = st.lists(st.integers(0, 3), min_size=2, max_size=3)
+    return far.flatmap(
+        lambda layouts: grouped_gemm_cases(
+            target, counts=counts, x_layout=st.just(layouts[0]), w_layout=st.just(layouts[1]), config=st.just(GroupedGemmCase((0,)).config)
+        )
+    )
+
+
+REGIMES: dict[str, Callable[[Target], Cases | None]] = {
+    "any": any_cases,
+    "exact": exact_cases,
+    "tile edge": tile_edge_cases,
+    "skewed": skewed_cases,
+    "square": square_cases,
+    "permuted": permuted_cases,
+    "fused": fused_cases,
+    "tail": tail_cases,
+    "frozen": frozen_cases,
+    "far": far_cases,
+}

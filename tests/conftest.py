@@ -1,0 +1,28 @@
+"""What the suite asks of the plugin, in a checkout and from an installed wheel alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from moefuzz.harness import plugin, profiles
+
+_SELFTEST = Path(__file__).parent / "selftest"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    plugin.use_default_profile(config)
+
+
+def pytest_report_header() -> Sequence[str]:
+    return plugin.header()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run for a kernel's sake leaves out the claims about this tool, but for those that need the GPU."""
+    on_gpu = config.getoption("--hypothesis-profile", None) in profiles.NEED_A_GPU
+    tool_only = collection_path.parent == _SELFTEST and collection_path.suffix == ".py" and "gpu" not in collection_path.name
+    return True if on_gpu and tool_only else None

@@ -1,0 +1,59 @@
+"""Each repair of Triton's interpreter, held against torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import triton
+import triton.language as tl
+
+from moefuzz.harness.data import values
+from moefuzz.kernels.interpreter import bfloat16_to_float32, float32_to_bfloat16
+from moefuzz.kernels.kernel_config import interpreted
+
+pytestmark = pytest.mark.skipif(not interpreted(), reason="the interpreter is not in force: there is a GPU")
+
+
+@triton.jit
+def _dot_kernel(a_ptr, b_ptr, c_ptr, n, BLOCK: tl.constexpr):
+    r = tl.arange(0, BLOCK)
+    at = r[:, None] * BLOCK + r[None, :]
+    acc = tl.full((BLOCK, BLOCK), 0.0, tl.float32)
+    for _ in range(n):
+        acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at), acc)
+    tl.store(c_ptr + at, acc)
+
+
+@triton.jit
+def _cast_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    r = tl.arange(0, BLOCK)
+    tl.store(y_ptr + r, tl.load(x_ptr + r).to(y_ptr.dtype.element_ty))
+
+
+def _numbers(*shape: int) -> torch.Tensor:
+    return torch.from_numpy(values("wide", 3, 0, shape))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_bfloat16_dot_multiplies_values_and_a_run_time_range_runs(n: int) -> None:
+    a, b, c = _numbers(16, 16).bfloat16(), _numbers(16, 16).mT.contiguous().bfloat16(), torch.empty(16, 16)
+    _dot_kernel[(1,)](a, b, c, n, BLOCK=16)
+    torch.testing.assert_close(c, n * (a.float() @ b.float()), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("source", [torch.float32, torch.float16, torch.int32, torch.bfloat16])
+@pytest.mark.parametrize("target", [torch.bfloat16, torch.float32, torch.int32])
+def test_casts_agree_with_torch(source: torch.dtype, target: torch.dtype) -> None:
+    x, y = _numbers(64).to(source), torch.empty(64, dtype=target)
+    _cast_kernel[(1,)](x, y, BLOCK=64)
+    assert torch.equal(y, x.to(target))
+
+
+def test_rounding_to_bfloat16_agrees_with_torch_on_every_kind_of_number() -> None:
+    special = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, 1.00390625, 1.01171875, 3.4e38, 1e-40, 2.0**-133])
+    x = torch.cat([special, _numbers(4096)])
+    got = torch.from_numpy(float32_to_bfloat16(x.numpy()).view(np.int16)).view(torch.bfloat16)
+    assert torch.equal(got, x.bfloat16())
+    assert torch.equal(torch.from_numpy(bfloat16_to_float32(float32_to_bfloat16(x.numpy()))), x.bfloat16().float())
+    assert np.isnan(bfloat16_to_float32(float32_to_bfloat16(np.array([np.nan], np.float32)))).all()

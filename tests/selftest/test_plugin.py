@@ -1,0 +1,65 @@
+"""The pytest plugin as a user meets it: exit codes, one-line errors, the header, and the report of a failing kernel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moefuzz.harness.device import device
+
+ROOT = Path(__file__).parents[2]
+PROPERTIES = ROOT / "tests" / "properties"
+
+
+def run_pytest(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Exit code and output of pytest in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}, check=False)  # noqa: S603
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(device().type == "cuda", reason="there is a GPU")
+def test_the_gpu_profile_without_a_gpu_says_so_and_exits_2() -> None:
+    code, text = run_pytest("--hypothesis-profile=gpu")
+    assert code == 2 and "profile 'gpu' needs a CUDA GPU, but targets run on: CPU, Triton's interpreter" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--hypothesis-profile=gup",), "no Hypothesis profile 'gup', known are default, dev, ci, gpu, soak"),
+        (("--moe-target", "nonesuch:f"), "importing nonesuch failed with ModuleNotFoundError"),
+        (("--moe-target", "nonesuch"), "must have the form pkg.mod:attr"),
+        (("--moe-target", "math:tau2"), "module math has no attribute 'tau2'"),
+        (("--moe-target", "math:tau"), "module math has no callable 'tau'"),
+    ],
+    ids=["profile", "module", "form", "attribute", "callable"],
+)
+def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments: tuple[str, ...], message: str) -> None:
+    code, text = run_pytest(*arguments)
+    assert code == 2 and message in text and "Traceback" not in text
+
+
+def test_the_header_names_device_versions_profile_and_database() -> None:
+    code, text = run_pytest(str(PROPERTIES), "--collect-only", "--hypothesis-profile=dev", MOEFUZZ_TRAGET="x")
+    assert code == 0 and "MOEFUZZ_TRAGET" in text
+    for part in ("moefuzz.kernels.grouped_gemm:grouped_gemm on", "torch 2.", "triton 3.", "hypothesis 6.", "profile dev", ".hypothesis"):
+        assert part in text
+
+
+def test_a_kernel_that_forgets_its_row_mask_is_reported_with_its_smallest_case() -> None:
+    target = "moefuzz.harness.faults:forgets_the_row_mask"
+    code, text = run_pytest(str(PROPERTIES), "--moe-target", target, "-x", "--hypothesis-profile=ci")
+    assert code == 1
+    for part in (
+        "moefuzz: smallest case",
+        "GroupedGemmCase(m_sizes=(1, 1))",
+        "dW, backward pass",
+        "expert 0, n 0, k 0: got",
+        f"--target {target}",
+    ):
+        assert part in text
