@@ -33,5 +33,10 @@ lint: venv  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy
 
+bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch
+	$(BIN)/python benchmarks/examples.py --forward
+	$(BIN)/python benchmarks/examples.py
+	$(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())" && $(BIN)/python benchmarks/kernels.py || echo "no CUDA GPU: benchmarks/kernels.py was not run"
+
 clean:  ## remove environments and caches
 	rm -rf $(VENV) .venv-* .typing .pytest_cache .mypy_cache .ruff_cache *.egg-info

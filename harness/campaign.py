@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from .failures import Failure
 from .minimise import minimise
 from .targets import Target
 
+Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
+
 BATCH = 25
 """Examples of one regime before the next has its turn."""
 
@@ -27,8 +29,9 @@ class TimeIsUp(KeyboardInterrupt):
 
 @dataclass
 class Tally:
-    """What one regime yielded."""
+    """What one regime of one target yielded."""
 
+    target: Target
     regime: str
     examples: int = 0
     seconds: float = 0.0
@@ -44,25 +47,25 @@ class Turn:
     found: Failure | None
 
 
-def fuzz(target: Target, seconds: float, regimes: dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]) -> Iterator[Turn]:
-    """Give each regime in turn a batch of examples until the time is up.
+def fuzz(targets: Sequence[Target], seconds: float, regimes: Regimes) -> Iterator[Turn]:
+    """Give each regime of each target in turn a batch of examples until the time is up.
 
     The first failure of each bucket is minimised at once, beyond the time if need be; later ones are counted and passed by.
     """
     stop = time.monotonic() + seconds
-    strategies = {name: strategy for name, regime in regimes.items() if (strategy := regime(target)) is not None}
-    tallies = {name: Tally(name) for name in strategies}
+    lines = [(Tally(target, name), regime(target)) for target in targets for name, regime in regimes[target.level].items()]
     known: set[object] = set()
-    for name in itertools.cycle(strategies):
+    for tally, strategy in itertools.cycle([line for line in lines if line[1] is not None]):
         if time.monotonic() >= stop:
             return
-        found = _turn(tallies[name], strategies[name], target, stop, known)
+        found = _turn(tally, strategy, stop, known)
         if found is not None:
             known.add(found.bucket)
-        yield Turn(tallies[name], found)
+        yield Turn(tally, found)
 
 
-def _turn(tally: Tally, strategy: Any, target: Target, stop: float, known: set[object]) -> Failure | None:
+def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failure | None:
+    target = tally.target
     began = time.monotonic()
     minimising = False
 

@@ -161,6 +161,29 @@ class MoeBlockCase(_Case):
         if self.hidden_size < self.E:
             raise ValueError(f"hidden_size must be at least the number of experts {self.E}, got {self.hidden_size}")
 
+    @classmethod
+    def fitted(cls, *, loads: Sequence[int], **fields: Any) -> MoeBlockCase:
+        """The valid case nearest to fields that were chosen one by one.
+
+        topk and hidden_size are moved to what the number of experts allows; T is as small as the loads allow, and what they lack to
+        T * topk is filled up from the last expert backward. An aligned config rounds sizes up.
+
+        >>> MoeBlockCase.fitted(loads=[0, 3, 0], topk=2)
+        MoeBlockCase(loads=(0, 3, 3), topk=2)
+        """
+        E, config = len(loads), fields.get("config", KernelConfig())
+        topk = min(fields.get("topk", 1), E)
+        fields |= {"topk": topk, "hidden_size": max(fields.get("hidden_size", 16), E)}
+        if config.aligned:
+            multiple = max(config.block_n, config.block_k)
+            fields |= {name: _round_up(fields.get(name, 1), multiple) for name in ("hidden_size", "moe_intermediate_size")}
+        T = max(*loads, -(-sum(loads) // topk), 0)
+        filled, missing = list(loads), T * topk - sum(loads)
+        for e in reversed(range(E)):
+            more = min(missing, T - filled[e])
+            filled[e], missing = filled[e] + more, missing - more
+        return cls(loads=tuple(filled), **fields)
+
     @property
     def T(self) -> int:
         return sum(self.loads) // self.topk

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .bounds import interval, outside
+from .bounds import interval, outside, ulp
 from .cases import Case
 from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Mismatch
 
@@ -61,7 +61,7 @@ class Claim:
     def _mismatch(
         self, wrong: torch.Tensor, got: torch.Tensor, R: torch.Tensor, b: torch.Tensor, low: torch.Tensor, high: torch.Tensor
     ) -> Mismatch:
-        excess = torch.maximum(low.double() - got.double(), got.double() - high.double())
+        excess = torch.maximum(low - got.double(), got.double() - high)
         excess = torch.where(wrong, torch.nan_to_num(excess, nan=torch.inf, posinf=torch.inf), -1.0)
         worst = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
         where = wrong.nonzero()
@@ -99,10 +99,7 @@ def share_of_bound(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> float
     if not bounded.any():
         return 0.0
     value, R, b = got[bounded].double(), R[bounded], b[bounded]
-    info = torch.finfo(got.dtype)
-    _, exponent = torch.frexp(value)
-    half_ulp = torch.ldexp(torch.full_like(value, info.eps), exponent - 2).clamp_min(info.tiny * info.eps / 2)
-    return float((((value - R).abs() - half_ulp).clamp_min(0) / b).max())
+    return float((((value - R).abs() - ulp(value, got.dtype) / 2).clamp_min(0) / b).max())
 
 
 def judge_all(claims: Sequence[Claim], case: Case, target: str) -> dict[str, float]:

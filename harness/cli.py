@@ -17,7 +17,7 @@ from .cases import case_from_json, case_from_repr
 from .check import check
 from .device import describe, versions
 from .failures import Failure
-from .targets import OWN_TARGET, TARGET_VARIABLE, BadTarget, Target, load_target
+from .targets import OWN_BLOCK, OWN_TARGET, TARGET_VARIABLE, BadTarget, Target, load_target
 
 FOUND, USAGE = 1, 2
 
@@ -29,8 +29,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 TargetOption = Annotated[
-    str,
-    typer.Option("--target", "-t", metavar="PKG.MOD:ATTR", envvar=TARGET_VARIABLE, help="The grouped GEMM to hold against the reference."),
+    str | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="PKG.MOD:ATTR",
+        envvar=TARGET_VARIABLE,
+        help="The grouped GEMM or MoE block to hold against the reference.",
+    ),
 ]
 
 
@@ -44,17 +50,20 @@ def moefuzz(*, show_version: Annotated[bool, typer.Option("--version", help="Pri
 @app.command("fuzz")
 def fuzz_command(
     duration: Annotated[str, typer.Option("--time", metavar="DURATION", help="How long, as 90s, 2m or 1h.")] = "2m",
-    target: TargetOption = OWN_TARGET,
+    target: TargetOption = None,
 ) -> None:
-    """Fuzz a grouped GEMM for a while: forward, dX and dW against a float64 reference, over every regime in turn.
+    """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
+
+    Without --target: our own Triton grouped GEMM and the Qwen3 MoE block on it.
 
     A failure is minimised and printed as a report. Exit code 0: nothing found, 1: failures, 2: wrong usage, 130: interrupted.
     """
     from moefuzz.strategies.regimes import REGIMES
 
-    console, seconds, chosen = Console(), _seconds(duration), _target(target)
-    console.print(f"[bold]{chosen.name}[/] on {describe()}", highlight=False)
-    console.print(f"{versions()}\n", highlight=False)
+    console, seconds = Console(), _seconds(duration)
+    targets = [_target(target)] if target else [_target(OWN_TARGET), _target(OWN_BLOCK)]
+    console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
+    console.print(f"{versions()}\n", highlight=False, soft_wrap=True)
     tallies: dict[str, Tally] = {}
     failures: list[Failure] = []
     began, interrupted = time.monotonic(), False
@@ -62,7 +71,7 @@ def fuzz_command(
     try:
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("fuzzing", total=seconds, done="")
-            for turn in fuzz(chosen, seconds, REGIMES):
+            for turn in fuzz(targets, seconds, REGIMES):
                 tallies[turn.tally.regime] = turn.tally
                 if turn.found is not None:
                     failures.append(turn.found)
@@ -79,15 +88,15 @@ def fuzz_command(
 @app.command()
 def replay(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case as a report prints it: GroupedGemmCase(...), or as JSON.")],
-    target: TargetOption = OWN_TARGET,
+    target: TargetOption = None,
 ) -> None:
-    """Run one case again. Exit code 0: the target is right, 1: it fails, 2: wrong usage."""
+    """Run one case again, by default on our own op or block. Exit code 0: the target is right, 1: it fails, 2: wrong usage."""
     try:
         parsed = case_from_json(case) if case.lstrip().startswith("{") else case_from_repr(case)
     except ValueError as error:
         _refuse(str(error))
     try:
-        agreement = check(parsed, _target(target))
+        agreement = check(parsed, _target(target) if target else None)
     except Failure as failure:
         typer.echo(str(failure))
         raise typer.Exit(FOUND) from None
@@ -96,14 +105,14 @@ def replay(
 
 
 def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
-    tensors = ("Y", "dX", "dW")
-    table = Table("regime", title="largest share of the bound used, by tensor and regime", title_justify="left")
-    for column in (*tensors, "examples", "per second", "failing"):
+    table = Table("regime", title=f"{len(tallies)} regimes", title_justify="left")
+    for column in ("examples", "per second", "largest share of a bound used", "failing"):
         table.add_column(column, justify="right")
     for tally in tallies:
-        shares = [f"{tally.shares[tensor]:.1%}" if tensor in tally.shares else "-" for tensor in tensors]
+        tensor, share = max(tally.shares.items(), key=lambda item: item[1], default=("-", 0.0))
         rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
-        table.add_row(tally.regime, *shares, str(tally.examples), rate, f"[red]{tally.failing}[/]" if tally.failing else "0")
+        failing = f"[red]{tally.failing}[/]" if tally.failing else "0"
+        table.add_row(tally.regime, str(tally.examples), rate, f"{tensor} {share:.1%}", failing)
     console.print(table)
     total = sum(tally.examples for tally in tallies)
     console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)

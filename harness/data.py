@@ -20,19 +20,22 @@ def raw_bits(seed: int, stream: int, shape: Shape) -> np.ndarray:
 
 def integers(bits: np.ndarray, fp16: bool) -> np.ndarray:
     """Whole numbers from -4 to 4, so that sums are exact and partial sums exceed bfloat16's 256."""
-    return (bits % 9).astype(np.float32) - 4
+    return (bits % 9).astype(np.float32) - np.float32(4)
 
 
 def signs(bits: np.ndarray, fp16: bool) -> np.ndarray:
     """-1, 0 or 1, half of them 0."""
     magnitude = (bits & 1).astype(np.float32)
-    return np.where(bits & 2, -magnitude, magnitude)
+    sign = 1 - (bits & 2).astype(np.float32)
+    product: np.ndarray = magnitude * sign
+    return product
 
 
 def normal(bits: np.ndarray, fp16: bool) -> np.ndarray:
     """Nearly normal with variance 1/3: four 16-bit uniform numbers added, centred, and scaled by a power of two."""
     total = np.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]).sum(0).astype(np.int64) - 2 * 0xFFFF
-    return total.astype(np.float32) * np.float32(2.0**-16)
+    scaled: np.ndarray = total.astype(np.float32) * np.float32(2.0**-16)
+    return scaled
 
 
 def wide(bits: np.ndarray, fp16: bool) -> np.ndarray:

@@ -84,6 +84,10 @@ class WrongRouting(Failure):
     kind = "WrongRouting"
 
 
+class Disagreement(AssertionError):
+    """Two implementations differ by more than two right results can."""
+
+
 def _one_for_each_tensor(kind: str, meaning: str) -> dict[str, type[Failure]]:
     return {tensor: type(f"{kind}_{tensor}", (Failure,), {"kind": kind, "tensor": tensor, "__doc__": meaning}) for tensor in PASS_OF}
 

@@ -17,6 +17,7 @@ from .device import prepare
 
 TARGET_VARIABLE = "MOEFUZZ_TARGET"
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
+OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
 
 _CONFIGS = frozenset({"kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"})
 _PERMUTES = frozenset({"topk", "gather_indices", "permute_x", "permute_y", "is_first_gemm"})
@@ -29,7 +30,11 @@ class BadTarget(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """An implementation at the ``grouped_gemm`` level: ``f(X [M, K], W [E, N, K], m_sizes [E], **keywords) -> Y [M, N]``.
+    """An implementation at one of two levels.
+
+    - ``grouped_gemm``: ``f(X [M, K], W [E, N, K], m_sizes [E], **keywords) -> Y [M, N]``, differentiable in X and W.
+    - ``moe_block``: ``f(block: Qwen3MoeSparseMoeBlock, **keywords) -> Module`` with the same forward pass. It gets a private copy of the
+      block and must use that copy's parameters: gradients are read from it.
 
     Inside the declaration every case must be right. ``keywords`` are those of our own ``grouped_gemm`` that the function takes: what it
     does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of m_sizes: "zero" or "unspecified".
@@ -41,6 +46,7 @@ class Target:
     dtypes: tuple[str, ...] = DTYPES
     tail_rows: str = "unspecified"
     strides: bool = True  # takes any strided view of X, W and dY
+    level: str = "grouped_gemm"
 
     @property
     def permutes(self) -> bool:
@@ -64,9 +70,9 @@ def target_of(function: Callable[..., torch.Tensor], name: str, **declared: Any)
     return Target(name, function, (_CONFIGS | _FUSES) & parameters, **declared)
 
 
-def default_target() -> Target:
-    """The target that the environment variable MOEFUZZ_TARGET names, else our own Triton op."""
-    return load_target(os.environ.get(TARGET_VARIABLE) or OWN_TARGET)
+def default_target(level: str = "grouped_gemm") -> Target:
+    """The target that the environment variable MOEFUZZ_TARGET names, of whatever level, else our own of this level."""
+    return load_target(os.environ.get(TARGET_VARIABLE) or {"grouped_gemm": OWN_TARGET, "moe_block": OWN_BLOCK}[level])
 
 
 @functools.cache
@@ -86,5 +92,17 @@ def load_target(spec: str) -> Target:
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
-    own = {"tail_rows": "zero"} if spec == OWN_TARGET else {}
-    return target_of(found, spec, **own)
+    declared: dict[str, Any] = {}
+    if spec == OWN_TARGET:
+        declared = {"tail_rows": "zero"}
+    elif _first_parameter(found) == "block":
+        declared = {"level": "moe_block"}
+    return target_of(found, spec, **declared)
+
+
+def _first_parameter(function: Callable[..., Any]) -> str | None:
+    """The name of the first parameter: ``block`` marks a target at the moe_block level."""
+    try:
+        return next(iter(inspect.signature(function).parameters), None)
+    except (TypeError, ValueError):
+        return None

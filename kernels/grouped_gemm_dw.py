@@ -90,7 +90,11 @@ def _grouped_gemm_dw_kernel(
         dy = tl.load(dy_ptrs, mask=mask_n[:, None] & mask_m[None, :], other=0.0)
         acc = tl.dot(dy, x, acc, input_precision="ieee")
 
-    dw_ptrs = (dw_ptr + e.to(tl.int64) * stride_we + rn64 * stride_wn)[:, None] + (rk64 * stride_wk)[None, :]
+    dw_row_ptrs = dw_ptr + e.to(tl.int64) * stride_we + rn64 * stride_wn
+    if ALIGNED:
+        dw_ptrs = tl.multiple_of(dw_row_ptrs[:, None] + rk[None, :], (16, 16))
+    else:
+        dw_ptrs = dw_row_ptrs[:, None] + (rk64 * stride_wk)[None, :]
     tl.store(dw_ptrs, acc.to(dw_ptr.dtype.element_ty), mask=mask_n[:, None] & mask_k[None, :])
 
 

@@ -8,6 +8,7 @@ The forward pass, and with K and N exchanged (w read as its transpose) dX. Writt
     p(m)   = row_weights[gather_indices[m]]  under FUSE_MUL, else 1
 
 Program (t, j) owns the rows of tile t (see tile_schedule.py: none crosses into another expert) and columns j*BLOCK_N + [0, BLOCK_N).
+Programs are numbered along j first: those that run together share rows of x, and the weights of one expert, in the L2 cache.
 Masks: m < row_ends[e] (the next row is another expert's, or nobody's), n < N, and k < K with other=0 (a dead lane adds nothing).
 Under ALIGNED there is no mask along k: the launcher has checked that K is a multiple of BLOCK_K.
 Offsets are int64 before they meet a stride. Rows that no tile owns are not written: the launcher hands in zeros.
@@ -28,8 +29,8 @@ interpreter.repair()
 
 @triton.jit(
     do_not_specialize=[
-        "x_ptr", "w_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "row_shift_ptr", "row_ends_ptr", "N", "K",
-        "x_divisor", "stride_xm", "stride_xk", "stride_we", "stride_wn", "stride_wk", "stride_ym", "stride_yn",
+        "x_ptr", "w_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "row_shift_ptr", "row_ends_ptr",
+        "N", "K", "n_column_tiles", "x_divisor", "stride_xm", "stride_xk", "stride_we", "stride_wn", "stride_wk", "stride_ym", "stride_yn",
     ]
 )  # fmt: skip
 def _grouped_gemm_rows_kernel(
@@ -43,6 +44,7 @@ def _grouped_gemm_rows_kernel(
     row_ends_ptr,
     N: tl.int32,
     K: tl.int32,
+    n_column_tiles: tl.int32,
     x_divisor: tl.int32,
     stride_xm: tl.int64,
     stride_xk: tl.int64,
@@ -60,13 +62,15 @@ def _grouped_gemm_rows_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    t = tl.program_id(0)
+    program = tl.program_id(0)
+    t = program // n_column_tiles
+    j = program % n_column_tiles
     e = tl.load(tile_expert_ptr + t)
     if e < 0:
         return
     rm = tl.load(row_shift_ptr + e) + t * BLOCK_M + tl.arange(0, BLOCK_M)  # [BLOCK_M]
     mask_m = rm < tl.load(row_ends_ptr + e)
-    rn = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)  # [BLOCK_N]
+    rn = j * BLOCK_N + tl.arange(0, BLOCK_N)  # [BLOCK_N]
     if ALIGNED:
         mask_n = rn // 8 * 8 < N  # the same for multiples of 8, and known to be constant over 8 columns
     else:
@@ -118,7 +122,11 @@ def _grouped_gemm_rows_kernel(
 
     if FUSE_MUL:
         acc = acc * tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0).to(tl.float32)[:, None]
-    y_ptrs = (y_ptr + y_rows.to(tl.int64) * stride_ym)[:, None] + (rn64 * stride_yn)[None, :]
+    y_row_ptrs = y_ptr + y_rows.to(tl.int64) * stride_ym
+    if ALIGNED:
+        y_ptrs = tl.multiple_of(y_row_ptrs[:, None] + rn[None, :], (16, 16))
+    else:
+        y_ptrs = y_row_ptrs[:, None] + (rn64 * stride_yn)[None, :]
     tl.store(y_ptrs, acc.to(y_ptr.dtype.element_ty), mask=mask_m[:, None] & mask_n[None, :])
 
 
@@ -142,14 +150,15 @@ def grouped_gemm_rows(
     if n_tiles == 0:
         return y
     N, K = w.shape[1:]
+    n_column_tiles = -(-N // block_n)
     w_along_n = config.aligned and w.stride(1) == 1 and w.stride(2) != 1
     unused = schedule.tile_expert  # a pointer that is never read
-    _grouped_gemm_rows_kernel[(n_tiles, -(-N // block_n))](
+    _grouped_gemm_rows_kernel[(n_tiles * n_column_tiles,)](
         x, w, y,
         unused if gather_indices is None else gather_indices,
         unused if row_weights is None else row_weights,
         schedule.tile_expert, schedule.row_shift, schedule.row_ends,
-        N, K, x_divisor,
+        N, K, n_column_tiles, x_divisor,
         x.stride(0), x.stride(1), w.stride(0), w.stride(1), w.stride(2), y.stride(0), y.stride(1),
         GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, ALIGNED=config.aligned, W_ALONG_N=w_along_n,
         BLOCK_M=schedule.block_m, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=config.num_warps, num_stages=config.num_stages,

@@ -1,6 +1,7 @@
-"""The torch twins: the same signatures as the Triton kernels and the op, slow and obvious, in whatever float type they are given.
+"""The torch twins: the same signatures as the Triton kernels and the op, slow and obvious.
 
-In float64 they are the reference of the verdict; in the kernel's own type they are the plainest implementation to compare with.
+Given float64 they compute in float64 and are the reference of the verdict. Given the kernel's own type they compute in float32 and round
+each result once, as the op's contract says: the plainest implementation to compare with.
 ``m_sizes`` is read on the host. Rows beyond the sum of ``m_sizes`` come back as zeros, whatever they hold.
 """
 
@@ -69,12 +70,13 @@ def grouped_gemm_reference(
     total = int(m_sizes.sum())
     M = X.shape[0] * topk if permute_x and is_first_gemm else X.shape[0]
     divisor = topk if is_first_gemm else 1
-    rows = sorted_rows(X, gather_indices if permute_x else None, divisor, total)
-    y = segment_matmul(rows, W.transpose(1, 2), m_sizes)
+    wide = torch.promote_types(X.dtype, torch.float32)
+    rows = sorted_rows(X.to(wide), gather_indices if permute_x else None, divisor, total)
+    y = segment_matmul(rows, W.to(wide).transpose(1, 2), m_sizes)
     if fuse_mul_post:
         assert gather_indices is not None and topk_weights is not None
-        y = y * topk_weights.reshape(-1)[gather_indices[:total].long()].to(y.dtype)[:, None]
+        y = y * topk_weights.reshape(-1)[gather_indices[:total].long()].to(wide)[:, None]
     out = y.new_zeros(M, W.shape[1])
     slots = gather_indices[:total].long() if permute_y and gather_indices is not None else slice(0, total)
     out[slots] = y
-    return out
+    return out.to(X.dtype)

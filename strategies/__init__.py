@@ -12,6 +12,7 @@ from .expert_counts import (
     tile_edge_counts,
 )
 from .grouped_gemms import data_recipes, grouped_gemm_cases, kernel_configs
+from .moe_blocks import expert_loads, moe_block_cases
 from .sizes import dimension_sizes, tile_edge_sizes, token_counts
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "dimension_sizes",
     "even_counts",
     "expert_counts",
+    "expert_loads",
     "fewer_rows_than_experts",
     "free_counts",
     "grouped_gemm_cases",
     "kernel_configs",
+    "moe_block_cases",
     "one_expert_takes_all",
     "power_law_counts",
     "starving_counts",

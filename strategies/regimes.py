@@ -1,4 +1,4 @@
-"""Regimes at the ``grouped_gemm`` level: the corners in which whole families of bugs live, each a strategy with a name.
+"""Regimes: the corners in which whole families of bugs live, each a strategy with a name.
 
 Each takes the target that is fuzzed and returns None where the target declares that it has no such cases.
 """
@@ -6,18 +6,21 @@ Each takes the target that is fuzzed and returns None where the target declares 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import strategies as st
 
 from moefuzz.harness import cases
-from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.targets import Target
 
 from .expert_counts import even_counts, fewer_rows_than_experts, one_expert_takes_all, power_law_counts, starving_counts, tile_edge_counts
 from .grouped_gemms import data_recipes, grouped_gemm_cases
+from .moe_blocks import moe_block_cases
 from .sizes import tile_edge_sizes
 
 Cases = st.SearchStrategy[GroupedGemmCase]
+Blocks = st.SearchStrategy[MoeBlockCase]
 
 
 def any_cases(target: Target) -> Cases:
@@ -83,15 +86,52 @@ def far_cases(target: Target) -> Cases | None:
     )
 
 
-REGIMES: dict[str, Callable[[Target], Cases | None]] = {
-    "any": any_cases,
-    "exact": exact_cases,
-    "tile edge": tile_edge_cases,
-    "skewed": skewed_cases,
-    "square": square_cases,
-    "permuted": permuted_cases,
-    "fused": fused_cases,
-    "tail": tail_cases,
-    "frozen": frozen_cases,
-    "far": far_cases,
+def any_blocks(target: Target) -> Blocks:
+    """Every MoE block that the target declares."""
+    return moe_block_cases(target)
+
+
+def skewed_blocks(target: Target) -> Blocks:
+    """One expert with all tokens, experts without any, a power law, fewer tokens than experts."""
+    skews = st.one_of(
+        one_expert_takes_all(most_experts=5),
+        starving_counts(largest=8),
+        fewer_rows_than_experts(most_experts=8),
+        power_law_counts(most_experts=6, largest=12),
+    )
+    return moe_block_cases(target, loads=skews)
+
+
+def routed_blocks(target: Target) -> Blocks:
+    """The corners of the router: all logits negative, one choice or every expert, weights renormalised or not."""
+    loads = st.lists(st.integers(0, 5), min_size=1, max_size=5)
+    return moe_block_cases(target, loads=loads, logits=st.sampled_from(cases.LOGIT_SIGNS[::-1]), topk=st.sampled_from([1, 5]))
+
+
+def square_blocks(target: Target) -> Blocks:
+    """2I == H, where gate, up and down are easily taken for each other."""
+    halves = st.sampled_from([4, 8, 16])
+    return halves.flatmap(lambda half: moe_block_cases(target, hidden_size=st.just(2 * half), moe_intermediate_size=st.just(half)))
+
+
+REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]] = {
+    "grouped_gemm": {
+        "any": any_cases,
+        "exact": exact_cases,
+        "tile edge": tile_edge_cases,
+        "skewed": skewed_cases,
+        "square": square_cases,
+        "permuted": permuted_cases,
+        "fused": fused_cases,
+        "tail": tail_cases,
+        "frozen": frozen_cases,
+        "far": far_cases,
+    },
+    "moe_block": {
+        "any block": any_blocks,
+        "skewed block": skewed_blocks,
+        "routed block": routed_blocks,
+        "square block": square_blocks,
+    },
 }
+"""By level of target and name."""

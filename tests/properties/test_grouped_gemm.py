@@ -2,76 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.check import check
-from moefuzz.harness.targets import Target, default_target
 from moefuzz.strategies import regimes
 
-
-def drawn_from(
-    regime: Callable[[Target], st.SearchStrategy[GroupedGemmCase] | None],
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a property the cases of a regime; skip it where the target declares that it has none."""
-    cases = regime(default_target())
-    if cases is None:
-        return pytest.mark.skip(reason=f"{default_target().name} declares no {regime.__name__}")
-    return given(case=cases)
+from .drawing import gemms_from
 
 
-@drawn_from(regimes.any_cases)
+@gemms_from(regimes.any_cases)
 def test_forward_and_gradients_lie_within_the_bound(case: GroupedGemmCase) -> None:
     check(case)
 
 
-@drawn_from(regimes.exact_cases)
+@gemms_from(regimes.exact_cases)
 def test_exact_sums_agree_bit_for_bit(case: GroupedGemmCase) -> None:
     agreement = check(case)
     assert set(agreement.shares.values()) == {0.0}
 
 
-@drawn_from(regimes.tile_edge_cases)
+@gemms_from(regimes.tile_edge_cases)
 def test_sizes_at_tile_edges_lose_and_gain_nothing(case: GroupedGemmCase) -> None:
     check(case)
 
 
-@drawn_from(regimes.skewed_cases)
+@gemms_from(regimes.skewed_cases)
 def test_skewed_and_starving_experts_get_their_own_rows_and_gradients(case: GroupedGemmCase) -> None:
     check(case)
 
 
-@drawn_from(regimes.square_cases)
+@gemms_from(regimes.square_cases)
 def test_square_weights_are_not_transposed(case: GroupedGemmCase) -> None:
     check(case)
 
 
-@drawn_from(regimes.permuted_cases)
+@gemms_from(regimes.permuted_cases)
 def test_gathered_input_and_scattered_output_find_their_rows(case: GroupedGemmCase) -> None:
     check(case)
 
 
-@drawn_from(regimes.fused_cases)
+@gemms_from(regimes.fused_cases)
 def test_fused_weights_meet_the_rows_of_their_slots(case: GroupedGemmCase) -> None:
     check(case)
 
 
-@drawn_from(regimes.tail_cases)
+@gemms_from(regimes.tail_cases)
 def test_rows_beyond_the_sum_of_m_sizes_come_back_as_zeros(case: GroupedGemmCase) -> None:
     check(case)
     check(case)
 
 
-@drawn_from(regimes.frozen_cases)
+@gemms_from(regimes.frozen_cases)
 def test_any_subset_of_inputs_may_require_grad(case: GroupedGemmCase) -> None:
     check(case)
 
 
 @settings(max_examples=10)
-@drawn_from(regimes.far_cases)
+@gemms_from(regimes.far_cases)
 def test_offsets_beyond_2_to_the_31_do_not_wrap(case: GroupedGemmCase) -> None:
     check(case)

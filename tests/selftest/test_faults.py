@@ -42,7 +42,7 @@ MINIMAL = {
 def test_a_planted_fault_is_found_and_minimised(name: str) -> None:
     regime, failure_class, case = MINIMAL[name]
     target = getattr(faults, name)
-    strategy = REGIMES[regime](target)
+    strategy = REGIMES["grouped_gemm"][regime](target)
     assert strategy is not None
     failure = minimal_failure(strategy, target)
     assert (type(failure).__name__, failure.case) == (failure_class, case)

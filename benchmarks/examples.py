@@ -1,0 +1,81 @@
+"""Examples a second of the fuzz loop: drawing, building, running, judging. On the GPU if there is one, else under the interpreter.
+
+    python benchmarks/examples.py [--examples 2000] [--forward] [--profile]
+
+On a GPU the run is made twice with the same examples: the first compiles, and its compiled variants are counted; the second is the steady
+state. ``--forward`` asks for no gradients. ``--profile`` prints where the time of the second run goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import time
+from collections import Counter
+
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.check import check
+from moefuzz.harness.device import describe, versions
+from moefuzz.harness.targets import default_target
+from moefuzz.strategies import grouped_gemm_cases
+
+
+def run(examples: int, forward_only: bool) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
+    """Seconds for so many examples, how many had which dtype, and the largest share of a bound by tensor and dtype."""
+    seen: Counter[str] = Counter()
+    shares: dict[tuple[str, str], float] = {}
+    fields = {"grads": st.just("")} if forward_only else {}
+
+    @seed(0)
+    @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @given(grouped_gemm_cases(default_target(), **fields))
+    def one(case: GroupedGemmCase) -> None:
+        for tensor, share in check(case).shares.items():
+            shares[tensor, case.dtype] = max(share, shares.get((tensor, case.dtype), 0.0))
+        seen[case.dtype] += 1
+
+    began = time.perf_counter()
+    one()
+    return time.perf_counter() - began, seen, shares
+
+
+def compiled_variants() -> int:
+    """How many variants of our kernels Triton holds in this process; 0 under the interpreter."""
+    from moefuzz.kernels.grouped_gemm_dw import _grouped_gemm_dw_kernel
+    from moefuzz.kernels.grouped_gemm_rows import _grouped_gemm_rows_kernel
+
+    kernels = (_grouped_gemm_rows_kernel, _grouped_gemm_dw_kernel)
+    return sum(len(cache[0]) for kernel in kernels for cache in getattr(kernel, "device_caches", {}).values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=2000 if torch.cuda.is_available() else 200)
+    parser.add_argument("--forward", action="store_true", help="no gradients")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{describe()}: {versions()}")  # noqa: T201
+    for name in ("first run", "second run"):
+        profile = cProfile.Profile() if arguments.profile and name == "second run" else None
+        if profile:
+            profile.enable()
+        seconds, seen, shares = run(arguments.examples, arguments.forward)
+        if profile:
+            profile.disable()
+        count = sum(seen.values())
+        rate, variants = count / seconds, compiled_variants()
+        print(f"{name}: {count} examples in {seconds:.1f} s, {rate:.1f} a second, {variants} compiled variants", flush=True)  # noqa: T201
+        if profile:
+            pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+    for (tensor, dtype), share in sorted(shares.items()):
+        print(f"largest share of the bound used: {tensor:3} {dtype:9} {share:.3f}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

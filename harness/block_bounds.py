@@ -1,0 +1,257 @@
+"""What a correct Qwen3 MoE block may compute: every intermediate and every gradient, with its carried error.
+
+    logits = X gate^T;   p = softmax(logits);   w = p of the topk, over their sum if norm_topk_prob;   sorted row r is slot g:
+    first = X[g // topk] gate_up^T;   inter = act(first's gate half) * up half;   second = inter down^T;   output[t] = sum_j w[t, j] second
+
+A tensor of ``BlockBounds`` is what a float32 computation may hold *before* its own last store, so that ``violations(got, tensor, dtype)``
+rounds once. Later stages start from the stored tensor. Stores at which rounding to the dtype is allowed, and never required:
+
+    forward    logits, topk weights, first GEMM, act(gate), act * up, second GEMM, weighted rows, each of the topk - 1 adds of the output
+    backward   the elements of dY * second and their sum over H (the weights' gradient), the logits' gradient; dY * w, inter's gradient,
+               act's, up's and gate's; dX of the gate half, of the up half and their sum (three stores in transformers 4.57, the last alone
+               in 5.x), the router's dX, each of the topk adds of all contributions to X's gradient
+
+Each contraction accumulates in float32 and in any order; softmax, activation and the router's backward are computed in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from moefuzz.kernels.reference import segment_matmul, segment_outer
+from moefuzz.kernels.routing import sort_by_expert
+
+from .bounds import TINY, U
+from .carried import (
+    Carried,
+    bounded,
+    cat,
+    contract,
+    exact,
+    exp_error,
+    mul,
+    relu,
+    relu_grad,
+    silu,
+    silu_grad,
+    softmax,
+    softmax_distance,
+    stored,
+    sum_stored,
+)
+
+ACTIVATIONS = {"silu": (silu, silu_grad), "relu": (relu, relu_grad)}
+
+
+@dataclass(frozen=True)
+class BlockBounds:
+    """The carried tensors of one forward and backward pass, under the names of the results; M = T * topk."""
+
+    router_logits: Carried  # [T, E]
+    topk_weights: Carried  # [T, topk]
+    first_gemm: Carried  # [M, 2I], sorted by expert
+    intermediate: Carried  # [M, I], sorted by expert
+    second_gemm: Carried  # [M, H], sorted by expert
+    hidden_states_unpermute: Carried  # [M, H], in flat-slot order
+    output: Carried  # [T, H]
+    X_grad: Carried  # [T, H]
+    gate_grad: Carried  # [E, H]
+    gate_proj_grad: Carried  # [E, I, H]
+    up_proj_grad: Carried  # [E, I, H]
+    down_proj_grad: Carried  # [E, H, I]
+    topk_ids: Tensor  # [T, topk]
+    m_sizes: Tensor  # [E]
+    gather_indices: Tensor  # [M]
+    router_gap: Tensor  # [T]; above 0 the routing is decided
+
+    def carried(self) -> dict[str, Carried]:
+        """The carried tensors by name, in the order in which they are computed."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in named.items() if isinstance(tensor, Carried)}
+
+
+def block_bounds(
+    X: Tensor,  # [T, H]
+    gate: Tensor,  # [E, H]
+    gate_up_proj: Tensor,  # [E, 2I, H]
+    down_proj: Tensor,  # [E, H, I]
+    dY: Tensor,  # [T, H]
+    *,
+    topk: int,
+    norm_topk_prob: bool,
+    act: str,
+    dtype: torch.dtype,
+    topk_ids: Tensor | None = None,
+    topk_weights: Tensor | None = None,
+) -> BlockBounds:
+    """Carry the block's errors for inputs as they are, already in ``dtype``.
+
+    - ``act``: "silu" or "relu".
+    - ``topk_ids`` [T, topk]: the decision to follow, the largest logits of each token as the implementation has them; by default as
+      float64 has them, in descending order.
+    - ``topk_weights`` [T, topk]: an implementation's own rounded weights, which its experts are then held to, forward and backward; by
+      default any weights that the router may have put out.
+    """
+    E, H, intermediate_size = down_proj.shape
+    x, g, w1, w2, dy = (exact(tensor) for tensor in (X, gate, gate_up_proj, down_proj, dY))
+    activation, activation_grad = ACTIVATIONS[act]
+
+    router_logits = contract(x, g.map(lambda t: t.T), torch.matmul, H)
+    logits = stored(router_logits, dtype)
+    topk_ids = torch.topk(logits.value, topk).indices if topk_ids is None else topk_ids.long()
+    m_sizes, order = sort_by_expert(topk_ids, E)
+    slots, tokens = order.long(), order.long() // topk
+    slot_of = torch.argsort(slots)
+    rows = m_sizes.double()[:, None, None]
+
+    weights = _router_weights(logits, topk_ids, norm_topk_prob)
+    given = stored(weights, dtype) if topk_weights is None else exact(topk_weights)
+    w = given.map(lambda t: t.reshape(-1, 1)[slots])
+    x_rows, dy_rows = x.map(lambda t: t[tokens]), dy.map(lambda t: t[tokens])
+
+    def experts(a: Carried, b: Carried, depth: int) -> Carried:
+        return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), depth)
+
+    def weight_gradient(a: Carried, b: Carried) -> Carried:
+        return contract(a, b, lambda p, q: segment_outer(p, q, m_sizes), rows)
+
+    def by_token(a: Carried) -> Carried:
+        return a.map(lambda t: t[slot_of].reshape(-1, topk, t.shape[1]))
+
+    first_gemm = experts(x_rows, w1.map(lambda t: t.transpose(1, 2)), H)
+    first = stored(first_gemm, dtype)
+    gate_half, up_half = first.map(lambda t: t[:, :intermediate_size]), first.map(lambda t: t[:, intermediate_size:])
+    acted = stored(activation(gate_half), dtype)
+    intermediate = mul(acted, up_half)
+    inter = stored(intermediate, dtype)
+    second_gemm = experts(inter, w2.map(lambda t: t.transpose(1, 2)), intermediate_size)
+    second = stored(second_gemm, dtype)
+    output = sum_stored(by_token(stored(mul(second, w), dtype)), 1, dtype, topk)
+
+    products = stored(mul(dy_rows, second), dtype)
+    d_weights = stored(contract(products, exact(X.new_ones(H, 1)), torch.matmul, H), dtype).map(lambda t: t[slot_of].reshape(-1, topk))
+    d_logits = stored(_router_backward(logits, weights, d_weights, topk_ids, norm_topk_prob), dtype)
+
+    d_second = stored(mul(dy_rows, w), dtype)
+    d_inter = stored(experts(d_second, w2, H), dtype)
+    d_up = stored(mul(d_inter, acted), dtype)
+    d_gate = stored(mul(stored(mul(d_inter, up_half), dtype), activation_grad(gate_half)), dtype)
+    d_rows = _rows_gradient(d_gate, d_up, w1, m_sizes, dtype)
+    d_router = stored(contract(d_logits, g, torch.matmul, E), dtype).map(lambda t: t[:, None])
+    return BlockBounds(
+        router_logits=router_logits,
+        topk_weights=weights,
+        first_gemm=first_gemm,
+        intermediate=intermediate,
+        second_gemm=second_gemm,
+        hidden_states_unpermute=second_gemm.map(lambda t: t[slot_of]),
+        output=output,
+        X_grad=sum_stored(cat((by_token(d_rows), d_router), 1), 1, dtype, topk + 1),
+        gate_grad=contract(d_logits.map(lambda t: t.T), x, torch.matmul, len(X)),
+        gate_proj_grad=weight_gradient(d_gate, x_rows),
+        up_proj_grad=weight_gradient(d_up, x_rows),
+        down_proj_grad=weight_gradient(d_second, inter),
+        topk_ids=topk_ids,
+        m_sizes=m_sizes,
+        gather_indices=order,
+        router_gap=_router_gap(logits, topk),
+    )
+
+
+def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Tensor, dtype: torch.dtype) -> Carried:
+    """d_gate gate_proj + d_up up_proj, stored: one contraction over 2I, or two that are stored and then added. Both are correct."""
+    size = d_gate.value.shape[1]
+
+    def product(a: Carried, b: Carried) -> Carried:
+        return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), a.value.shape[1])
+
+    one = product(cat((d_gate, d_up), 1), w1)
+    gate_half, up_half = product(d_gate, w1.map(lambda t: t[:, :size])), product(d_up, w1.map(lambda t: t[:, size:]))
+    two = sum_stored(cat([stored(half, dtype).map(lambda t: t[None]) for half in (gate_half, up_half)], 0), 0, dtype, 2)
+    return stored(Carried(one.value, torch.maximum(one.error, two.error)), dtype)
+
+
+def _selected(x: Carried, topk_ids: Tensor) -> Carried:
+    return x.map(lambda t: t.gather(1, topk_ids))
+
+
+def _router_weights(logits: Carried, topk_ids: Tensor, norm_topk_prob: bool) -> Carried:
+    """The topk weights before they are stored: softmax over all experts, or over the selected ones if these are renormalised.
+
+    p_i / sum_selected p_j = exp(l_i) / sum_selected exp(l_j): the sum over all experts cancels, and with it its error. The selection has
+    the largest logit, so that both subtract the same before the exponential.
+    """
+    return softmax(_selected(logits, topk_ids), 1) if norm_topk_prob else _selected(softmax(logits, 1), topk_ids)
+
+
+def _router_backward(logits: Carried, weights: Carried, d_weights: Carried, topk_ids: Tensor, norm_topk_prob: bool) -> Carried:
+    """The gradient of the logits, float32 throughout, from that of the topk weights.
+
+    With h the gradient of the weights q (the selected ones, renormalised; else all p, with h = 0 outside the selection)
+
+        dl_i = q_i (h_i - sum_j q_j h_j) = sum_{j != i} q_i q_j (h_i - h_j),      and 0 for an expert that is not in q
+
+    Carried: term by term of the second form, where topk = 1 has no term and no error. Evaluated, s = sum_selected p:
+
+        dp_i = (h_i - sum_j h_j w_j) / s,      dl_i = p_i (dp_i - sum_j p_j dp_j)         (renormalised; else s = 1 and dp = h)
+
+    Let q be the computed p over their exact sum; that is among the carried weights. With N = sum_j q_j |h_j| and n adds of U in any sum,
+    s is off by n U, w by (n + 2) U; dp_i s by (2 n + 5) U (|h_i| + N), as a product and a difference cost U/2 each, a quotient 2 U;
+    sum_j p_j dp_j, which is exactly 0 for exact dp, by (3 n + 6) U times sum_j q_j (|h_j| + N) = 2 N; and the last product and difference
+    U more, p_i / s n U, which on dp_i make (3 n + 6) U (|h_i| + N). Hence with c = (3 n + 6) U, and c / (1 - c) for products of errors,
+
+        |error of dl_i| <= c / (1 - c) * q_i (|h_i| + 3 N),     q_i = p_i for an expert that is not selected
+
+    and so too without renormalising: there the computed p are q but for the n + 2 roundings of their own sum and quotient. For each entry
+    at most n + 8 results may be flushed, 2 TINY at most each, times what multiplies it later: 1 + |h_i| + 3 N, over s, which has the
+    largest p and is at least 1 / n.
+    """
+    n = logits.value.shape[1]
+    probabilities = softmax(logits, 1)
+    zeros = torch.zeros_like(logits.value)
+    h = d_weights.map(lambda t: zeros.scatter(1, topk_ids, t))
+    if norm_topk_prob:
+        dl = _pairwise(weights, d_weights).map(lambda t: zeros.scatter(1, topk_ids, t))
+        q = probabilities.magnitude.scatter(1, topk_ids, weights.magnitude)
+    else:
+        dl = _pairwise(probabilities, h)
+        q = probabilities.magnitude
+    c = (3 * n + 6) * U
+    sizes = h.magnitude + 3 * (q * h.magnitude).sum(1, keepdim=True)
+    flushed = torch.where(sizes > 0, (n + 8) * 2 * TINY * (1 + sizes) * n, 0.0)
+    return bounded(dl.value, dl.error + c / (1 - c) * q * sizes + flushed)
+
+
+def _pairwise(q: Carried, h: Carried) -> Carried:
+    """sum_{j != i} q_i q_j (h_i - h_j) [T, n], the largest of each term less its value; no rounding."""
+
+    def terms(q: Tensor, difference: Tensor) -> Tensor:
+        return (q[:, :, None] * q[:, None, :] * difference).sum(2)
+
+    difference = h.value[:, :, None] - h.value[:, None, :]
+    errors = h.error[:, :, None] + h.error[:, None, :]
+    errors = errors * ~torch.eye(q.value.shape[1], dtype=torch.bool, device=q.value.device)
+    return Carried(terms(q.value, difference), terms(q.magnitude, difference.abs() + errors) - terms(q.value, difference.abs()))
+
+
+def _router_gap(logits: Carried, topk: int) -> Tensor:
+    """Per token, the least that a selected logit may be minus the most that another may be; infinite if all are selected.
+
+    The topk are taken of float32 probabilities: the logarithm of one is off by ``exp_error`` and a quotient of 2 U, while the sum that
+    divides them is the same number for all. Where the last selected probability, at least exp(-distance) / E, may be below 2**-126,
+    all that are may tie: minus infinity.
+    """
+    T, E = logits.value.shape
+    if topk == E:
+        return logits.value.new_full((T,), torch.inf)
+    distance = softmax_distance(logits, 1)
+    off = logits.error + exp_error(distance) + 2 * U
+    order = torch.argsort(logits.value, dim=1, descending=True)
+    selected, others = order[:, :topk], order[:, topk:]
+    least, most = (logits.value - off).gather(1, selected).amin(1), (logits.value + off).gather(1, others).amax(1)
+    normal = distance.gather(1, selected).amax(1) + math.log(E) < 126 * math.log(2)
+    return torch.where(normal, least - most, -torch.inf)

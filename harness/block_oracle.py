@@ -1,0 +1,132 @@
+"""The verdict at the ``moe_block`` level: run a target on a problem and hold every tensor that it shows to its carried bound.
+
+What is always seen: output, router logits (through the block's own gate) and all five gradients. Our own blocks show every intermediate
+too; those are held stage by stage, and what comes after the router is held to the weights that the router really gave.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from moefuzz.kernels.qwen3_hf import qwen3_block, qwen3_config, set_weights
+from moefuzz.kernels.qwen3_moe import GroupedGEMMBlock
+
+from .block_bounds import BlockBounds, block_bounds
+from .block_problems import MoeBlockProblem
+from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
+from .claims import Claim
+from .failures import Raised, WrongRouting
+from .targets import Target
+
+AXES = {
+    "router_logits": ("token", "expert"),
+    "topk_weights": ("token", "choice"),
+    "first_gemm": ("row", "column"),
+    "intermediate": ("row", "column"),
+    "second_gemm": ("row", "column"),
+    "hidden_states_unpermute": ("slot", "column"),
+    "output": ("token", "column"),
+    "X_grad": ("token", "column"),
+    "gate_grad": ("expert", "column"),
+    "gate_proj_grad": ("expert", "row", "column"),
+    "up_proj_grad": ("expert", "row", "column"),
+    "down_proj_grad": ("expert", "row", "column"),
+}
+SORTED_BY_EXPERT = ("first_gemm", "intermediate", "second_gemm")
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """Forward and backward results of one block."""
+
+    forward: ForwardResult
+    backward: BackwardResult
+
+
+def hf_block(problem: MoeBlockProblem, device: torch.device) -> Any:
+    """Hugging Face's block with the problem's weights, its experts pinned to the eager loop."""
+    case = problem.case
+    config = qwen3_config(
+        case.E, case.topk, case.hidden_size, case.moe_intermediate_size, norm_topk_prob=case.norm_topk_prob, hidden_act=case.act
+    )
+    block = qwen3_block(config, getattr(torch, case.dtype), device)
+    set_weights(block, problem.gate, problem.gate_up_proj, problem.down_proj)
+    return block
+
+
+def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device) -> BlockResult:
+    """Give the target a private copy of Hugging Face's block and run what it returns, forward and backward. Raises Raised."""
+    __tracebackhide__ = True
+    case = problem.case
+    private = copy.deepcopy(hf_block(problem, device))
+    keywords: dict[str, Any] = {}
+    if {"permute_x", "permute_y"} <= target.keywords:
+        keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}
+    if target.configurable:
+        keywords |= dict.fromkeys(("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"), case.config)
+    try:
+        module = target.function(private, **keywords)
+        forward = run_forward(module, problem.X[None].to(device))
+        owner = module if isinstance(module, GroupedGEMMBlock) else private
+        return BlockResult(forward, run_backward(owner, forward, problem.dY[None].to(device)))
+    except Exception as error:
+        raise Raised(case, target.name, f"raised {type(error).__name__}: {error}") from error
+
+
+def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None, topk_ids: torch.Tensor | None = None) -> BlockBounds:
+    """The carried bounds of a problem; with ``topk_weights`` what comes after the router is held to these."""
+    case = problem.case
+    bounds = block_bounds(
+        problem.X, problem.gate, problem.gate_up_proj, problem.down_proj, problem.dY,
+        topk=case.topk, norm_topk_prob=case.norm_topk_prob, act=case.act, dtype=getattr(torch, case.dtype),
+        topk_ids=topk_ids, topk_weights=topk_weights,
+    )  # fmt: skip
+    assert bool((bounds.router_gap > 0).all()), f"{case!r} does not decide its routing: a gap of {float(bounds.router_gap.min())}"
+    return bounds
+
+
+def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: str) -> list[Claim]:
+    """What must hold for each tensor that was shown, in the order of computation. Raises WrongRouting."""
+    case = problem.case
+    shown = result.forward.grouped_gemm_result
+    tensors: dict[str, torch.Tensor] = {"router_logits": result.forward.router_logits}
+    if shown is None:
+        bounds = bounds_of(problem)
+    else:
+        ids = _topk_ids(problem, shown.gather_indices.cpu(), shown.token_counts_by_expert.cpu(), target)
+        bounds = bounds_of(problem, shown.topk_weights.detach().cpu(), ids)
+        tensors |= {name: getattr(shown, name) for name in ("topk_weights", "first_gemm", "intermediate", "second_gemm")}
+        if shown.second_gemm is shown.hidden_states_unpermute:  # permute_y: the second GEMM stored them so
+            del tensors["second_gemm"]
+        tensors |= {"hidden_states_unpermute": shown.hidden_states_unpermute}
+    tensors |= {"output": result.forward.output.reshape(case.T, case.hidden_size)}
+    tensors |= {field.name: getattr(result.backward, field.name) for field in fields(result.backward)}
+    tensors["X_grad"] = tensors["X_grad"].reshape(case.T, case.hidden_size)
+    return [_claim(problem, name, got, bounds) for name, got in tensors.items()]
+
+
+def _claim(problem: MoeBlockProblem, name: str, got: torch.Tensor, bounds: BlockBounds) -> Claim:
+    case = problem.case
+    carried, sorted_rows = bounds.carried()[name], name in SORTED_BY_EXPERT
+    shape, block = tuple(carried.value.shape), case.config.block_m
+    blocks: tuple[int | None, ...] = (block if sorted_rows else None, *(None,) * (len(shape) - 1))
+    return Claim(name, AXES[name], got, shape, carried.value, carried.error, blocks, case.loads if sorted_rows else None)
+
+
+def _topk_ids(problem: MoeBlockProblem, gather_indices: torch.Tensor, counts: torch.Tensor, target: str) -> torch.Tensor:
+    """[T, topk] expert of each slot, read off the sorted order; held against the case's decision. Raises WrongRouting."""
+    case = problem.case
+    ids = torch.empty(case.T * case.topk, dtype=torch.int64)
+    ids[gather_indices.long()] = torch.repeat_interleave(torch.arange(case.E), counts.long())
+    ids = ids.reshape(case.T, case.topk)
+    chosen = torch.zeros(case.T, case.E, dtype=torch.bool).scatter_(1, ids, True)
+    wrong = (chosen != problem.chosen).any(1).nonzero()
+    if len(wrong):
+        t = int(wrong[0])
+        wanted = problem.chosen[t].nonzero().flatten().tolist()
+        raise WrongRouting(case, target, f"token {t} went to experts {sorted(ids[t].tolist())}, its logits choose {wanted}")
+    return ids

@@ -1,0 +1,44 @@
+"""The blocks that come with the package, as targets at the ``moe_block`` level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from moefuzz.kernels.kernel_config import KernelConfig
+from moefuzz.kernels.qwen3_moe import Qwen3MoeFusedGroupedGEMMBlock, Qwen3MoeGroupedGEMMBlock
+
+
+def hugging_face_block(block: Any) -> nn.Module:
+    """Hugging Face's own block, its experts an eager loop."""
+    module: nn.Module = block
+    return module
+
+
+def torch_block(block: Any) -> nn.Module:
+    """The torch twin: our block on a loop over experts."""
+    return Qwen3MoeGroupedGEMMBlock.from_hf(block)
+
+
+def triton_block(
+    block: Any,
+    permute_x: bool = False,
+    permute_y: bool = False,
+    kernel_config_fwd: KernelConfig | None = None,
+    kernel_config_bwd_dX: KernelConfig | None = None,
+    kernel_config_bwd_dW: KernelConfig | None = None,
+) -> nn.Module:
+    """Our block on the Triton grouped GEMM."""
+    return Qwen3MoeFusedGroupedGEMMBlock.from_hf(
+        block,
+        permute_x=permute_x,
+        permute_y=permute_y,
+        kernel_config_fwd=kernel_config_fwd,
+        kernel_config_bwd_dX=kernel_config_bwd_dX,
+        kernel_config_bwd_dW=kernel_config_bwd_dW,
+    )
+
+
+OWN_BLOCKS = tuple(f"{__name__}:{block.__name__}" for block in (hugging_face_block, torch_block, triton_block))
+"""The specs of all three."""

@@ -1,0 +1,261 @@
+"""Running error analysis in float64: a value, and how far from it a correct float32, float16 or bfloat16 computation may land.
+
+Every function takes what earlier steps may have produced, v - e <= x <= v + e, and returns the same for its own result:
+
+    error of the result = errors of the inputs, carried through exactly + roundings of this step at the largest inputs there may be
+
+An error of 0 says that every correct result *is* the value; it survives sums of integers, ReLU, products by powers of two, and stores of
+what is representable. float64's own roundings (2**-53) are not counted: those of float32 that are counted are 2**29 times as large.
+What cannot be bounded (0 * inf, a quotient by what may be zero, more than float32 holds) has an infinite error, and is always accepted.
+
+Units: U = 2**-23 for what a tensor core may truncate and for ulps of library functions, u(float32) = 2**-24 for a rounded operation,
+TINY = 2**-126 for what one flush below the normal range loses (never more than the magnitude itself, hence the ``clamp(max=TINY)``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .bounds import TINY, U, accumulation_error, interval, outside, quantum, rounded, u
+
+Matmul = Callable[[Tensor, Tensor], Tensor]
+
+SIGMOID_FLUSH = 2.0**-119
+"""|x| sigmoid(x) and |silu'(x)| where sigmoid(x) < TINY, that is x < -87.33: both fall with |x|, 87.34 * TINY < 2**-119."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Every correct result lies in [value - error, value + error]; both float64, of one shape, error >= 0."""
+
+    value: Tensor
+    error: Tensor
+
+    def map(self, op: Callable[[Tensor], Tensor]) -> Carried:
+        """Apply to both what only moves elements: an index, a transpose, a view."""
+        return Carried(op(self.value), op(self.error))
+
+    @property
+    def magnitude(self) -> Tensor:
+        """The largest absolute value that a correct result may have."""
+        return self.value.abs() + self.error
+
+
+def exact(tensor: Tensor) -> Carried:
+    """What is given, bit by bit: error 0."""
+    return bounded(tensor.double(), torch.zeros_like(tensor, dtype=torch.float64))
+
+
+def cat(parts: Sequence[Carried], dim: int) -> Carried:
+    return Carried(torch.cat([part.value for part in parts], dim), torch.cat([part.error for part in parts], dim))
+
+
+def bounded(value: Tensor, error: Tensor, magnitude: Tensor | None = None) -> Carried:
+    """The pair, with error inf where one of them is not finite or a float32 on the way, up to ``magnitude``, may overflow."""
+    magnitude = value.abs() + error if magnitude is None else magnitude
+    known = torch.isfinite(value) & (magnitude <= torch.finfo(torch.float32).max)
+    return Carried(torch.where(torch.isfinite(value), value, 0.0), torch.where(known & torch.isfinite(error), error, torch.inf))
+
+
+def stored(x: Carried, dtype: torch.dtype) -> Carried:
+    """A store at which rounding to ``dtype`` is allowed, not required: the larger of the old error and what rounded ends are away."""
+    ends = (rounded(x.value - x.error, dtype) - x.value).abs(), (rounded(x.value + x.error, dtype) - x.value).abs()
+    return bounded(x.value, torch.maximum(x.error, torch.maximum(*ends)))
+
+
+def contract(a: Carried, b: Carried, matmul: Matmul, depth: Tensor | int) -> Carried:
+    """Sums of ``depth`` products accumulated in float32, in any order: ``accumulation_error`` at S = (|A| + eA) @ (|B| + eB).
+
+    Carried: |a' b' - a b| <= |a| eb + ea |b| + ea eb, summed. ``matmul`` is bilinear, and monotone where nothing is negative. Where the
+    carried part of an element is 0, each of its products is one of two exact factors or has an exact 0: what divides all exact entries
+    divides its partial sums, and ``accumulation_error`` knows whether float32 holds these. ``depth`` broadcasts against the result.
+    """
+    value, S = matmul(a.value, b.value), matmul(a.magnitude, b.magnitude)
+    inputs = matmul(a.value.abs(), b.error) + matmul(a.error, b.magnitude)
+    accumulated = torch.where(inputs == 0, accumulation_error(S, depth, _unit(a) * _unit(b)), accumulation_error(S, depth, 0.0))
+    return bounded(value, inputs + accumulated, S + accumulated)
+
+
+def _unit(x: Carried) -> float:
+    return quantum(torch.where(x.error == 0, x.value, 0.0))
+
+
+def _operation(value: Tensor, inputs: Tensor, roundings: float, magnitude: Tensor) -> Carried:
+    """One float32 operation: ``inputs`` carried, ``roundings`` times the largest result, one flush; exact where float32 has the value.
+
+    Without an error in the inputs the value is computed from the very numbers that a correct implementation has; if it is a normal
+    float32, or 0, then correct rounding returns it.
+    """
+    held = (value == rounded(value, torch.float32)) & ((value == 0) | (value.abs() >= TINY))
+    step = torch.where(held & (inputs == 0), 0.0, roundings * (value.abs() + inputs) + magnitude.clamp(max=TINY))
+    return bounded(value, inputs + step)
+
+
+def mul(a: Carried, b: Carried) -> Carried:
+    """Multiply in float32: |a| eb + ea |b| + ea eb, and one rounding."""
+    inputs = a.value.abs() * b.error + a.error * b.magnitude
+    return _operation(a.value * b.value, inputs, u(torch.float32), a.magnitude * b.magnitude)
+
+
+def add(a: Carried, b: Carried) -> Carried:
+    """Add in float32: ea + eb, and one rounding."""
+    return _operation(a.value + b.value, a.error + b.error, u(torch.float32), a.magnitude + b.magnitude)
+
+
+def sub(a: Carried, b: Carried) -> Carried:
+    """Subtract in float32, as ``add`` does."""
+    return add(a, Carried(-b.value, b.error))
+
+
+def div(a: Carried, b: Carried) -> Carried:
+    """Divide in float32: |a'/b' - a/b| <= (ea + |a/b| eb) / (|b| - eb), and 2**-22 relative.
+
+    2 ulp is what PTX promises for ``div.full.f32``, Triton's ``/``; torch divides to half an ulp. No quotient but 0 / b counts as exact.
+    """
+    value = a.value / b.value
+    inputs = (a.error + value.abs() * b.error) / (b.value.abs() - b.error)
+    inputs = torch.where(b.value.abs() > b.error, inputs, torch.inf)
+    largest = value.abs() + inputs
+    return bounded(value, inputs + 2 * U * largest + largest.clamp(max=TINY))
+
+
+def sum_stored(x: Carried, dim: int, dtype: torch.dtype, n: int) -> Carried:
+    """A sum of ``n`` terms along ``dim``, in any order, each of the m = n - 1 additions in float32 and then, maybe, rounded to ``dtype``.
+
+        error = sum(e) + m w / (1 - m w) * S + m * tiny,    S = sum(|v| + e),    w = (1 + 2**-24) (1 + u) - 1,  or 2**-24 in float32
+
+    as in ``bounds.py``: at most m roundings on any path, here each within w. Below the normal range one costs half a subnormal of
+    ``dtype`` or a flushed float32: tiny = max(2**-126, that half). If every term is exact and a multiple of q, and S <= q / u, then
+    ``dtype`` holds all partial sums (multiples of q up to q * 2**bits) and nothing rounds, given that q is not below its subnormals.
+    """
+    value, S, inputs = x.value.sum(dim), x.magnitude.sum(dim), x.error.sum(dim)
+    limits, m = torch.finfo(dtype), n - 1
+    unit = u(dtype) if dtype == torch.float32 else (1 + u(torch.float32)) * (1 + u(dtype)) - 1
+    subnormal = limits.smallest_normal * limits.eps
+    gamma = m * unit / (1 - m * unit) if m * unit < 1 else torch.inf
+    rounding = gamma * S + S.clamp(max=m * max(TINY, subnormal / 2))
+    q = _unit(x)
+    largest_held = q / u(dtype) if q >= max(TINY, subnormal) else 0.0
+    held = (inputs == 0) & (largest_held >= S)
+    overflows = (S + rounding > limits.max) & (m > 0)
+    return bounded(value, torch.where(overflows, torch.inf, inputs + torch.where(held, 0.0, rounding)))
+
+
+def exp_error(distance: Tensor) -> Tensor:
+    """By how much the logarithm of a float32 exp(x - y) is off at most, |x - y| <= ``distance``: (9/8 distance + 2) U.
+
+    Computed as 2**((x - y) log2(e)): the subtraction and the product round (U/2 of the distance each), the constant is off by 0.11 U
+    relative; 1.11 < 9/8. 2 U is what PTX promises for ``ex2.approx.ftz.f32``; expf of CUDA and of SLEEF are better than that.
+    """
+    return (1.125 * distance + 2) * U
+
+
+def relu(x: Carried) -> Carried:
+    """ReLU, max(x, 0): no rounding, and not steeper than 1; where x < 0 only what reaches above 0 counts."""
+    return bounded(x.value.clamp(min=0), torch.where(x.value < 0, (x.value + x.error).clamp(min=0), x.error))
+
+
+def relu_grad(x: Carried) -> Carried:
+    """1 where x > 0, else 0: exact unless the sign of x is open, |v| <= e; then both are right."""
+    return Carried((x.value > 0).double(), ((x.value.abs() <= x.error) & (x.error > 0)).double())
+
+
+def silu(x: Carried) -> Carried:
+    """The activation x sigmoid(x) in float32; of 0 it is 0 exactly.
+
+    Carried: by Taylor's theorem e |silu'(v)| + e**2 / 4, as |silu''| <= 1/2 (at 0), and no more than 1.1 e, as |silu'| <= 1.0998 (at
+    2.40); nor, below -2.40, where |silu'| only falls with |x|, than e |silu'(v + e)|.
+    Evaluated as x / (1 + exp(-x)) or x * (1 / (1 + exp(-x))): the exponential is off by ``exp_error``, of which 1 - sigmoid(x) gets into
+    the sum, the sum by U/2, the quotient by 2 U (``div``), the product by U/2; together (9/8 |x| (1 - sigmoid(x)) + 5) U relative.
+    """
+    value, end = x.value * torch.sigmoid(x.value), x.value + x.error
+    slope = (silu_slope(x.value).abs() + x.error / 4).clamp(max=1.1)
+    inputs = x.error * torch.where(end < -2.4, torch.minimum(slope, silu_slope(end).abs()), slope)
+    relative = (1.125 * x.magnitude * torch.sigmoid(x.error - x.value) + 5) * U
+    return bounded(value, inputs + relative * (value.abs() + inputs) + x.magnitude.clamp(max=SIGMOID_FLUSH))
+
+
+def silu_slope(x: Tensor) -> Tensor:
+    """Return silu'(x) = s (1 + x (1 - s)), s = sigmoid(x)."""
+    s, t = torch.sigmoid(x), torch.sigmoid(-x)
+    return s * (1 + x * t)
+
+
+def silu_curve(x: Tensor) -> Tensor:
+    """Return silu''(x) = s (1 - s) (2 - x tanh(x / 2)), an even function."""
+    return torch.sigmoid(x) * torch.sigmoid(-x) * (2 - x * torch.tanh(x / 2))
+
+
+def silu_grad(x: Carried) -> Carried:
+    """The derivative silu'(x) = s (1 + x (1 - s)) in float32, s = sigmoid(x).
+
+    Carried: e |silu''(v)| + 0.155 e**2, as |silu'''| <= 0.3082 < 0.31, and no more than e / 2; nor, beyond |x| = 4, where |silu''| only
+    falls (from 3.44 on), than e times its value at the near end.
+    Evaluated, with t = 1 - s, both at the end of the interval where they are largest, X = |v| + e, and everything in units of U:
+    s is off by r = 9/8 X t + 4.5 relative (an error of the exponential counts t times; sum 1/2, quotient 2), 1 - s by s r + t/2,
+    x (1 - s) by X s r + X t, one plus that by half of 1 + X t more; times s, itself off by r, and rounded:
+    s ((r + 1/2) (1 + X t) + X s r + 1/2 + 3/2 X t). Products of two errors are below what 4.5 has to spare (an exact count: 2.5 + 2 t).
+    From x = 18 on, exp(-x) < 2**-25 is lost beside 1, s is 1 / 1, and the result exactly 1; silu' is within x t of that, and the value
+    here within 2**-51, as float64 rounds four times: the one place where no larger rounding covers it.
+    """
+    s, t, X = torch.sigmoid(x.value + x.error), torch.sigmoid(x.error - x.value), x.magnitude
+    near = X - 2 * x.error
+    curve = (silu_curve(x.value).abs() + 0.155 * x.error).clamp(max=0.5)
+    curve = torch.where(near > 4, torch.minimum(curve, silu_curve(near).abs()), curve)
+    r = 1.125 * X * t + 4.5
+    evaluated = s * ((r + 0.5) * (1 + X * t) + X * s * r + 0.5 + 1.5 * X * t) * U
+    evaluated = torch.where(x.value - x.error >= 18, X * t + 2.0**-51, evaluated)
+    return bounded(silu_slope(x.value), x.error * curve + evaluated + SIGMOID_FLUSH)
+
+
+def softmax_error(distance: Tensor, n: int) -> Tensor:
+    """By how much the logarithm of a float32 softmax weight is off: (9/8 (distance + ln n) + n + 10) U, ``distance`` below the largest.
+
+    Numerator: ``exp_error`` and two quotients of 2 U (by the sum over all experts; again by the sum over the selected ones, if these are
+    renormalised: the first sum cancels, it is the same number everywhere). Denominator: n roundings of at most U, and the average of its
+    terms' errors, exponential and first quotient, weighted by the terms: 4 U + 9/8 U sum_j w_j d_j. Since w_j = exp(-d_j) / s, that
+    sum is the entropy of w less ln s, at most ln n, as the largest entry makes s >= 1.
+
+    Beyond a distance of 105 > 150 ln 2 float32 has nothing but 0 left, whatever the error of the argument: this is a flush, which
+    ``softmax`` counts, and no relative error.
+    """
+    return exp_error(distance.clamp(max=105) + math.log(n)) + (n + 8) * U
+
+
+def softmax_distance(x: Carried, dim: int) -> Tensor:
+    """How far each entry may lie below the largest along ``dim``."""
+    return (x.value + x.error).amax(dim, keepdim=True) - (x.value - x.error)
+
+
+def softmax(x: Carried, dim: int) -> Carried:
+    """Weights exp(x_i) / sum_j exp(x_j) in float32 along ``dim``; or those over a larger axis with the same largest entry, renormalised.
+
+    Carried: with logits off by at most e_j the weight lies between its values with x_i low and all others high, and the reverse:
+
+        w_i exp(e_i) / (sum_j w_j exp(-e_j) + w_i (exp(e_i) - exp(-e_i)))  and the same with -e
+
+    so the weight of a single entry is 1 whatever its error; where a logit is open by more than 300, beyond the range of the formula in
+    float64, the weights are anything in [0, 1]. Evaluated: ``softmax_error``. Of the terms, each exponential and quotient may be flushed,
+    2 TINY an entry, and is divided by a sum of probabilities that is at least 1 / N, N the larger axis; N <= 2**16 is assumed.
+    """
+    weights = torch.softmax(x.value, dim)
+    widest = x.error.amax(dim, keepdim=True)
+    n = x.value.shape[dim]
+    off = softmax_error(softmax_distance(x, dim), n)
+
+    def end(e: Tensor) -> Tensor:
+        return weights * torch.exp(e) / ((weights * torch.exp(-e)).sum(dim, keepdim=True) + weights * (torch.exp(e) - torch.exp(-e)))
+
+    low, high = torch.where(widest > 300, 0.0, end(-x.error)), torch.where(widest > 300, 1.0, end(x.error))
+    error = torch.maximum(high * torch.exp(off) - weights, weights - low * torch.exp(-off)) + 2.0**17 * TINY * (n + 1)
+    return bounded(weights, torch.where(torch.isinf(widest), torch.inf, error))
+
+
+def violations(got: Tensor, x: Carried, dtype: torch.dtype) -> Tensor:
+    """Where ``got`` is no right result, as everywhere in the verdict: see ``bounds.interval`` and ``bounds.outside``."""
+    return outside(got, *interval(x.value, x.error, dtype))

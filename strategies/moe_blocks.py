@@ -1,0 +1,69 @@
+"""Cases at the ``moe_block`` level: Qwen3 configurations shrunken to what the interpreter can run, and routings with a drawn skew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from moefuzz.harness import cases
+from moefuzz.harness.cases import MoeBlockCase
+from moefuzz.harness.targets import Target
+from moefuzz.kernels.kernel_config import KernelConfig
+
+from .expert_counts import (
+    Counts,
+    even_counts,
+    fewer_rows_than_experts,
+    free_counts,
+    one_expert_takes_all,
+    power_law_counts,
+    starving_counts,
+)
+from .grouped_gemms import CONFIGS, data_recipes, seeds
+from .sizes import tile_edge_sizes
+
+
+def expert_loads() -> Counts:
+    """Return a strategy for how many tokens choose each expert: even, one takes all, starving, a power law, fewer tokens than experts.
+
+    The case fills the loads up to a multiple of topk. Drawn examples: [0], [3, 1, 0, 2], [0, 0, 9].
+    """
+    return st.one_of(
+        free_counts(most_experts=4, largest=8),
+        even_counts(most_experts=4, largest=8),
+        one_expert_takes_all(most_experts=5, largest=17),
+        starving_counts(most_experts=6, largest=8),
+        power_law_counts(most_experts=6, largest=17),
+        fewer_rows_than_experts(most_experts=8),
+    )
+
+
+def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None, **fields: Any) -> st.SearchStrategy[MoeBlockCase]:
+    """Return a strategy for MoE blocks that a target must get right.
+
+    - ``target`` bounds them by what it declares, defaulting to everything that a case can say.
+    - ``loads`` replaces the expert loads, and each of ``fields`` the strategy of one field of MoeBlockCase.
+
+    What a shrunken Qwen3 keeps: topk far below E and up to E, 2I above, below and equal to H, norm_topk_prob both ways.
+
+    Drawn example: MoeBlockCase(loads=(4, 0, 1, 3), topk=2, hidden_size=17, dtype='bfloat16', permute_y=True, seed=5).
+    """
+    permutes = target is None or {"permute_x", "permute_y"} <= target.keywords
+    sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=17)
+    drawn: dict[str, st.SearchStrategy[Any]] = {
+        "topk": st.integers(1, 8),
+        "hidden_size": sizes,
+        "moe_intermediate_size": st.integers(1, 9) | st.just(17),
+        "norm_topk_prob": st.sampled_from([True, False]),
+        "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
+        "act": st.sampled_from(cases.ACTS),
+        "logits": st.sampled_from(cases.LOGIT_SIGNS),
+        "order": st.sampled_from(["sorted", "shuffled"]),
+        "permute_x": st.booleans() if permutes else st.just(False),
+        "permute_y": st.booleans() if permutes else st.just(False),
+        "config": st.sampled_from(CONFIGS[:3]) if target is None or target.configurable else st.just(KernelConfig()),
+        "data": data_recipes(("normal", *(recipe for recipe in cases.RECIPES if recipe != "normal"))),
+        "seed": seeds(),
+    }
+    return st.builds(MoeBlockCase.fitted, loads=expert_loads() if loads is None else loads, **{**drawn, **fields})

@@ -1,0 +1,40 @@
+"""How a property gets its cases: from a regime, for the target of the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moefuzz.harness.blocks import OWN_BLOCKS
+from moefuzz.harness.targets import TARGET_VARIABLE, Target, default_target, load_target
+
+Property = Callable[..., None]
+
+
+def gemms_from(regime: Callable[[Target], st.SearchStrategy[Any] | None]) -> Callable[[Property], Property]:
+    """Give a property grouped GEMM cases; skip it where the target is a block, or declares that it has none of this regime."""
+    target = default_target("grouped_gemm")
+    if target.level != "grouped_gemm":
+        return pytest.mark.skip(reason=f"{target.name} is a {target.level}")
+    cases = regime(target)
+    return pytest.mark.skip(reason=f"{target.name} declares no {regime.__name__}") if cases is None else given(case=cases)
+
+
+def blocks_from(regime: Callable[[Target], st.SearchStrategy[Any]]) -> Callable[[Property], Property]:
+    """Give a property MoE block cases; skip it where the target is a grouped GEMM."""
+    target = default_target("moe_block")
+    if target.level != "moe_block":
+        return pytest.mark.skip(reason=f"{target.name} is a {target.level}")
+    return given(case=regime(target))
+
+
+def block_targets() -> list[Target]:
+    """The block that was asked for, or all of ours: Hugging Face's, the torch twin, and the one on Triton."""
+    if os.environ.get(TARGET_VARIABLE):
+        return [default_target("moe_block")]
+    return [load_target(spec) for spec in OWN_BLOCKS]

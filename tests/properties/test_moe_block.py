@@ -1,0 +1,54 @@
+"""Claims about Qwen3 MoE blocks: every tensor that one shows lies within the carried bound of a float64 run with the same routing."""
+
+from __future__ import annotations
+
+import pytest
+
+from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_gemm_results
+from moefuzz.harness.block_oracle import bounds_of, run_moe_block
+from moefuzz.harness.block_problems import build_moe_block
+from moefuzz.harness.cases import MoeBlockCase
+from moefuzz.harness.check import check
+from moefuzz.harness.device import device
+from moefuzz.strategies import regimes
+
+from .drawing import block_targets, blocks_from
+
+
+def check_each(case: MoeBlockCase) -> None:
+    """Hold the block that was asked for, or each of ours, against the reference."""
+    for target in block_targets():
+        check(case, target)
+
+
+@blocks_from(regimes.any_blocks)
+def test_every_tensor_of_a_block_lies_within_its_carried_bound(case: MoeBlockCase) -> None:
+    check_each(case)
+
+
+@blocks_from(regimes.skewed_blocks)
+def test_skewed_routing_reaches_the_right_experts(case: MoeBlockCase) -> None:
+    check_each(case)
+
+
+@blocks_from(regimes.routed_blocks)
+def test_the_router_decides_and_weighs_at_its_corners(case: MoeBlockCase) -> None:
+    check_each(case)
+
+
+@blocks_from(regimes.square_blocks)
+def test_gate_up_and_down_are_not_taken_for_each_other(case: MoeBlockCase) -> None:
+    check_each(case)
+
+
+@pytest.mark.skipif(len(block_targets()) < 3, reason="one block was asked for, so there are no three to compare")
+@blocks_from(regimes.any_blocks)
+def test_hugging_face_the_torch_twin_and_triton_agree_stage_by_stage(case: MoeBlockCase) -> None:
+    problem = build_moe_block(case)
+    bounds = bounds_of(problem)
+    hf, twin, fused = (run_moe_block(problem, target, device()) for target in block_targets())
+    for got, ref in ((twin, hf), (fused, twin), (fused, hf)):
+        check_fwd(got.forward, ref.forward, bounds)
+        check_grads(got.backward, ref.backward, bounds)
+    assert fused.forward.grouped_gemm_result is not None and twin.forward.grouped_gemm_result is not None
+    check_grouped_gemm_results(fused.forward.grouped_gemm_result, twin.forward.grouped_gemm_result, bounds)

@@ -1,0 +1,106 @@
+"""What only a GPU can show: no host synchronisation, so a call can be captured in a CUDA graph; and no compile for a new shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.check import check
+from moefuzz.harness.data import values
+from moefuzz.harness.device import device
+from moefuzz.harness.targets import default_target
+from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_rows
+from moefuzz.kernels.grouped_gemm import grouped_gemm
+from moefuzz.kernels.reference import grouped_gemm_reference
+from moefuzz.strategies import grouped_gemm_cases
+
+pytestmark = [
+    pytest.mark.skipif(device().type != "cuda", reason="needs a CUDA GPU"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+]
+
+
+def numbers(stream: int, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(values("integers", 0, stream, shape)).cuda()
+
+
+def test_a_captured_graph_follows_other_contents() -> None:
+    X, W, sizes = numbers(0, 40, 48), numbers(1, 3, 32, 48), torch.tensor([20, 0, 20], dtype=torch.int32, device="cuda")
+    X.requires_grad_()
+    W.requires_grad_()
+    for _ in range(2):  # compile outside the capture
+        torch.autograd.grad(grouped_gemm(X, W, sizes, 1).sum(), (X, W))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        Y = grouped_gemm(X, W, sizes, 1)
+        dX, dW = torch.autograd.grad(Y.sum(), (X, W))
+    for counts in ([20, 0, 20], [1, 39, 0], [0, 0, 40], [13, 14, 13]):
+        sizes.copy_(torch.tensor(counts))
+        graph.replay()
+        x, w = X.detach().requires_grad_(), W.detach().requires_grad_()
+        expected = grouped_gemm_reference(x, w, sizes, 1)
+        assert torch.equal(Y, expected) and all(map(torch.equal, (dX, dW), torch.autograd.grad(expected.sum(), (x, w))))
+
+
+def test_a_call_does_not_synchronise() -> None:
+    X, W, sizes = numbers(0, 40, 48).requires_grad_(), numbers(1, 3, 32, 48).requires_grad_(), torch.tensor([20, 0, 20], device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        grouped_gemm(X, W, sizes, 1).backward(torch.ones(40, 32, device="cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
+    """The compile keys of the row kernel that a case draws: dtypes, flags and config, nothing else."""
+    x, y, fused, config = case.permute == "x", case.permute == "y", case.fuse_mul_post, case.config
+    blocks, rest = (config.block_m, config.block_n, config.block_k), (config.num_warps, config.num_stages, config.aligned)
+    keys: set[tuple[object, ...]] = set()
+    if case.M:
+        # An aligned forward pass reads w along k; with K of 1 both axes are contiguous, but then nothing is aligned.
+        keys.add((case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest))
+        if "X" in case.grads:
+            out = "float32" if case.tokens_in else case.dtype
+            along_n = config.aligned
+            keys.add((case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest))
+    return keys
+
+
+def dw_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
+    config = case.config
+    key = (case.dtype, case.permute, config)
+    return {key} if "W" in case.grads else set()
+
+
+def compiled(kernel: object) -> int:
+    caches = kernel.device_caches.values()  # type: ignore[attr-defined]
+    return sum(len(cache[0]) for cache in caches)
+
+
+def test_2000_cases_compile_what_they_drew_and_nothing_for_a_shape() -> None:
+    rows, dw = grouped_gemm_rows._grouped_gemm_rows_kernel, grouped_gemm_dw._grouped_gemm_dw_kernel
+    rows.device_caches.clear()
+    dw.device_caches.clear()
+    drawn_rows: set[tuple[object, ...]] = set()
+    drawn_dw: set[tuple[object, ...]] = set()
+
+    @settings(
+        max_examples=2_000,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(grouped_gemm_cases(default_target(), data=st.just("integers")))
+    def draw(case: GroupedGemmCase) -> None:
+        check(case)
+        drawn_rows.update(rows_variants(case))
+        drawn_dw.update(dw_variants(case))
+
+    draw()
+    print(f"compiled {compiled(rows)} row variants and {compiled(dw)} dW variants")  # noqa: T201
+    assert (len(drawn_rows), len(drawn_dw)) == (compiled(rows), compiled(dw))
