@@ -1,6 +1,6 @@
 """Examples a second of the fuzz loop: drawing, building, running, judging. On the GPU if there is one, else under the interpreter.
 
-    python benchmarks/examples.py [--examples 2000] [--forward] [--profile]
+    python benchmarks/examples.py [--examples 2000] [--seed 0] [--once] [--forward] [--profile]
 
 On a GPU the run is made twice with the same examples: the first compiles, and its compiled variants are counted; the second is the steady
 state. ``--forward`` asks for no gradients. ``--profile`` prints where the time of the second run goes.
@@ -25,13 +25,13 @@ from moefuzz.harness.targets import default_target
 from moefuzz.strategies import grouped_gemm_cases
 
 
-def run(examples: int, forward_only: bool) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
+def run(examples: int, which: int, *, forward_only: bool) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
     """Seconds for so many examples, how many had which dtype, and the largest share of a bound by tensor and dtype."""
     seen: Counter[str] = Counter()
     shares: dict[tuple[str, str], float] = {}
     fields = {"grads": st.just("")} if forward_only else {}
 
-    @seed(0)
+    @seed(which)
     @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
     @given(grouped_gemm_cases(default_target(), **fields))
     def one(case: GroupedGemmCase) -> None:
@@ -57,15 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=2000 if torch.cuda.is_available() else 200)
     parser.add_argument("--forward", action="store_true", help="no gradients")
+    parser.add_argument("--seed", type=int, default=0, help="which examples are drawn")
+    parser.add_argument("--once", action="store_true", help="make the first run only")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{describe()}: {versions()}")  # noqa: T201
-    for name in ("first run", "second run"):
+    for name in ("first run",) if arguments.once else ("first run", "second run"):
         profile = cProfile.Profile() if arguments.profile and name == "second run" else None
         if profile:
             profile.enable()
-        seconds, seen, shares = run(arguments.examples, arguments.forward)
+        seconds, seen, shares = run(arguments.examples, arguments.seed, forward_only=arguments.forward)
         if profile:
             profile.disable()
         count = sum(seen.values())

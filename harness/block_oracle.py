@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from moefuzz.kernels.qwen3_hf import qwen3_block, qwen3_config, set_weights
-from moefuzz.kernels.qwen3_moe import GroupedGEMMBlock
+from moefuzz.kernels.qwen3_moe import GroupedGEMMBlock, GroupedGEMMResult
 
 from .block_bounds import BlockBounds, block_bounds
 from .block_problems import MoeBlockProblem
@@ -97,7 +97,7 @@ def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: str)
     if shown is None:
         bounds = bounds_of(problem)
     else:
-        ids = _topk_ids(problem, shown.gather_indices.cpu(), shown.token_counts_by_expert.cpu(), target)
+        ids = topk_ids_of(problem, shown, target)
         bounds = bounds_of(problem, shown.topk_weights.detach().cpu(), ids)
         tensors |= {name: getattr(shown, name) for name in ("topk_weights", "first_gemm", "intermediate", "second_gemm")}
         if shown.second_gemm is shown.hidden_states_unpermute:  # permute_y: the second GEMM stored them so
@@ -117,9 +117,13 @@ def _claim(problem: MoeBlockProblem, name: str, got: torch.Tensor, bounds: Block
     return Claim(name, AXES[name], got, shape, carried.value, carried.error, blocks, case.loads if sorted_rows else None)
 
 
-def _topk_ids(problem: MoeBlockProblem, gather_indices: torch.Tensor, counts: torch.Tensor, target: str) -> torch.Tensor:
-    """[T, topk] expert of each slot, read off the sorted order; held against the case's decision. Raises WrongRouting."""
+def topk_ids_of(problem: MoeBlockProblem, shown: GroupedGEMMResult, target: str) -> torch.Tensor:
+    """[T, topk] expert of each slot, read off the sorted order; held against the case's decision. Raises WrongRouting.
+
+    Logits of chosen experts may tie, and then their order within a token is the implementation's own.
+    """
     case = problem.case
+    gather_indices, counts = shown.gather_indices.cpu(), shown.token_counts_by_expert.cpu()
     ids = torch.empty(case.T * case.topk, dtype=torch.int64)
     ids[gather_indices.long()] = torch.repeat_interleave(torch.arange(case.E), counts.long())
     ids = ids.reshape(case.T, case.topk)

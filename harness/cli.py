@@ -16,8 +16,9 @@ from .campaign import Tally, fuzz
 from .cases import case_from_json, case_from_repr
 from .check import check
 from .device import describe, versions
+from .environment import TARGET_VARIABLE
 from .failures import Failure
-from .targets import OWN_BLOCK, OWN_TARGET, TARGET_VARIABLE, BadTarget, Target, load_target
+from .targets import OWN_BLOCK, OWN_TARGET, BadTarget, Target, load_target
 
 FOUND, USAGE = 1, 2
 

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from moefuzz.kernels import interpreter
-from moefuzz.kernels.kernel_config import interpreted
-
-
-@functools.cache
-def prepare() -> None:
-    """Choose the interpreter where there is no GPU. Must come before the first import of a module with Triton kernels."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("TRITON_INTERPRET", "1")
-    interpreter.repair()
 
 
 def device() -> torch.device:
     """The device of every tensor that a target gets."""
-    prepare()
-    return torch.device("cpu" if interpreted() or not torch.cuda.is_available() else "cuda")
+    return torch.device("cpu" if interpreter.in_force() else "cuda")
 
 
 def describe() -> str:

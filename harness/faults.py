@@ -14,7 +14,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .device import prepare
 from .targets import Target, target_of
 
 
@@ -66,7 +65,6 @@ def __getattr__(name: str) -> Target:
 
 def planted(fault: Fault) -> Target:
     """The target that our own op becomes with this fault: a copy of the kernels' folder, edited and imported under another name."""
-    prepare()
     package = f"_moefuzz_fault_{fault.name}"
     if package not in sys.modules:
         folder = Path(tempfile.mkdtemp(prefix="moefuzz-fault-"))

@@ -1,7 +1,7 @@
 """The pytest plugin: the profiles, ``--moe-target``, and the exit code 2 for what cannot run.
 
-It is loaded in every project that has moefuzz installed, so it does little by itself: the suite's own ``tests/conftest.py`` asks for the
-default profile and the header.
+It is loaded in every project that has moefuzz installed, so it imports torch and Triton only where they are needed; the suite's own
+``tests/conftest.py`` asks for the default profile and the header.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from . import profiles
-from .check import failure_of
+from .environment import TARGET_VARIABLE, VARIABLES, unknown_variables
 from .failures import Failure
-from .minimise import minimise
-from .targets import TARGET_VARIABLE, BadTarget, default_target
 
-VARIABLES = (TARGET_VARIABLE,)
 USAGE = 2
 
 
@@ -44,17 +41,18 @@ def pytest_configure(config: pytest.Config) -> None:
         _want_gpu(profile)
     if config.getoption("--moe-target"):
         os.environ[TARGET_VARIABLE] = config.getoption("--moe-target")
-        try:
-            default_target()
-        except BadTarget as error:
-            pytest.exit(f"moefuzz: {error}", USAGE)
+        _target_name()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Below Hypothesis' own text: the smallest case of each failure of a kernel."""
     report = yield
-    for failure in _failures(call.excinfo.value if call.excinfo else None):
+    failures = _failures(call.excinfo.value if call.excinfo else None)
+    if failures:
+        from .check import failure_of
+        from .minimise import minimise
+    for failure in failures:
         smallest = minimise(failure, failure_of)
         same = " (the same as Hypothesis' own)" if smallest.case == failure.case else ""
         report.sections.append((f"moefuzz: smallest case{same}", str(smallest)))
@@ -67,6 +65,16 @@ def _failures(error: BaseException | None) -> list[Failure]:
     return [error] if isinstance(error, Failure) else []
 
 
+def _target_name() -> str:
+    """The target of the run; one that cannot be used ends the run with one line."""
+    from .targets import BadTarget, default_target
+
+    try:
+        return default_target("grouped_gemm").name
+    except BadTarget as error:
+        pytest.exit(f"moefuzz: {error}", USAGE)
+
+
 def _want_gpu(profile: str) -> None:
     from .device import describe, device
 
@@ -75,30 +83,18 @@ def _want_gpu(profile: str) -> None:
 
 
 def use_default_profile(config: pytest.Config) -> None:
-    """For the suite's own conftest: choose where kernels run, and load ``ci`` where CI is set, else ``dev``."""
-    from .device import prepare
-
-    prepare()
+    """For the suite's own conftest: load ``ci`` where CI is set, else ``dev``."""
     profiles.register()
     if config.getoption("--hypothesis-profile", None) is None:
         settings.load_profile("ci" if os.environ.get("CI") else "dev")
-
-
-def unknown_variables() -> list[str]:
-    """Variables that look like ours and are not: typing errors."""
-    return sorted(name for name in os.environ if name.startswith("MOEFUZZ_") and name not in VARIABLES)
 
 
 def header() -> Sequence[str]:
     """The suite's header: what runs where, in which versions, with which profile and database."""
     from .device import describe, versions
 
-    try:
-        target = default_target().name
-    except BadTarget as error:
-        pytest.exit(f"moefuzz: {error}", USAGE)
     return [
-        f"moefuzz: {target} on {describe()}",
+        f"moefuzz: {_target_name()} on {describe()}",
         f"moefuzz: {versions()}",
         f"moefuzz: profile {settings.get_current_profile_name()}, {settings().max_examples} examples, database {settings().database!r}",
         *(f"moefuzz: WARNING: unknown environment variable {name}; known are {', '.join(VARIABLES)}" for name in unknown_variables()),

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from .cases import DTYPES
-from .device import prepare
+from .environment import TARGET_VARIABLE
 
-TARGET_VARIABLE = "MOEFUZZ_TARGET"
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
 OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
 
@@ -78,7 +77,6 @@ def default_target(level: str = "grouped_gemm") -> Target:
 @functools.cache
 def load_target(spec: str) -> Target:
     """The target named ``pkg.mod:attr``, a Target or a function. Raises BadTarget with one line that says what to do."""
-    prepare()
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr")

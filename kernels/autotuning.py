@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 import triton.testing
 
-from .kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig, interpreted
+from . import interpreter
+from .kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig
 
 _CANDIDATES = {"forward": FORWARD_CONFIGS, "dX": DX_CONFIGS, "dW": DW_CONFIGS}
 _fastest: dict[Hashable, KernelConfig] = {}
@@ -42,7 +43,7 @@ class Choice:
                     f"strides {self.a.stride()} and {self.b.stride()}"
                 )
             return given
-        if interpreted():
+        if interpreter.in_force():
             return INTERPRETER_CONFIG
         fitting = [config for config in _CANDIDATES[self.kind] if self.is_aligned(config)] or [SAFE_CONFIG]
         if launch is None or len(fitting) == 1 or self.M == 0:

@@ -1,4 +1,4 @@
-"""Repairs of Triton's CPU interpreter, so that bfloat16 kernels mean under it what they mean on a GPU.
+"""Triton's CPU interpreter: in force where there is no GPU, and repaired so that bfloat16 kernels mean under it what they mean on one.
 
 Three faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
 
@@ -17,20 +17,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from typing import Any
 
 import numpy as np
+import torch
 import triton.language as tl
-
-from .kernel_config import interpreted
 
 _repaired = False
 
 
+def in_force() -> bool:
+    """Whether Triton kernels of this process run under the interpreter: TRITON_INTERPRET=1, which is set here where there is no GPU."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
 def repair() -> None:
-    """Mend the interpreter once, if this process runs it (TRITON_INTERPRET=1); otherwise do nothing."""
+    """Choose the interpreter where there is no GPU, and mend it once; comes before the first ``triton.jit``, which looks at the choice."""
     global _repaired
-    if _repaired or not interpreted():
+    if _repaired or not in_force():
         return
     from triton.runtime import interpreter
 

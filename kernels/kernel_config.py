@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-
-
-def interpreted() -> bool:
-    """Whether Triton kernels of this process run under the CPU interpreter."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @dataclass(frozen=True)

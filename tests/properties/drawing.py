@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moefuzz.harness.blocks import OWN_BLOCKS
-from moefuzz.harness.targets import TARGET_VARIABLE, Target, default_target, load_target
+from moefuzz.harness.environment import TARGET_VARIABLE
+from moefuzz.harness.targets import Target, default_target, load_target
 
 Property = Callable[..., None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_gemm_results
-from moefuzz.harness.block_oracle import bounds_of, run_moe_block
+from moefuzz.harness.block_oracle import bounds_of, run_moe_block, topk_ids_of
 from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import MoeBlockCase
 from moefuzz.harness.check import check
@@ -45,10 +45,11 @@ def test_gate_up_and_down_are_not_taken_for_each_other(case: MoeBlockCase) -> No
 @blocks_from(regimes.any_blocks)
 def test_hugging_face_the_torch_twin_and_triton_agree_stage_by_stage(case: MoeBlockCase) -> None:
     problem = build_moe_block(case)
-    bounds = bounds_of(problem)
     hf, twin, fused = (run_moe_block(problem, target, device()) for target in block_targets())
+    fused_stages, twin_stages = fused.forward.grouped_gemm_result, twin.forward.grouped_gemm_result
+    assert fused_stages is not None and twin_stages is not None
+    bounds = bounds_of(problem, topk_ids=topk_ids_of(problem, twin_stages, "the torch twin"))
     for got, ref in ((twin, hf), (fused, twin), (fused, hf)):
         check_fwd(got.forward, ref.forward, bounds)
         check_grads(got.backward, ref.backward, bounds)
-    assert fused.forward.grouped_gemm_result is not None and twin.forward.grouped_gemm_result is not None
-    check_grouped_gemm_results(fused.forward.grouped_gemm_result, twin.forward.grouped_gemm_result, bounds)
+    check_grouped_gemm_results(fused_stages, twin_stages, bounds)

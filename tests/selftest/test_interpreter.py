@@ -9,10 +9,11 @@ import triton
 import triton.language as tl
 
 from moefuzz.harness.data import values
-from moefuzz.kernels.interpreter import bfloat16_to_float32, float32_to_bfloat16
-from moefuzz.kernels.kernel_config import interpreted
+from moefuzz.kernels.interpreter import bfloat16_to_float32, float32_to_bfloat16, in_force, repair
 
-pytestmark = pytest.mark.skipif(not interpreted(), reason="the interpreter is not in force: there is a GPU")
+pytestmark = pytest.mark.skipif(not in_force(), reason="the interpreter is not in force: there is a GPU")
+
+repair()
 
 
 @triton.jit

@@ -92,7 +92,7 @@ def test_autotune_gives_the_same_result() -> None:
 
 def test_without_a_config_operands_that_are_not_aligned_get_the_masked_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = Choice("forward", X, W, 4, ()).config(None, None)
-    monkeypatch.setattr("moefuzz.kernels.autotuning.interpreted", lambda: False)
+    monkeypatch.setattr("moefuzz.kernels.interpreter.in_force", lambda: False)
     wide = torch.zeros(2, 64, 64), torch.zeros(2, 64, 64)
     assert chosen in {INTERPRETER_CONFIG, SAFE_CONFIG}
     assert Choice("forward", X, W, 4, ()).config(None, None) == SAFE_CONFIG

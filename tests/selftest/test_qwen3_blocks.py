@@ -12,11 +12,12 @@ import torch
 from moefuzz.harness import data
 from moefuzz.harness.block_run import BackwardResult, Block, ForwardResult, run_backward, run_forward
 from moefuzz.kernels import qwen3_hf
-from moefuzz.kernels.kernel_config import KernelConfig, interpreted
+from moefuzz.kernels.interpreter import in_force
+from moefuzz.kernels.kernel_config import KernelConfig
 from moefuzz.kernels.qwen3_moe import GroupedGEMMResult, Qwen3MoeFusedGroupedGEMMBlock, Qwen3MoeGroupedGEMMBlock
 from moefuzz.kernels.routing import route, sort_by_expert
 
-DEVICE = "cpu" if interpreted() else "cuda"
+DEVICE = "cpu" if in_force() else "cuda"
 E, H, INTERMEDIATE = 4, 16, 8
 PERMUTATIONS = [(False, False), (True, False), (False, True), (True, True)]
 PASSES = [field.name for field in dataclasses.fields(BackwardResult)]
