@@ -38,5 +38,30 @@ bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch
 	$(BIN)/python benchmarks/examples.py
 	$(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())" && $(BIN)/python benchmarks/kernels.py || echo "no CUDA GPU: benchmarks/kernels.py was not run"
 
+test-all: test test-triton test-transformers4  ## all of the above in every version that the project supports
+
+test-triton:  ## the kernel and block tests on Triton 3.6 (numpy below 2.4) and 3.9
+	$(MAKE) .venv-triton-3.6/.installed .venv-triton-3.9/.installed
+	for version in 3.6 3.9; do .venv-triton-$$version/bin/pytest -n 2 $(KERNEL_TESTS) || exit 1; done
+
+test-transformers4:  ## the block tests on transformers 4.57.6
+	$(MAKE) .venv-transformers-4/.installed
+	.venv-transformers-4/bin/pytest -n 2 $(BLOCK_TESTS)
+
+BLOCK_TESTS := tests/properties/test_moe_block.py tests/selftest/test_qwen3_blocks.py tests/selftest/test_block_bounds.py
+KERNEL_TESTS := $(BLOCK_TESTS) tests/properties/test_grouped_gemm.py tests/selftest/test_interpreter.py tests/selftest/test_op.py
+
+# An environment as `make venv` makes it, but for one package: each line gives the versions that differ.
+.venv-triton-3.6/.installed: DIFFERENT = triton==3.6.0 numpy==2.3.5
+.venv-triton-3.9/.installed: DIFFERENT = triton==3.9.0
+.venv-transformers-4/.installed: DIFFERENT = transformers==4.57.6 huggingface_hub==0.36.2
+.venv-%/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	printf '%s\n' $(DIFFERENT) > $(@D)/constraints.txt
+	grep -vE "^($$(echo '$(DIFFERENT)' | sed -E 's/==[^ ]*//g; s/ /|/g'))==" constraints.txt >> $(@D)/constraints.txt
+	$(@D)/bin/pip install --quiet --constraint $(@D)/constraints.txt torch
+	$(@D)/bin/pip install --quiet --constraint $(@D)/constraints.txt --editable '.[dev]'
+	touch $@
+
 clean:  ## remove environments and caches
 	rm -rf $(VENV) .venv-* .typing .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -7,6 +7,7 @@ too; those are held stage by stage, and what comes after the router is held to t
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +20,7 @@ from .block_bounds import BlockBounds, block_bounds
 from .block_problems import MoeBlockProblem
 from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
 from .claims import Claim
+from .device import float32_reductions
 from .failures import Raised, WrongRouting
 from .targets import Target
 
@@ -69,10 +71,11 @@ def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device
     if target.configurable:
         keywords |= dict.fromkeys(("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"), case.config)
     try:
-        module = target.function(private, **keywords)
-        forward = run_forward(module, problem.X[None].to(device))
-        owner = module if isinstance(module, GroupedGEMMBlock) else private
-        return BlockResult(forward, run_backward(owner, forward, problem.dY[None].to(device)))
+        with float32_reductions() if target.float32_reductions else nullcontext():
+            module = target.function(private, **keywords)
+            forward = run_forward(module, problem.X[None].to(device))
+            owner = module if isinstance(module, GroupedGEMMBlock) else private
+            return BlockResult(forward, run_backward(owner, forward, problem.dY[None].to(device)))
     except Exception as error:
         raise Raised(case, target.name, f"raised {type(error).__name__}: {error}") from error
 

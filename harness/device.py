@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -13,6 +15,23 @@ from moefuzz.kernels import interpreter
 def device() -> torch.device:
     """The device of every tensor that a target gets."""
     return torch.device("cpu" if interpreter.in_force() else "cuda")
+
+
+@contextmanager
+def float32_reductions() -> Iterator[None]:
+    """Keep torch's split-K sums in float32 for a while.
+
+    By default cuBLAS may split a contraction and round each partial sum to the operands' dtype, also at K = 16: this was seen on an H100 in
+    the backward pass of Hugging Face's block, as an error twice the bound of a float32 accumulation. The reference's own block is held to
+    that bound, so it must not do this.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction
+    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = before
 
 
 def describe() -> str:

@@ -46,6 +46,7 @@ class Target:
     tail_rows: str = "unspecified"
     strides: bool = True  # takes any strided view of X, W and dY
     level: str = "grouped_gemm"
+    float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
 
     @property
     def permutes(self) -> bool:
@@ -90,12 +91,11 @@ def load_target(spec: str) -> Target:
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
-    declared: dict[str, Any] = {}
     if spec == OWN_TARGET:
-        declared = {"tail_rows": "zero"}
-    elif _first_parameter(found) == "block":
-        declared = {"level": "moe_block"}
-    return target_of(found, spec, **declared)
+        return target_of(found, spec, tail_rows="zero")
+    if _first_parameter(found) == "block":
+        return target_of(found, spec, level="moe_block", float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
+    return target_of(found, spec)
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:
