@@ -42,11 +42,11 @@ test-all: test test-triton test-transformers4  ## all of the above in every vers
 
 test-triton:  ## the kernel and block tests on Triton 3.6 (numpy below 2.4) and 3.9
 	$(MAKE) .venv-triton-3.6/.installed .venv-triton-3.9/.installed
-	for version in 3.6 3.9; do .venv-triton-$$version/bin/pytest -n 2 $(KERNEL_TESTS) || exit 1; done
+	for version in 3.6 3.9; do .venv-triton-$$version/bin/pytest -n 2 --hypothesis-profile=ci $(KERNEL_TESTS) || exit 1; done
 
 test-transformers4:  ## the block tests on transformers 4.57.6
 	$(MAKE) .venv-transformers-4/.installed
-	.venv-transformers-4/bin/pytest -n 2 $(BLOCK_TESTS)
+	.venv-transformers-4/bin/pytest -n 2 --hypothesis-profile=ci $(BLOCK_TESTS)
 
 BLOCK_TESTS := tests/properties/test_moe_block.py tests/selftest/test_qwen3_blocks.py tests/selftest/test_block_bounds.py
 KERNEL_TESTS := $(BLOCK_TESTS) tests/properties/test_grouped_gemm.py tests/selftest/test_interpreter.py tests/selftest/test_op.py

@@ -166,7 +166,8 @@ class MoeBlockCase(_Case):
         """The valid case nearest to fields that were chosen one by one.
 
         topk and hidden_size are moved to what the number of experts allows; T is as small as the loads allow, and what they lack to
-        T * topk is filled up from the last expert backward. An aligned config rounds sizes up.
+        T * topk is filled up from the last expert backward, busy experts first, so that starving ones starve if they can. An aligned
+        config rounds sizes up.
 
         >>> MoeBlockCase.fitted(loads=[0, 3, 0], topk=2)
         MoeBlockCase(loads=(0, 3, 3), topk=2)
@@ -179,7 +180,7 @@ class MoeBlockCase(_Case):
             fields |= {name: _round_up(fields.get(name, 1), multiple) for name in ("hidden_size", "moe_intermediate_size")}
         T = max(*loads, -(-sum(loads) // topk), 0)
         filled, missing = list(loads), T * topk - sum(loads)
-        for e in reversed(range(E)):
+        for e in sorted(range(E), key=lambda e: (loads[e] == 0, -e)):
             more = min(missing, T - filled[e])
             filled[e], missing = filled[e] + more, missing - more
         return cls(loads=tuple(filled), **fields)

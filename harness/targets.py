@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from .cases import DTYPES
 from .environment import TARGET_VARIABLE
 
@@ -40,7 +38,7 @@ class Target:
     """
 
     name: str
-    function: Callable[..., torch.Tensor]
+    function: Callable[..., Any]
     keywords: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = DTYPES
     tail_rows: str = "unspecified"
@@ -61,7 +59,7 @@ class Target:
         return self.keywords >= _FUSES
 
 
-def target_of(function: Callable[..., torch.Tensor], name: str, **declared: Any) -> Target:
+def target_of(function: Callable[..., Any], name: str, **declared: Any) -> Target:
     """The target that a function is: its keywords are read off its signature."""
     try:
         parameters = frozenset(inspect.signature(function).parameters)

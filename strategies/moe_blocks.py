@@ -21,11 +21,11 @@ from .expert_counts import (
     starving_counts,
 )
 from .grouped_gemms import CONFIGS, data_recipes, seeds
-from .sizes import tile_edge_sizes
+from .sizes import tile_edge_sizes, token_counts
 
 
 def expert_loads() -> Counts:
-    """Return a strategy for how many tokens choose each expert: even, one takes all, starving, a power law, fewer tokens than experts.
+    """Return a strategy for how many tokens choose each expert: even, one takes all, starving, a power law, fewer tokens, odd T.
 
     The case fills the loads up to a multiple of topk. Drawn examples: [0], [3, 1, 0, 2], [0, 0, 9].
     """
@@ -36,6 +36,7 @@ def expert_loads() -> Counts:
         starving_counts(most_experts=6, largest=8),
         power_law_counts(most_experts=6, largest=17),
         fewer_rows_than_experts(most_experts=8),
+        token_counts(largest=17).map(lambda T: [T, 0, 0]),
     )
 
 
@@ -54,7 +55,7 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
     drawn: dict[str, st.SearchStrategy[Any]] = {
         "topk": st.integers(1, 8),
         "hidden_size": sizes,
-        "moe_intermediate_size": st.integers(1, 9) | st.just(17),
+        "moe_intermediate_size": st.integers(1, 9) | st.sampled_from([16, 17]),
         "norm_topk_prob": st.sampled_from([True, False]),
         "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
         "act": st.sampled_from(cases.ACTS),
