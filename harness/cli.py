@@ -98,6 +98,8 @@ def replay(
         _refuse(str(error))
     try:
         agreement = check(parsed, _target(target) if target else None)
+    except BadTarget as error:
+        _refuse(str(error))
     except Failure as failure:
         typer.echo(str(failure))
         raise typer.Exit(FOUND) from None
