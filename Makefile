@@ -36,7 +36,8 @@ lint: venv  ## ruff and mypy
 bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch
 	$(BIN)/python benchmarks/examples.py --forward
 	$(BIN)/python benchmarks/examples.py
-	$(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())" && $(BIN)/python benchmarks/kernels.py || echo "no CUDA GPU: benchmarks/kernels.py was not run"
+	if $(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then $(BIN)/python benchmarks/kernels.py; \
+	else echo "no CUDA GPU: benchmarks/kernels.py was not run"; fi
 
 test-all: test test-triton test-transformers4  ## all of the above in every version that the project supports
 

@@ -6,7 +6,6 @@ too; those are held stage by stage, and what comes after the router is held to t
 
 from __future__ import annotations
 
-import copy
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
@@ -22,7 +21,7 @@ from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
 from .claims import Claim
 from .device import float32_reductions
 from .failures import Raised, WrongRouting
-from .targets import Target
+from .targets import CONFIGS, Target
 
 AXES = {
     "router_logits": ("token", "expert"),
@@ -64,12 +63,12 @@ def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device
     """Give the target a private copy of Hugging Face's block and run what it returns, forward and backward. Raises Raised."""
     __tracebackhide__ = True
     case = problem.case
-    private = copy.deepcopy(hf_block(problem, device))
+    private = hf_block(problem, device)  # made for this call alone
     keywords: dict[str, Any] = {}
     if {"permute_x", "permute_y"} <= target.keywords:
         keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}
     if target.configurable:
-        keywords |= dict.fromkeys(("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"), case.config)
+        keywords |= dict.fromkeys(CONFIGS, case.config)
     try:
         with float32_reductions() if target.float32_reductions else nullcontext():
             module = target.function(private, **keywords)

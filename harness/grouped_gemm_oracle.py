@@ -12,11 +12,10 @@ import torch
 from moefuzz.kernels.reference import segment_matmul, segment_outer
 
 from .bounds import accumulation_error, quantum
-from .cases import GroupedGemmCase
 from .claims import Claim
 from .failures import GRAD_MISSING, Raised
 from .problems import GroupedGemmProblem
-from .targets import Target
+from .targets import CONFIGS, Target
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def _keywords(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:
     if problem.gather_indices is not None:
         said |= {"gather_indices": problem.gather_indices}
     if target.configurable:
-        said |= dict.fromkeys(("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"), case.config)
+        said |= dict.fromkeys(CONFIGS, case.config)
     return said
 
 
@@ -127,10 +126,3 @@ def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor) -> C
     by_token = [torch.zeros(T, case.K, dtype=torch.float64).index_add_(0, view.slots // case.topk, rows) for rows in (R, S)]
     bound = accumulation_error(by_token[1], case.topk * case.N, unit)
     return Claim("dX", ("token", "column"), dX, (T, case.K), by_token[0], bound, (None, case.config.block_k))
-
-
-def expected_dtype(case: GroupedGemmCase) -> torch.dtype:
-    """Y and the gradients have the dtype of the case."""
-    dtype = getattr(torch, case.dtype)
-    assert isinstance(dtype, torch.dtype)
-    return dtype

@@ -16,7 +16,7 @@ from .environment import TARGET_VARIABLE
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
 OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
 
-_CONFIGS = frozenset({"kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"})
+CONFIGS = frozenset({"kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"})
 _PERMUTES = frozenset({"topk", "gather_indices", "permute_x", "permute_y", "is_first_gemm"})
 _FUSES = _PERMUTES | {"topk_weights", "fuse_mul_post"}
 
@@ -52,7 +52,7 @@ class Target:
 
     @property
     def configurable(self) -> bool:
-        return self.keywords >= _CONFIGS
+        return self.keywords >= CONFIGS
 
     @property
     def fuses(self) -> bool:
@@ -65,7 +65,7 @@ def target_of(function: Callable[..., Any], name: str, **declared: Any) -> Targe
         parameters = frozenset(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         parameters = frozenset()
-    return Target(name, function, (_CONFIGS | _FUSES) & parameters, **declared)
+    return Target(name, function, (CONFIGS | _FUSES) & parameters, **declared)
 
 
 def default_target(level: str = "grouped_gemm") -> Target:

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,9 +24,6 @@ from moefuzz.kernels.reference import expert_segments
 from moefuzz.kernels.routing import route, sort_by_expert
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-dtypes = st.sampled_from(DTYPES)
-seeds = st.integers(0, 2**32)
-quick = settings(deadline=None, max_examples=50)
 SMALL: dict[str, Any] = {"E": 4, "topk": 2, "T": 6, "H": 16, "I": 8, "norm": True, "act": "silu"}
 
 

@@ -102,9 +102,6 @@ class Detached(Qwen3MoeGroupedGEMMBlock):
 
 
 class RouterFrozen(Qwen3MoeGroupedGEMMBlock):
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return super().forward(hidden_states)
-
     def run(self, hidden_states: torch.Tensor) -> Any:
         self.gate.register_hook(torch.zeros_like)
         return super().run(hidden_states)
