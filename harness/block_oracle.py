@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from moefuzz.kernels.kernel_config import KernelConfig
 from moefuzz.kernels.qwen3_hf import qwen3_block, qwen3_config, set_weights
 from moefuzz.kernels.qwen3_moe import GroupedGEMMBlock, GroupedGEMMResult
 
@@ -91,7 +92,7 @@ def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None
     return bounds
 
 
-def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: str) -> list[Claim]:
+def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: Target) -> list[Claim]:
     """What must hold for each tensor that was shown, in the order of computation. Raises WrongRouting."""
     case = problem.case
     shown = result.forward.grouped_gemm_result
@@ -99,7 +100,7 @@ def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: str)
     if shown is None:
         bounds = bounds_of(problem)
     else:
-        ids = topk_ids_of(problem, shown, target)
+        ids = topk_ids_of(problem, shown, target.name)
         bounds = bounds_of(problem, shown.topk_weights.detach().cpu(), ids)
         tensors |= {name: getattr(shown, name) for name in ("topk_weights", "first_gemm", "intermediate", "second_gemm")}
         if shown.second_gemm is shown.hidden_states_unpermute:  # permute_y: the second GEMM stored them so
@@ -108,14 +109,14 @@ def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: str)
     tensors |= {"output": result.forward.output.reshape(case.T, case.hidden_size)}
     tensors |= {field.name: getattr(result.backward, field.name) for field in fields(result.backward)}
     tensors["X_grad"] = tensors["X_grad"].reshape(case.T, case.hidden_size)
-    return [_claim(problem, name, got, bounds) for name, got in tensors.items()]
+    return [_claim(problem, name, got, bounds, target.tiles(case)) for name, got in tensors.items()]
 
 
-def _claim(problem: MoeBlockProblem, name: str, got: torch.Tensor, bounds: BlockBounds) -> Claim:
+def _claim(problem: MoeBlockProblem, name: str, got: torch.Tensor, bounds: BlockBounds, tiles: KernelConfig | None) -> Claim:
     case = problem.case
     carried, sorted_rows = bounds.carried()[name], name in SORTED_BY_EXPERT
-    shape, block = tuple(carried.value.shape), case.config.block_m
-    blocks: tuple[int | None, ...] = (block if sorted_rows else None, *(None,) * (len(shape) - 1))
+    shape = tuple(carried.value.shape)
+    blocks: tuple[int | None, ...] = (tiles.block_m if sorted_rows and tiles else None, *(None,) * (len(shape) - 1))
     return Claim(name, AXES[name], got, shape, carried.value, carried.error, blocks, case.loads if sorted_rows else None)
 
 

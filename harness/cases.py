@@ -71,7 +71,7 @@ class GroupedGemmCase(_Case):
     w_layout: str = "contiguous"
     dy_layout: str = "contiguous"
     grads: str = "XW"  # which inputs require grad
-    config: KernelConfig = KernelConfig()  # of all three passes
+    config: KernelConfig | None = KernelConfig()  # of all three passes; None: the target's own choice
     data: str = "integers"
     seed: int = 0
 
@@ -98,7 +98,7 @@ class GroupedGemmCase(_Case):
         GroupedGemmCase(m_sizes=(2, 2), topk=2, fuse_mul_post=True, order='reversed', grads='')
         """
         config = fields.get("config", KernelConfig())
-        if config.aligned:
+        if config is not None and config.aligned:
             fields |= {"N": _round_up(fields.get("N", 1), config.block_n), "K": _round_up(fields.get("K", 1), config.block_k)}
             fields |= {"x_layout": "contiguous", "w_layout": "contiguous", "dy_layout": "contiguous"}
         if fields.get("fuse_mul_post"):
@@ -144,7 +144,7 @@ class MoeBlockCase(_Case):
     order: str = "sorted"  # which tokens an expert gets: neighbours, or shuffled ones
     permute_x: bool = False
     permute_y: bool = False
-    config: KernelConfig = KernelConfig()
+    config: KernelConfig | None = KernelConfig()
     data: str = "normal"
     seed: int = 0
 
@@ -175,7 +175,7 @@ class MoeBlockCase(_Case):
         E, config = len(loads), fields.get("config", KernelConfig())
         topk = min(fields.get("topk", 1), E)
         fields |= {"topk": topk, "hidden_size": max(fields.get("hidden_size", 16), E)}
-        if config.aligned:
+        if config is not None and config.aligned:
             multiple = max(config.block_n, config.block_k)
             fields |= {name: _round_up(fields.get(name, 1), multiple) for name in ("hidden_size", "moe_intermediate_size")}
         T = max(*loads, -(-sum(loads) // topk), 0)
@@ -214,7 +214,8 @@ def case_from_json(text: str) -> Case:
         if name in fields:
             fields[name] = tuple(fields[name])
     try:
-        return _KINDS[kind](**{**fields, "config": KernelConfig(**fields["config"])})
+        config = fields["config"]
+        return _KINDS[kind](**{**fields, "config": None if config is None else KernelConfig(**config)})
     except TypeError as error:
         raise ValueError(f"case has a field that {kind} has not: {error}") from None
 

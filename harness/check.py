@@ -40,10 +40,10 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     if isinstance(case, MoeBlockCase):
         block_problem = build_moe_block(case)
         block_result = run_moe_block(block_problem, target, device())
-        return Agreement(case, judge_all(moe_block_claims(block_problem, block_result, target.name), case, target.name))
+        return Agreement(case, judge_all(moe_block_claims(block_problem, block_result, target), case, target.name))
     problem = build_grouped_gemm(case)
     result = run_grouped_gemm(problem.to(device()), target)
-    return Agreement(case, judge_all(grouped_gemm_claims(problem, result), case, target.name))
+    return Agreement(case, judge_all(grouped_gemm_claims(problem, result, target), case, target.name))
 
 
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:

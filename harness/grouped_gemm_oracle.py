@@ -62,21 +62,24 @@ def _keywords(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:
     return said
 
 
-def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult) -> list[Claim]:
+def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, target: Target) -> list[Claim]:
     """What must hold for Y and for each gradient that was asked for."""
-    case = problem.case
+    tiles = target.tiles(problem.case)
+    blocks = (None, None, None) if tiles is None else (tiles.block_m, tiles.block_n, tiles.block_k)
     view = _Sorted.of(problem)
-    claims = [_y_claim(problem, view, result.Y)]
+    claims = [_y_claim(problem, view, result.Y, blocks)]
     if result.dX is not None:
-        claims.append(_dx_claim(problem, view, result.dX))
+        claims.append(_dx_claim(problem, view, result.dX, blocks))
     if result.dW is not None:
         unit = quantum(view.dy) * quantum(view.x)
         S = segment_outer(view.dy.abs(), view.x.abs(), problem.m_sizes)
         bound = accumulation_error(S, problem.m_sizes.to(S)[:, None, None], unit)
-        blocks = (None, case.config.block_n, case.config.block_k)
         R = segment_outer(view.dy, view.x, problem.m_sizes)
-        claims.append(Claim("dW", ("expert", "n", "k"), result.dW, tuple(problem.W.shape), R, bound, blocks))
+        claims.append(Claim("dW", ("expert", "n", "k"), result.dW, tuple(problem.W.shape), R, bound, (None, *blocks[1:])))
     return claims
+
+
+_Blocks = tuple[int | None, int | None, int | None]  # along rows, N and K
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class _Sorted:
         return cls(x, w, dy, slots, quantum(x) * quantum(w))
 
 
-def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor) -> Claim:
+def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
     wt = view.w.transpose(1, 2)
     R, S = segment_matmul(view.x, wt, problem.m_sizes), segment_matmul(view.x.abs(), wt.abs(), problem.m_sizes)
@@ -108,21 +111,19 @@ def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor) -> Cla
         p = problem.topk_weights.double().reshape(-1)[view.slots][:, None]
         R, S, depth, unit = R * p, S * p, depth + 1, unit * quantum(p)  # the epilogue's product rounds once more
     slots = view.slots if case.permute == "y" else None
-    blocks = (case.config.block_m, case.config.block_n)
-    return Claim("Y", ("row", "column"), Y, (case.M, case.N), R, accumulation_error(S, depth, unit), blocks, case.m_sizes, slots)
+    return Claim("Y", ("row", "column"), Y, (case.M, case.N), R, accumulation_error(S, depth, unit), blocks[:2], case.m_sizes, slots)
 
 
-def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor) -> Claim:
+def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
     unit = quantum(view.dy) * quantum(view.w)
     R, S = segment_matmul(view.dy, view.w, problem.m_sizes), segment_matmul(view.dy.abs(), view.w.abs(), problem.m_sizes)
-    blocks = (case.config.block_m, case.config.block_k)
     if not case.tokens_in:
         slots = view.slots if case.permute == "x" else None
         bound = accumulation_error(S, case.N, unit)
-        return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks, case.m_sizes, slots)
+        return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks[::2], case.m_sizes, slots)
     assert view.slots is not None
     T = problem.X.shape[0]
     by_token = [torch.zeros(T, case.K, dtype=torch.float64).index_add_(0, view.slots // case.topk, rows) for rows in (R, S)]
     bound = accumulation_error(by_token[1], case.topk * case.N, unit)
-    return Claim("dX", ("token", "column"), dX, (T, case.K), by_token[0], bound, (None, case.config.block_k))
+    return Claim("dX", ("token", "column"), dX, (T, case.K), by_token[0], bound, (None, blocks[2]))

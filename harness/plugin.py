@@ -101,6 +101,15 @@ def header() -> Sequence[str]:
     ]
 
 
+def share_cores() -> None:
+    """Give each of several pytest-xdist workers its share of the cores: references run on the CPU, and torch would take all in each."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+
+
 def use_home(folder: Path) -> None:
     """Make ``folder`` the Hypothesis home, whatever the working directory."""
     set_hypothesis_home_dir(folder)

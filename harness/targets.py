@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .cases import DTYPES
+from moefuzz.kernels.kernel_config import KernelConfig
+
+from .cases import DTYPES, Case
 from .environment import TARGET_VARIABLE
 
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
@@ -53,6 +55,10 @@ class Target:
     @property
     def configurable(self) -> bool:
         return self.keywords >= CONFIGS
+
+    def tiles(self, case: Case) -> KernelConfig | None:
+        """The tiles in which a case is computed, where it says them and the target takes them."""
+        return case.config if self.configurable else None
 
     @property
     def fuses(self) -> bool:

@@ -5,11 +5,13 @@ Candidates are timed on fresh scratch outputs, so no timed launch ever touches m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
 import triton.testing
+from triton.runtime.errors import OutOfResources
 
 from . import interpreter
 from .kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig
@@ -50,7 +52,7 @@ class Choice:
             return fitting[0]
         key = (self.kind, self.a.dtype, self.a.shape, self.a.stride(), self.b.shape, self.b.stride(), self.M, self.context, self.a.device)
         if key not in _fastest:
-            _fastest[key] = min(fitting, key=lambda config: triton.testing.do_bench(lambda: launch(config), warmup=5, rep=20))
+            _fastest[key] = min(fitting, key=lambda config: _milliseconds(launch, config))
         return _fastest[key]
 
     def is_aligned(self, config: KernelConfig) -> bool:
@@ -63,6 +65,15 @@ class Choice:
         widths = (self.a.shape[1], self.b.shape[1] if self.kind == "forward" else self.b.shape[-1])  # N and K
         operands = (self.a, self.b)
         return depth % block == 0 and all(width % 8 == 0 for width in widths) and all(map(_rows_of_16_bytes, operands))
+
+
+def _milliseconds(launch: Callable[[KernelConfig], torch.Tensor], config: KernelConfig) -> float:
+    """The median time of a launch; infinite for tiles that the GPU has no room for, as the widest in float32."""
+    try:
+        milliseconds: float = triton.testing.do_bench(lambda: launch(config), warmup=5, rep=20, return_mode="median")
+    except OutOfResources:
+        return math.inf
+    return milliseconds
 
 
 def _rows_of_16_bytes(operand: torch.Tensor) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from moefuzz.harness import cases
 from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.targets import Target
+from moefuzz.kernels.kernel_config import KernelConfig
 
 from .expert_counts import even_counts, fewer_rows_than_experts, one_expert_takes_all, power_law_counts, starving_counts, tile_edge_counts
 from .grouped_gemms import data_recipes, grouped_gemm_cases
@@ -81,9 +82,16 @@ def far_cases(target: Target) -> Cases | None:
     counts = st.lists(st.integers(0, 3), min_size=2, max_size=3)
     return far.flatmap(
         lambda layouts: grouped_gemm_cases(
-            target, counts=counts, x_layout=st.just(layouts[0]), w_layout=st.just(layouts[1]), config=st.just(GroupedGemmCase((0,)).config)
+            target, counts=counts, x_layout=st.just(layouts[0]), w_layout=st.just(layouts[1]), config=st.just(KernelConfig())
         )
     )
+
+
+def large_cases(target: Target) -> Cases:
+    """Sizes at the edges of tiles of 64 and 128, in the configuration that the target itself would choose for them."""
+    sizes = tile_edge_sizes(64, smallest=1, largest=129) | tile_edge_sizes(128, smallest=64, largest=257)
+    counts = tile_edge_counts(block=64, most_experts=3) | tile_edge_counts(block=128, most_experts=2)
+    return grouped_gemm_cases(target, counts=counts, N=sizes, K=sizes, config=st.none())
 
 
 def any_blocks(target: Target) -> Blocks:
@@ -114,6 +122,13 @@ def square_blocks(target: Target) -> Blocks:
     return halves.flatmap(lambda half: moe_block_cases(target, hidden_size=st.just(2 * half), moe_intermediate_size=st.just(half)))
 
 
+def large_blocks(target: Target) -> Blocks:
+    """Sizes at the edges of a tile of 64, in the configuration that the target itself would choose for them."""
+    sizes = tile_edge_sizes(64, smallest=1, largest=129)
+    loads = tile_edge_counts(block=64, most_experts=3)
+    return moe_block_cases(target, loads=loads, hidden_size=sizes, moe_intermediate_size=sizes, config=st.none())
+
+
 REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]] = {
     "grouped_gemm": {
         "any": any_cases,
@@ -126,12 +141,14 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "tail": tail_cases,
         "frozen": frozen_cases,
         "far": far_cases,
+        "large": large_cases,
     },
     "moe_block": {
         "any block": any_blocks,
         "skewed block": skewed_blocks,
         "routed block": routed_blocks,
         "square block": square_blocks,
+        "large block": large_blocks,
     },
 }
 """By level of target and name."""

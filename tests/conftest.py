@@ -15,6 +15,7 @@ _SELFTEST = Path(__file__).parent / "selftest"
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     plugin.use_default_profile(config)
+    plugin.share_cores()
 
 
 def pytest_report_header() -> Sequence[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moefuzz.harness.blocks import OWN_BLOCKS
@@ -15,6 +15,11 @@ from moefuzz.harness.environment import TARGET_VARIABLE
 from moefuzz.harness.targets import Target, default_target, load_target
 
 Property = Callable[..., None]
+
+
+def fewer(property_: Property) -> Property:
+    """Draw a tenth of the profile's examples, where each takes long."""
+    return settings(max_examples=max(10, settings().max_examples // 10))(property_)
 
 
 def gemms_from(regime: Callable[[Target], st.SearchStrategy[Any] | None]) -> Callable[[Property], Property]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
-
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.strategies import regimes
 
-from .drawing import gemms_from
+from .drawing import fewer, gemms_from
 
 
 @gemms_from(regimes.any_cases)
@@ -24,6 +22,12 @@ def test_exact_sums_agree_bit_for_bit(case: GroupedGemmCase) -> None:
 
 @gemms_from(regimes.tile_edge_cases)
 def test_sizes_at_tile_edges_lose_and_gain_nothing(case: GroupedGemmCase) -> None:
+    check(case)
+
+
+@fewer
+@gemms_from(regimes.large_cases)
+def test_sizes_at_the_edges_of_large_tiles_lose_and_gain_nothing(case: GroupedGemmCase) -> None:
     check(case)
 
 
@@ -58,7 +62,7 @@ def test_any_subset_of_inputs_may_require_grad(case: GroupedGemmCase) -> None:
     check(case)
 
 
-@settings(max_examples=10)
+@fewer
 @gemms_from(regimes.far_cases)
 def test_offsets_beyond_2_to_the_31_do_not_wrap(case: GroupedGemmCase) -> None:
     check(case)

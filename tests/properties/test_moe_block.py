@@ -12,7 +12,7 @@ from moefuzz.harness.check import check
 from moefuzz.harness.device import device
 from moefuzz.strategies import regimes
 
-from .drawing import block_targets, blocks_from
+from .drawing import block_targets, blocks_from, fewer
 
 
 def check_each(case: MoeBlockCase) -> None:
@@ -38,6 +38,12 @@ def test_the_router_decides_and_weighs_at_its_corners(case: MoeBlockCase) -> Non
 
 @blocks_from(regimes.square_blocks)
 def test_gate_up_and_down_are_not_taken_for_each_other(case: MoeBlockCase) -> None:
+    check_each(case)
+
+
+@fewer
+@blocks_from(regimes.large_blocks)
+def test_blocks_of_several_large_tiles_lose_and_gain_nothing(case: MoeBlockCase) -> None:
     check_each(case)
 
 

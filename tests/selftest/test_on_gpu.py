@@ -6,14 +6,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from triton.runtime.errors import OutOfResources
 
-from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.cases import DTYPES, GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.harness.data import values
 from moefuzz.harness.device import device
 from moefuzz.harness.targets import default_target
 from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_rows
+from moefuzz.kernels.autotuning import Choice
 from moefuzz.kernels.grouped_gemm import grouped_gemm
+from moefuzz.kernels.kernel_config import FORWARD_CONFIGS, KernelConfig
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
 
@@ -54,9 +57,30 @@ def test_a_call_does_not_synchronise() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_autotune_finds_a_config_that_fits_and_is_right_in_every_dtype(dtype: str) -> None:
+    shapes = ((300, 256), (3, 256, 256), (300, 256))
+    X, W, dY = (numbers(stream, *shape).sign().to(getattr(torch, dtype)) for stream, shape in enumerate(shapes))
+    sizes, x, w = torch.tensor([200, 0, 100], device="cuda"), X.requires_grad_(), W.requires_grad_()
+    tuned, expected = grouped_gemm(x, w, sizes, 1, autotune=True), grouped_gemm_reference(x, w, sizes, 1)
+    assert torch.equal(tuned, expected)
+    assert all(map(torch.equal, torch.autograd.grad(tuned, (x, w), dY), torch.autograd.grad(expected, (x, w), dY)))
+
+
+def test_autotune_passes_over_tiles_that_the_gpu_has_no_room_for() -> None:
+    def launch(config: KernelConfig) -> torch.Tensor:
+        if config != FORWARD_CONFIGS[-1]:
+            raise OutOfResources(300_000, 200_000, "shared memory")
+        return X
+
+    X, W = numbers(0, 256, 256), numbers(1, 1, 256, 256)
+    assert Choice("forward", X, W, 256, "no room").config(None, launch) == FORWARD_CONFIGS[-1]
+
+
 def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
     """The compile keys of the row kernel that a case draws: dtypes, flags and config, nothing else."""
     x, y, fused, config = case.permute == "x", case.permute == "y", case.fuse_mul_post, case.config
+    assert config is not None
     blocks, rest = (config.block_m, config.block_n, config.block_k), (config.num_warps, config.num_stages, config.aligned)
     keys: set[tuple[object, ...]] = set()
     if case.M:
