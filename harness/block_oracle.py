@@ -6,6 +6,7 @@ too; those are held stage by stage, and what comes after the router is held to t
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,7 +22,8 @@ from .block_problems import MoeBlockProblem
 from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
 from .claims import Claim
 from .device import float32_reductions
-from .failures import Raised, WrongRouting
+from .failures import Raised, WrongRouting, WroteOutside
+from .memory import Allocations
 from .targets import CONFIGS, Target
 
 AXES = {
@@ -60,24 +62,31 @@ def hf_block(problem: MoeBlockProblem, device: torch.device) -> Any:
     return block
 
 
-def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device) -> BlockResult:
-    """Give the target a private copy of Hugging Face's block and run what it returns, forward and backward. Raises Raised."""
+def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device, *, poison: str = "nan") -> BlockResult:
+    """Give the target a private copy of Hugging Face's block and run what it returns, forward and backward, its allocations poisoned.
+
+    Raises the failures Raised and WroteOutside.
+    """
     __tracebackhide__ = True
     case = problem.case
     private = hf_block(problem, device)  # made for this call alone
+    allocations = Allocations(device, poison)
     keywords: dict[str, Any] = {}
     if {"permute_x", "permute_y"} <= target.keywords:
         keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}
     if target.configurable:
         keywords |= dict.fromkeys(CONFIGS, case.config)
     try:
-        with float32_reductions() if target.float32_reductions else nullcontext():
+        with float32_reductions() if target.float32_reductions else nullcontext(), warnings.catch_warnings(action="ignore"), allocations:
             module = target.function(private, **keywords)
             forward = run_forward(module, problem.X[None].to(device))
             owner = module if isinstance(module, GroupedGEMMBlock) else private
-            return BlockResult(forward, run_backward(owner, forward, problem.dY[None].to(device)))
+            backward = run_backward(owner, forward, problem.dY[None].to(device))
     except Exception as error:
         raise Raised(case, target.name, f"raised {type(error).__name__}: {error}") from error
+    if overrun := allocations.overrun():
+        raise WroteOutside(case, target.name, f"wrote outside: {overrun}")
+    return BlockResult(forward, backward)
 
 
 def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None, topk_ids: torch.Tensor | None = None) -> BlockBounds:

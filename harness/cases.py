@@ -16,10 +16,16 @@ DTYPES = ("float32", "bfloat16", "float16")
 PERMUTES = ("none", "x", "y")
 ORDERS = ("sorted", "reversed", "shuffled")
 LAYOUTS = ("contiguous", "transposed", "padded")
-FAR_LAYOUTS = (*LAYOUTS, "far")  # "far": the last row of X, or expert of W, begins beyond 2**31 elements
+FAR_LAYOUTS = (*LAYOUTS, "far")  # "far": the last row of X or dY, or expert of W, begins beyond 2**31 elements
 DY_LAYOUTS = (*LAYOUTS, "expanded")
+FAR_DY_LAYOUTS = (*DY_LAYOUTS, "far")
 GRADS = ("XW", "X", "W", "")
 RECIPES = ("integers", "signs", "normal", "wide", "cancelling", "zeros")
+RELATIONS = (
+    "repeated", "other shapes between", "experts permuted", "rows permuted", "empty expert inserted", "expert split", "rows in two calls",
+    "row copied", "N padded", "K padded", "scaled", "foreign rows NaN", "foreign weights NaN", "other tiles", "strides dropped",
+    "fewer gradients", "gradients accumulated", "autocast", "other stream", "graph replayed",
+)  # fmt: skip
 ACTS = ("silu", "relu")
 LOGIT_SIGNS = ("mixed", "negative")
 
@@ -74,14 +80,15 @@ class GroupedGemmCase(_Case):
     config: KernelConfig | None = KernelConfig()  # of all three passes; None: the target's own choice
     data: str = "integers"
     seed: int = 0
+    relation: str = ""  # a second call to be compared with the first: see relations.py
 
     def __post_init__(self) -> None:
         if not self.m_sizes or min(self.m_sizes) < 0:
             raise ValueError(f"m_sizes must name at least one expert and no negative size, got {self.m_sizes}")
         self._at_least(1, "N", "K", "topk")
         self._at_least(0, "tail_rows", "seed")
-        self._choose(dtype=DTYPES, permute=PERMUTES, order=ORDERS, x_layout=FAR_LAYOUTS, w_layout=FAR_LAYOUTS, dy_layout=DY_LAYOUTS)
-        self._choose(grads=GRADS, data=RECIPES)
+        self._choose(dtype=DTYPES, permute=PERMUTES, order=ORDERS, x_layout=FAR_LAYOUTS, w_layout=FAR_LAYOUTS, dy_layout=FAR_DY_LAYOUTS)
+        self._choose(grads=GRADS, data=RECIPES, relation=("", *RELATIONS))
         if self.M % self.topk:
             raise ValueError(f"topk must divide the number of rows {self.M}, got {self.topk}")
         if self.fuse_mul_post and self.grads:

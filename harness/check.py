@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from .block_oracle import moe_block_claims, run_moe_block
 from .block_problems import build_moe_block
-from .cases import Case, MoeBlockCase
-from .claims import judge_all
+from .cases import Case, GroupedGemmCase, MoeBlockCase
+from .claims import Claim, judge_all
 from .device import device
-from .failures import Failure
+from .failures import NOT_WRITTEN, Failure
 from .grouped_gemm_oracle import grouped_gemm_claims, run_grouped_gemm
+from .memory import is_poison
 from .problems import build_grouped_gemm
+from .relations import check_relation
 from .targets import BadTarget, Target, default_target
 
 
@@ -37,13 +42,7 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     target = target or default_target(level)
     if target.level != level:
         raise BadTarget(f"target {target.name!r} is a {target.level} and cannot run a case for a {level}")
-    if isinstance(case, MoeBlockCase):
-        block_problem = build_moe_block(case)
-        block_result = run_moe_block(block_problem, target, device())
-        return Agreement(case, judge_all(moe_block_claims(block_problem, block_result, target), case, target.name))
-    problem = build_grouped_gemm(case)
-    result = run_grouped_gemm(problem.to(device()), target)
-    return Agreement(case, judge_all(grouped_gemm_claims(problem, result, target), case, target.name))
+    return _check_moe_block(case, target) if isinstance(case, MoeBlockCase) else _check_grouped_gemm(case, target)
 
 
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:
@@ -53,3 +52,46 @@ def failure_of(case: Case, target: Target | None = None) -> Failure | None:
     except Failure as failure:
         return failure
     return None
+
+
+def _check_grouped_gemm(case: GroupedGemmCase, target: Target) -> Agreement:
+    __tracebackhide__ = True
+    problem = build_grouped_gemm(case)
+
+    def claims(poison: str) -> list[Claim]:
+        return grouped_gemm_claims(problem, run_grouped_gemm(problem, target, device(), poison=poison), target)
+
+    shares = _judged(claims, case, target)
+    if case.relation:
+        check_relation(problem, target, device())
+    return Agreement(case, shares)
+
+
+def _check_moe_block(case: MoeBlockCase, target: Target) -> Agreement:
+    __tracebackhide__ = True
+    problem = build_moe_block(case)
+
+    def claims(poison: str) -> list[Claim]:
+        return moe_block_claims(problem, run_moe_block(problem, target, device(), poison=poison), target)
+
+    return Agreement(case, _judged(claims, case, target))
+
+
+def _judged(claims: Callable[[str], list[Claim]], case: Case, target: Target) -> dict[str, float]:
+    """Judge what the target gives; NaN that turns to another number with another poison is memory that it did not write."""
+    __tracebackhide__ = True
+    first = claims("nan")
+    try:
+        return judge_all(first, case, target.name)
+    except Failure as failure:
+        if failure.kind == "NonFinite" and failure.tensor:
+            got = {claim.tensor: claim.got for claim in first}
+            unwritten = _unwritten(got[failure.tensor], {claim.tensor: claim.got for claim in claims("number")}[failure.tensor])
+            if unwritten.any():
+                finding = f"{failure.tensor} was not written in {int(unwritten.sum())} of {unwritten.numel()} elements"
+                raise NOT_WRITTEN[failure.tensor](case, target.name, finding, failure.mismatch) from None
+        raise
+
+
+def _unwritten(with_nan: torch.Tensor, with_number: torch.Tensor) -> torch.Tensor:
+    return is_poison(with_nan.detach().contiguous(), "nan") & is_poison(with_number.detach(), "number")

@@ -6,6 +6,7 @@ A failure is a value: what is printed is made from its fields in ``report.py``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,8 @@ PASS_OF = {
     "down_proj_grad": "backward",
 }
 """The tensors that are compared, and the pass that makes each."""
+
+INPUTS = ("X", "W", "m_sizes", "gather_indices", "topk_weights", "dY")
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,21 @@ class Disagreement(AssertionError):
     """Two implementations differ by more than two right results can."""
 
 
-def _one_for_each_tensor(kind: str, meaning: str) -> dict[str, type[Failure]]:
-    return {tensor: type(f"{kind}_{tensor}", (Failure,), {"kind": kind, "tensor": tensor, "__doc__": meaning}) for tensor in PASS_OF}
+class WroteOutside(Failure):
+    """A store beyond the end of an allocation, before its start, or into a stride gap of an input."""
+
+    kind = "WroteOutside"
 
 
-WRONG_SHAPE = _one_for_each_tensor("WrongShape", "Another shape or dtype than the contract's.")
-GRAD_MISSING = _one_for_each_tensor("GradMissing", "An input that requires grad was left without one.")
-NON_FINITE = _one_for_each_tensor("NonFinite", "NaN or infinity where every right result is finite.")
-WRONG_VALUE = _one_for_each_tensor("WrongValue", "A finite number that no right computation gives.")
+def _one_for_each(tensors: Iterable[str], kind: str, meaning: str) -> dict[str, type[Failure]]:
+    return {tensor: type(f"{kind}_{tensor}", (Failure,), {"kind": kind, "tensor": tensor, "__doc__": meaning}) for tensor in tensors}
+
+
+INPUT_MODIFIED = _one_for_each(INPUTS, "InputModified", "An input holds other bits after the call.")
+WRONG_SHAPE = _one_for_each(PASS_OF, "WrongShape", "Another shape or dtype than the contract's.")
+GRAD_MISSING = _one_for_each(PASS_OF, "GradMissing", "An input that requires grad was left without one.")
+NOT_WRITTEN = _one_for_each(PASS_OF, "NotWritten", "Elements still hold what the memory held before the call.")
+NON_FINITE = _one_for_each(PASS_OF, "NonFinite", "NaN or infinity where every right result is finite.")
+WRONG_VALUE = _one_for_each(PASS_OF, "WrongValue", "A finite number that no right computation gives.")
+NON_DETERMINISTIC = _one_for_each(PASS_OF, "NonDeterministic", "Other bits from the same call.")
+BROKEN_RELATION = _one_for_each(PASS_OF, "BrokenRelation", "Other bits from a call that must give the same.")

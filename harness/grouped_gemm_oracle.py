@@ -5,6 +5,7 @@ All three are judged in sorted order: row r of expert e, whatever the permutatio
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,8 @@ from moefuzz.kernels.reference import segment_matmul, segment_outer
 
 from .bounds import accumulation_error, quantum
 from .claims import Claim
-from .failures import GRAD_MISSING, Raised
+from .failures import GRAD_MISSING, INPUT_MODIFIED, Raised, WroteOutside
+from .memory import Allocations
 from .problems import GroupedGemmProblem
 from .targets import CONFIGS, Target
 
@@ -27,25 +29,40 @@ class GroupedGemmResult:
     dW: torch.Tensor | None  # [E, N, K]
 
 
-def run_grouped_gemm(problem: GroupedGemmProblem, target: Target) -> GroupedGemmResult:
-    """Call the target and its backward pass. Raises the failures Raised and GradMissing."""
+def run_grouped_gemm(
+    problem: GroupedGemmProblem, target: Target, device: torch.device, *, poison: str = "nan", backwards: int = 1
+) -> GroupedGemmResult:
+    """Call the target and its backward pass, in memory that tells on it.
+
+    ``backwards`` passes run on one graph and add to one gradient. Raises the failures Raised, WroteOutside, InputModified and GradMissing.
+    """
     __tracebackhide__ = True
     case = problem.case
-    X = problem.X.detach().requires_grad_("X" in case.grads)
-    W = problem.W.detach().requires_grad_("W" in case.grads)
+    placed, arena = problem.placed(device)
+    X = placed.X.detach().requires_grad_("X" in case.grads)
+    W = placed.W.detach().requires_grad_("W" in case.grads)
+    allocations = Allocations(device, poison)
     try:
-        Y = target.function(X, W, problem.m_sizes, **_keywords(problem, target))
-        if case.grads and isinstance(Y, torch.Tensor) and Y.shape == problem.dY.shape:
-            Y.backward(problem.dY)
+        with warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
+            Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
+            returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
+            for further in reversed(range(backwards if case.grads and returned else 0)):
+                Y.backward(placed.dY, retain_graph=further > 0)
     except Exception as error:
         raise Raised(case, target.name, f"raised {type(error).__name__}: {error}") from error
+    for name, byte in arena.changes():
+        if name is None:
+            raise WroteOutside(case, target.name, f"wrote outside: {arena.place_of(byte)}")
+        raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
+    if overrun := allocations.overrun():
+        raise WroteOutside(case, target.name, f"wrote outside: {overrun}")
     for name, tensor in (("X", X), ("W", W)):
-        if name in case.grads and tensor.grad is None and isinstance(Y, torch.Tensor) and Y.shape == problem.dY.shape:
+        if name in case.grads and tensor.grad is None and returned:
             raise GRAD_MISSING[f"d{name}"](case, target.name, f"left {name}.grad empty although {name} requires grad")
     return GroupedGemmResult(Y, X.grad, W.grad)
 
 
-def _keywords(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:
+def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:
     """The keywords of the case that the target takes; those at their default are left out where they say nothing."""
     case = problem.case
     said: dict[str, object] = {}

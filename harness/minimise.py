@@ -20,6 +20,7 @@ from .failures import Failure
 SEEDS = (0, 1, 2, 3)
 
 _SIMPLEST_FIRST: dict[str, tuple[Any, ...]] = {
+    "relation": ("",),
     "topk": (1, 2, 3, 4),
     "permute": cases.PERMUTES,
     "fuse_mul_post": (False,),
@@ -27,7 +28,7 @@ _SIMPLEST_FIRST: dict[str, tuple[Any, ...]] = {
     "order": cases.ORDERS,
     "x_layout": cases.FAR_LAYOUTS,
     "w_layout": cases.FAR_LAYOUTS,
-    "dy_layout": cases.DY_LAYOUTS,
+    "dy_layout": cases.FAR_DY_LAYOUTS,
     "dtype": cases.DTYPES,
     "data": cases.RECIPES,
     "grads": cases.GRADS,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from . import data
 from .cases import GroupedGemmCase
+from .failures import INPUTS
+from .memory import Arena
 
 _STREAMS = {"X": 0, "W": 1, "dY": 2, "topk_weights": 3, "gather_indices": 4}
 _CROSSING = 2**31  # elements
@@ -18,7 +22,7 @@ _CROSSING = 2**31  # elements
 class GroupedGemmProblem:
     """The tensors of a GroupedGemmCase. Stride gaps and rows beyond the sum of m_sizes hold NaN.
 
-    The layout "far" is made by ``to`` alone: its gaps are too wide to be copied, and the reference does not need them.
+    The layout "far" is made by ``placed`` alone: its gaps are too wide to be copied, and the reference does not need them.
     """
 
     case: GroupedGemmCase
@@ -29,18 +33,15 @@ class GroupedGemmProblem:
     topk_weights: torch.Tensor | None  # [T, topk], the dtype of X
     dY: torch.Tensor  # [M, N]
 
-    def to(self, device: torch.device | str) -> GroupedGemmProblem:
-        """The same problem on another device, strides kept."""
-        X, W = _move(self.X, device), _move(self.W, device)
-        return GroupedGemmProblem(
-            self.case,
-            X=far_apart(X) if self.case.x_layout == "far" else X,
-            W=far_apart(W) if self.case.w_layout == "far" else W,
-            m_sizes=self.m_sizes.to(device),
-            gather_indices=None if self.gather_indices is None else self.gather_indices.to(device),
-            topk_weights=None if self.topk_weights is None else self.topk_weights.to(device),
-            dY=_move(self.dY, device),
-        )
+    def placed(self, device: torch.device) -> tuple[GroupedGemmProblem, Arena]:
+        """The same problem with its tensors in one arena on a device, strides kept; the layout "far" lies outside."""
+        case = self.case
+        far = {name: layout == "far" for name, layout in (("X", case.x_layout), ("W", case.w_layout), ("dY", case.dy_layout))}
+        tensors = {name: getattr(self, name) for name in INPUTS if getattr(self, name) is not None}
+        arena = Arena({name: tensor for name, tensor in tensors.items() if not far.get(name)}, device)
+        apart = {name: far_apart(tensor.to(device)) for name, tensor in tensors.items() if far.get(name)}
+        moved: dict[str, Any] = arena.tensors | apart
+        return dataclasses.replace(self, **moved), arena
 
 
 def build_grouped_gemm(case: GroupedGemmCase) -> GroupedGemmProblem:
@@ -112,10 +113,3 @@ def far_apart(tensor: torch.Tensor) -> torch.Tensor:
     stride = (_CROSSING // (tensor.shape[0] - 1) + tensor.numel(), *tensor[0].contiguous().stride())
     view = torch.empty(stride[0] * tensor.shape[0], dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride)
     return view.copy_(tensor)
-
-
-def _move(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """A copy on ``device`` with the same strides, gaps included."""
-    size = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
-    flat = tensor.as_strided((size,), (1,), tensor.storage_offset())
-    return flat.to(device).as_strided(tensor.shape, tensor.stride())

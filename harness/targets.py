@@ -46,6 +46,7 @@ class Target:
     tail_rows: str = "unspecified"
     strides: bool = True  # takes any strided view of X, W and dY
     level: str = "grouped_gemm"
+    capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
     float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
 
     @property
@@ -96,7 +97,7 @@ def load_target(spec: str) -> Target:
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
     if spec == OWN_TARGET:
-        return target_of(found, spec, tail_rows="zero")
+        return target_of(found, spec, tail_rows="zero", capturable=True)
     if _first_parameter(found) == "block":
         return target_of(found, spec, level="moe_block", float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
     return target_of(found, spec)

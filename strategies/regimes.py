@@ -75,16 +75,12 @@ def frozen_cases(target: Target) -> Cases:
 
 
 def far_cases(target: Target) -> Cases | None:
-    """Rows of X or experts of W so far apart that their offsets pass 2**31 elements."""
+    """Rows of X or dY, or experts of W, so far apart that their offsets pass 2**31 elements."""
     if not target.strides:
         return None
-    far = st.sampled_from([("far", "contiguous"), ("contiguous", "far"), ("far", "far")])
+    layouts = [{name: st.just("far")} for name in ("x_layout", "w_layout", "dy_layout")]
     counts = st.lists(st.integers(0, 3), min_size=2, max_size=3)
-    return far.flatmap(
-        lambda layouts: grouped_gemm_cases(
-            target, counts=counts, x_layout=st.just(layouts[0]), w_layout=st.just(layouts[1]), config=st.just(KernelConfig())
-        )
-    )
+    return st.one_of([grouped_gemm_cases(target, counts=counts, config=st.just(KernelConfig()), **layout) for layout in layouts])
 
 
 def large_cases(target: Target) -> Cases:
@@ -92,6 +88,35 @@ def large_cases(target: Target) -> Cases:
     sizes = tile_edge_sizes(64, smallest=1, largest=129) | tile_edge_sizes(128, smallest=64, largest=257)
     counts = tile_edge_counts(block=64, most_experts=3) | tile_edge_counts(block=128, most_experts=2)
     return grouped_gemm_cases(target, counts=counts, N=sizes, K=sizes, config=st.none())
+
+
+_FITTING: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "rows in two calls": {"permute": st.just("none"), "fuse_mul_post": st.just(False)},
+    "row copied": {"permute": st.just("none"), "fuse_mul_post": st.just(False)},
+    "foreign rows NaN": {"is_first_gemm": st.just(False)},
+    "fewer gradients": {"grads": st.just("XW"), "fuse_mul_post": st.just(False)},
+    "gradients accumulated": {"grads": st.sampled_from(cases.GRADS[:3]), "fuse_mul_post": st.just(False)},
+    "strides dropped": {"w_layout": st.sampled_from(cases.LAYOUTS[1:])},
+    "autocast": {"dtype": st.just("bfloat16")},
+}
+
+
+def related_cases(target: Target, relation: str | None = None) -> Cases | None:
+    """Two calls that must agree, in one relation or in any that the target has; half of them on whole numbers, where bits are compared."""
+    names = [name for name in (cases.RELATIONS if relation is None else [relation]) if _has(target, name)]
+    data = data_recipes(("integers", "signs")) | data_recipes()
+    drawn = [grouped_gemm_cases(target, **{"relation": st.just(name), "data": data, **_FITTING.get(name, {})}) for name in names]
+    return st.one_of(drawn) if drawn else None
+
+
+def _has(target: Target, relation: str) -> bool:
+    declared = {
+        "other tiles": target.configurable,
+        "strides dropped": target.strides,
+        "autocast": "bfloat16" in target.dtypes,
+        "graph replayed": target.capturable,
+    }
+    return declared.get(relation, True)
 
 
 def any_blocks(target: Target) -> Blocks:
@@ -142,6 +167,7 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "frozen": frozen_cases,
         "far": far_cases,
         "large": large_cases,
+        "related": related_cases,
     },
     "moe_block": {
         "any block": any_blocks,

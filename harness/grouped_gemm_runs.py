@@ -1,0 +1,63 @@
+"""Other ways to make the same call of a grouped GEMM: other poison, a second backward pass, autocast, a side stream, a replayed graph."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from .failures import Raised
+from .grouped_gemm_oracle import GroupedGemmResult, keywords_of, run_grouped_gemm
+from .problems import GroupedGemmProblem
+from .targets import Target
+
+with_another_poison = functools.partial(run_grouped_gemm, poison="number")
+twice_on_one_graph = functools.partial(run_grouped_gemm, backwards=2)
+
+
+def under_autocast(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
+    """The call under autocast to bfloat16."""
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        return run_grouped_gemm(problem, target, device)
+
+
+def on_another_stream(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
+    """The call on a CUDA stream of its own."""
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        result = run_grouped_gemm(problem, target, device)
+    torch.cuda.current_stream().wait_stream(stream)
+    return result
+
+
+def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
+    """The call as a CUDA graph that was captured with other loads and other rows, and replayed with the problem's own. Raises Raised."""
+    case = problem.case
+    placed, _ = problem.placed(device)
+    X, W = placed.X.detach().requires_grad_("X" in case.grads), placed.W.detach().requires_grad_("W" in case.grads)
+    leaves = [tensor for tensor in (X, W) if tensor.requires_grad]
+
+    def call() -> tuple[torch.Tensor, ...]:
+        Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
+        return (Y, *(torch.autograd.grad(Y, leaves, placed.dY) if leaves else ()))
+
+    contents = placed.X.clone(), placed.m_sizes.clone()
+    placed.X.copy_(placed.X.roll(1, 0))
+    placed.m_sizes.copy_(placed.m_sizes.roll(1))
+    try:
+        on_side = torch.cuda.Stream(device)
+        on_side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(on_side):
+            call()  # what is compiled or tuned once is, before the capture
+        torch.cuda.current_stream().wait_stream(on_side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            Y, *grads = call()
+        for tensor, original in zip((placed.X, placed.m_sizes), contents, strict=True):
+            tensor.copy_(original)
+        graph.replay()
+    except Exception as error:
+        raise Raised(case, target.name, f"could not be captured in a CUDA graph: {type(error).__name__}: {error}") from error
+    of = dict(zip(("X", "W"), [None, None], strict=True)) | {name: grads.pop(0) for name in ("X", "W") if name in case.grads}
+    return GroupedGemmResult(Y.clone(), of["X"], of["W"])

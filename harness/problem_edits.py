@@ -1,0 +1,96 @@
+"""Changes of a grouped GEMM's problem that leave it a valid one. The follow-up calls of ``relations.py`` are made of these."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from .cases import GroupedGemmCase
+from .data import permutation
+from .memory import extent
+from .problems import GroupedGemmProblem
+
+_STREAM = 8  # of the bits that a permutation is drawn from
+
+
+def drawn_permutation(problem: GroupedGemmProblem, n: int) -> torch.Tensor:
+    """A permutation of range(n) that the case's seed decides."""
+    return torch.from_numpy(permutation(problem.case.seed, _STREAM, n))
+
+
+def segments(problem: GroupedGemmProblem) -> list[torch.Tensor]:
+    """The sorted rows of each expert."""
+    ends = torch.tensor(problem.case.m_sizes).cumsum(0).tolist()
+    return [torch.arange(end - size, end) for size, end in zip(problem.case.m_sizes, ends, strict=True)]
+
+
+def tail(problem: GroupedGemmProblem) -> torch.Tensor:
+    """The sorted rows that no expert owns."""
+    return torch.arange(sum(problem.case.m_sizes), problem.case.M)
+
+
+def x_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
+    """Where X, and dX, hold what belongs to sorted rows."""
+    if problem.case.permute != "x" or problem.gather_indices is None:
+        return rows
+    slots = problem.gather_indices.long()[rows]
+    return slots // problem.case.topk if problem.case.tokens_in else slots
+
+
+def y_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
+    """Where Y, and dY, hold sorted rows."""
+    permuted = problem.case.permute == "y" and problem.gather_indices is not None
+    return problem.gather_indices.long()[rows] if permuted and problem.gather_indices is not None else rows
+
+
+def others(n: int, without: torch.Tensor) -> torch.Tensor:
+    """range(n) without some."""
+    return torch.ones(n, dtype=torch.bool).index_fill_(0, without, False).nonzero().flatten()
+
+
+def resized(problem: GroupedGemmProblem, m_sizes: tuple[int, ...], **tensors: torch.Tensor) -> GroupedGemmProblem:
+    """The problem with other loads, and the tensors that go with them."""
+    sizes = torch.tensor(m_sizes, dtype=torch.int32)
+    owned = sum(m_sizes) + problem.case.tail_rows
+    case = dataclasses.replace(problem.case, m_sizes=m_sizes)
+    assert tensors.get("dY", problem.dY).shape[0] == owned, "the rows of dY are those of the loads"
+    return dataclasses.replace(problem, case=case, m_sizes=sizes, **tensors)
+
+
+def reordered(problem: GroupedGemmProblem, rows: torch.Tensor, m_sizes: tuple[int, ...], W: torch.Tensor) -> GroupedGemmProblem:
+    """The problem with its sorted rows in another order; what lies in token or slot order stays where it is."""
+    permute, gather_indices = problem.case.permute, problem.gather_indices
+    return resized(
+        problem,
+        m_sizes,
+        W=W,
+        X=problem.X if permute == "x" else laid_out_like(problem.X, problem.X[rows]),
+        dY=problem.dY if permute == "y" else laid_out_like(problem.dY, problem.dY[rows]),
+        **({} if gather_indices is None else {"gather_indices": gather_indices[rows]}),
+    )
+
+
+def padded(tensor: torch.Tensor, columns: int = 0, rows: int = 0) -> torch.Tensor:
+    """The tensor with zeros beyond its last two axes."""
+    return torch.nn.functional.pad(tensor, (0, columns, 0, rows)) if rows else torch.nn.functional.pad(tensor, (0, columns))
+
+
+def further(problem: GroupedGemmProblem, block: str) -> int:
+    """By how much an axis is padded: over a tile edge, or by whole tiles of ``block`` where the config promises alignment."""
+    config = problem.case.config
+    return 17 if config is None or not config.aligned else int(getattr(config, block))
+
+
+def laid_out_like(model: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Values of the model's shape in the model's strides, its gaps NaN; expanded ones are given memory of their own."""
+    if 0 in model.stride():
+        return values.contiguous()
+    return torch.full((extent(model),), torch.nan, dtype=model.dtype).as_strided(model.shape, model.stride()).copy_(values)
+
+
+def with_fields(case: GroupedGemmCase, **fields: Any) -> GroupedGemmCase:
+    """The valid case nearest to this one with other fields, and no relation."""
+    own = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
+    return GroupedGemmCase.fitted(**{**own, "relation": "", **fields})

@@ -1,0 +1,283 @@
+"""Relations: a second call whose results follow from those of the first, whatever the reference says.
+
+A case that names a relation is checked alone, then once more with each follow-up of the relation. A follow-up's results are judged like
+any others, unless its inputs hold NaN on purpose. Then the related parts of both results are compared bit for bit: always, where neither
+order nor depth of any sum differs between the two calls; else where both bounds are 0, since then every order gives the same bits.
+
+Linearity in X, W and dY and <dY, Y> = <dW, W> = <dX, X> need no call here: on the data on which they hold bit for bit all three tensors
+are compared with the reference bit for bit, and the tests hold the reference to them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from moefuzz.kernels.kernel_config import KernelConfig
+
+from . import cases
+from .claims import judge_all
+from .failures import BROKEN_RELATION, NON_DETERMINISTIC
+from .grouped_gemm_oracle import GroupedGemmResult, grouped_gemm_claims, run_grouped_gemm
+from .grouped_gemm_runs import on_another_stream, replayed, twice_on_one_graph, under_autocast, with_another_poison
+from .problem_edits import (
+    drawn_permutation,
+    further,
+    laid_out_like,
+    others,
+    padded,
+    reordered,
+    resized,
+    segments,
+    tail,
+    with_fields,
+    x_rows,
+    y_rows,
+)
+from .problems import GroupedGemmProblem, build_grouped_gemm
+from .targets import Target
+
+Run = Callable[[GroupedGemmProblem, Target, torch.device], GroupedGemmResult]
+Part = Callable[[torch.Tensor], torch.Tensor]
+_OTHER_TILES = (KernelConfig(block_m=64, block_n=16, block_k=32), KernelConfig(block_m=16, block_n=32, block_k=64))
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A second call: what is the same in its results, as (part of the first's tensor, part of the second's tensor)."""
+
+    problem: GroupedGemmProblem
+    same: Mapping[str, tuple[Part, Part]] = field(default_factory=dict)
+    always: bool = False  # bit for bit on any data
+    judged: bool = True
+    run: Run = run_grouped_gemm
+    nondeterminism: bool = False  # the same call: a difference is no broken relation but nondeterminism
+
+
+def check_relation(problem: GroupedGemmProblem, target: Target, device: torch.device) -> None:
+    """Raise a Failure where the relation that the problem's case names does not hold."""
+    __tracebackhide__ = True
+    case = problem.case
+    first = run_grouped_gemm(problem, target, device)
+    exact = _exact(problem, first, target)
+    for follow_up in RELATIONS[case.relation](problem, target):
+        second = follow_up.run(follow_up.problem, target, device)
+        if follow_up.judged:
+            judge_all(grouped_gemm_claims(follow_up.problem, second, target), case, target.name)
+        exact_too = _exact(follow_up.problem, second, target) if follow_up.judged else {}
+        for tensor, (of_first, of_second) in follow_up.same.items():
+            a, b = getattr(first, tensor), getattr(second, tensor)
+            if a is None or b is None or not (follow_up.always or (exact[tensor] and exact_too.get(tensor, False))):
+                continue
+            a, b = of_first(a.detach().cpu()), of_second(b.detach().cpu())
+            wrong = ~((a == b) | (a.isnan() & b.isnan()))
+            if wrong.any():
+                kind = NON_DETERMINISTIC if follow_up.nondeterminism else BROKEN_RELATION
+                at = tuple(int(i) for i in wrong.nonzero()[0])
+                said = f"{tensor} differs in {int(wrong.sum())} of {wrong.numel()} elements"
+                raise kind[tensor](case, target.name, f"{case.relation}: {said}, first at {list(at)}: {a[at]:.9g}, then {b[at]:.9g}")
+
+
+def _exact(problem: GroupedGemmProblem, result: GroupedGemmResult, target: Target) -> dict[str, bool]:
+    return {claim.tensor: not claim.bound.any() for claim in grouped_gemm_claims(problem, result, target)}
+
+
+def _all(t: torch.Tensor) -> torch.Tensor:
+    return t
+
+
+def _at(index: Any) -> Part:
+    return lambda t: t[index]
+
+
+_EVERYTHING = dict.fromkeys(("Y", "dX", "dW"), (_all, _all))
+
+
+def repeated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """The same call gives the same bits, whatever the memory held."""
+    for run in (run_grouped_gemm, with_another_poison):
+        yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True, run=run)
+
+
+def other_shapes_between(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Shapes A, B, A in one process: the second A gives the bits of the first."""
+    case = problem.case
+    yield FollowUp(build_grouped_gemm(with_fields(case, m_sizes=(*case.m_sizes[::-1], case.topk), N=case.N + 1, K=case.K + 7)))
+    yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True)
+
+
+def experts_permuted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Permuting the experts, weights and loads, permutes the blocks."""
+    p = drawn_permutation(problem, problem.case.E)
+    rows = torch.cat([*(segments(problem)[e] for e in p.tolist()), tail(problem)])
+    after = reordered(problem, rows, tuple(problem.case.m_sizes[e] for e in p.tolist()), laid_out_like(problem.W, problem.W[p]))
+    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (_at(p), _all)})
+
+
+def rows_permuted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Permuting the tokens of an expert permutes its rows."""
+    rows = torch.cat([*(own[drawn_permutation(problem, len(own))] for own in segments(problem)), tail(problem)])
+    after = reordered(problem, rows, problem.case.m_sizes, problem.W)
+    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (_all, _all)})
+
+
+def _rows_moved(problem: GroupedGemmProblem, rows: torch.Tensor) -> dict[str, tuple[Part, Part]]:
+    permute = problem.case.permute
+    return {"Y": (_all if permute == "y" else _at(rows), _all), "dX": (_all if permute == "x" else _at(rows), _all)}
+
+
+def empty_expert_inserted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """An empty expert anywhere, its weights NaN, changes nothing else, and its dW is zero."""
+    sizes, W = problem.case.m_sizes, problem.W
+    e = int(drawn_permutation(problem, len(sizes) + 1)[0])
+    with_empty = torch.cat([W[:e], torch.full_like(W[:1], torch.nan), W[e:]])
+    before = others(len(sizes) + 1, torch.tensor([e]))
+    yield FollowUp(resized(problem, (*sizes[:e], 0, *sizes[e:]), W=with_empty), _EVERYTHING | {"dW": (_all, _at(before))}, always=True)
+
+
+def expert_split(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Splitting an expert into two with the same weight changes no row."""
+    sizes = problem.case.m_sizes
+    e = max(range(len(sizes)), key=sizes.__getitem__)
+    twice = torch.arange(len(sizes)).repeat_interleave(torch.tensor([1 + (i == e) for i in range(len(sizes))]))
+    after = resized(problem, (*sizes[:e], sizes[e] // 2, sizes[e] - sizes[e] // 2, *sizes[e + 1 :]), W=problem.W[twice])
+    yield FollowUp(after, {"Y": (_all, _all), "dX": (_all, _all)})
+
+
+def rows_in_two_calls(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """A batch run in two calls gives the same rows."""
+    if problem.gather_indices is not None:
+        return
+    for first in (True, False):
+        parts = [own[: len(own) // 2] if first else own[len(own) // 2 :] for own in segments(problem)]
+        rows = torch.cat([*parts, tail(problem)])
+        after = resized(problem, tuple(map(len, parts)), X=problem.X[rows], dY=problem.dY[rows])
+        yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), _all)))
+
+
+def row_copied(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Padding with copies of a token gives copies of its row and changes no other."""
+    sizes = problem.case.m_sizes
+    if problem.gather_indices is not None or not sum(sizes):
+        return
+    e = max(range(len(sizes)), key=sizes.__getitem__)
+    own = segments(problem)
+    rows = torch.cat([*own[: e + 1], own[e][:1].repeat(3), *own[e + 1 :], tail(problem)])
+    after = resized(problem, (*sizes[:e], sizes[e] + 3, *sizes[e + 1 :]), X=problem.X[rows], dY=problem.dY[rows])
+    yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), _all)))
+
+
+def n_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Columns of zeros in W give columns of zeros in Y and change nothing else."""
+    N, more = problem.case.N, further(problem, "block_n")
+    case = dataclasses.replace(problem.case, N=N + more)
+    wider = dataclasses.replace(problem, case=case, W=padded(problem.W, rows=more), dY=padded(problem.dY, more))
+    columns = _at((slice(None), slice(N)))
+    yield FollowUp(wider, {"Y": (_all, columns), "dX": (_all, _all), "dW": (_all, columns)})
+
+
+def k_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Zeros beyond the depth of X and W change nothing."""
+    K, more = problem.case.K, further(problem, "block_k")
+    case = dataclasses.replace(problem.case, K=K + more)
+    deeper = dataclasses.replace(problem, case=case, X=padded(problem.X, more), W=padded(problem.W, more))
+    columns = _at((..., slice(K)))
+    yield FollowUp(deeper, {"Y": (_all, _all), "dX": (_all, columns), "dW": (_all, columns)})
+
+
+def scaled(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Twice X gives twice Y and dW bit for bit, while everything stays normal and finite, and the same dX."""
+    limits = torch.finfo(problem.X.dtype)
+
+    def twice(t: torch.Tensor) -> torch.Tensor:
+        # What is subnormal or beyond the range, now or after, tells nothing.
+        return torch.where((t.abs() > limits.tiny) & (t.abs() <= limits.max / 2), 2 * t, 0)
+
+    def comparable(t: torch.Tensor) -> torch.Tensor:
+        return torch.where((t.abs() > 2 * limits.tiny) & (t.abs() <= limits.max), t, 0)
+
+    doubled = dataclasses.replace(problem, X=laid_out_like(problem.X, 2 * problem.X))
+    yield FollowUp(doubled, {"Y": (twice, comparable), "dW": (twice, comparable), "dX": (_all, _all)}, always=True)
+
+
+def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """NaN in one expert's rows reaches its own rows of Y and its own dW, and nobody else."""
+    if problem.case.tokens_in:  # a token's row belongs to several experts
+        return
+    e = drawn_permutation(problem, problem.case.E)[:1]
+    own, X = segments(problem)[int(e)], problem.X.clone()
+    X[x_rows(problem, own)] = torch.nan
+    rows, experts = _at(others(problem.case.M, y_rows(problem, own))), _at(others(problem.case.E, e))
+    after = dataclasses.replace(problem, X=laid_out_like(problem.X, X))
+    yield FollowUp(after, {"Y": (rows, rows), "dX": (_all, _all), "dW": (experts, experts)}, always=True, judged=False)
+
+
+def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """NaN in one expert's weights reaches its own rows of Y and dX, and nobody else."""
+    e = drawn_permutation(problem, problem.case.E)[:1]
+    own, W = segments(problem)[int(e)], problem.W.clone()
+    W[e] = torch.nan
+    rows, inputs = _at(others(problem.case.M, y_rows(problem, own))), _at(others(len(problem.X), x_rows(problem, own)))
+    after = dataclasses.replace(problem, W=laid_out_like(problem.W, W))
+    yield FollowUp(after, {"Y": (rows, rows), "dX": (inputs, inputs), "dW": (_all, _all)}, always=True, judged=False)
+
+
+def other_tiles(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
+    """Every tile configuration agrees with every other."""
+    if target.configurable:
+        for config in _OTHER_TILES:
+            yield FollowUp(dataclasses.replace(problem, case=dataclasses.replace(problem.case, config=config)), _EVERYTHING)
+
+
+def strides_dropped(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """A strided view agrees with its copy."""
+    case = dataclasses.replace(problem.case, x_layout="contiguous", w_layout="contiguous", dy_layout="contiguous")
+    copies = {name: getattr(problem, name).contiguous() for name in ("X", "W", "dY")}
+    yield FollowUp(dataclasses.replace(problem, case=case, **copies), _EVERYTHING)
+
+
+def fewer_gradients(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Any subset of requires_grad gives the same remaining results."""
+    for grads in {"XW": ("X", "W", "")}.get(problem.case.grads, ("",)):
+        yield FollowUp(dataclasses.replace(problem, case=dataclasses.replace(problem.case, grads=grads)), _EVERYTHING, always=True)
+
+
+def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """A second backward pass on the same graph adds the same gradients once more."""
+    twice = (lambda t: 2 * t, _all)
+    yield FollowUp(problem, {"Y": (_all, _all), "dX": twice, "dW": twice}, always=True, judged=False, run=twice_on_one_graph)
+
+
+def autocast(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """Under autocast to the dtype that the inputs have, a call is right."""
+    if problem.X.dtype is torch.bfloat16:
+        yield FollowUp(problem, _EVERYTHING, run=under_autocast)
+
+
+def other_stream(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+    """A call on a side stream equals one on the default stream."""
+    if torch.cuda.is_available():
+        yield FollowUp(problem, _EVERYTHING, always=True, judged=False, run=on_another_stream)
+
+
+def graph_replayed(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
+    """A CUDA graph that was captured with other contents, replayed with these, equals eager."""
+    if torch.cuda.is_available() and target.capturable:
+        yield FollowUp(problem, _EVERYTHING, always=True, judged=False, run=replayed)
+
+
+RELATIONS: dict[str, Callable[[GroupedGemmProblem, Target], Iterator[FollowUp]]] = dict(
+    zip(
+        cases.RELATIONS,
+        (
+            repeated, other_shapes_between, experts_permuted, rows_permuted, empty_expert_inserted, expert_split, rows_in_two_calls,
+            row_copied, n_padded, k_padded, scaled, foreign_rows_nan, foreign_weights_nan, other_tiles, strides_dropped,
+            fewer_gradients, gradients_accumulated, autocast, other_stream, graph_replayed,
+        ),
+        strict=True,
+    )
+)  # fmt: skip
