@@ -19,7 +19,7 @@ def raw_bits(seed: int, stream: int, shape: Shape) -> np.ndarray:
 
 
 def integers(bits: np.ndarray, fp16: bool) -> np.ndarray:
-    """Whole numbers from -4 to 4, so that sums are exact and partial sums exceed bfloat16's 256."""
+    """Whole numbers from -4 to 4: sums are exact."""
     return (bits % 9).astype(np.float32) - np.float32(4)
 
 
@@ -29,6 +29,11 @@ def signs(bits: np.ndarray, fp16: bool) -> np.ndarray:
     sign = 1 - (bits & 2).astype(np.float32)
     product: np.ndarray = magnitude * sign
     return product
+
+
+def positive(bits: np.ndarray, fp16: bool) -> np.ndarray:
+    """Whole numbers from 0 to 8: sums are exact and soon exceed 256, up to which bfloat16 holds every whole number."""
+    return (bits % 9).astype(np.float32)
 
 
 def normal(bits: np.ndarray, fp16: bool) -> np.ndarray:
@@ -66,6 +71,7 @@ _RECIPES: dict[str, Callable[[np.ndarray, bool], np.ndarray]] = {
     "wide": wide,
     "cancelling": cancelling,
     "zeros": zeros,
+    "positive": positive,
 }
 
 

@@ -87,7 +87,7 @@ def _slots(case: GroupedGemmCase) -> np.ndarray:
 def _weights(case: GroupedGemmCase) -> torch.Tensor:
     """Routing weights in (0, 1]: powers of two where the data are whole numbers, so that products stay exact."""
     bits = data.raw_bits(case.seed, _STREAMS["topk_weights"], (case.M // case.topk, case.topk))
-    if case.data in ("integers", "signs"):
+    if case.data in ("integers", "signs", "positive"):
         return torch.from_numpy(np.ldexp(np.float32(1), -(bits % 4).astype(np.int32)))
     return torch.from_numpy(((bits % 256).astype(np.float32) + 1) / np.float32(256))
 

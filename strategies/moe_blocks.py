@@ -64,7 +64,7 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
         "permute_x": st.booleans() if permutes else st.just(False),
         "permute_y": st.booleans() if permutes else st.just(False),
         "config": st.sampled_from(CONFIGS[:3]) if target is None or target.configurable else st.just(KernelConfig()),
-        "data": data_recipes(("normal", *(recipe for recipe in cases.RECIPES if recipe != "normal"))),
+        "data": data_recipes(("normal", *(recipe for recipe in cases.BLOCK_RECIPES if recipe != "normal"))),
         "seed": seeds(),
     }
     return st.builds(MoeBlockCase.fitted, loads=expert_loads() if loads is None else loads, **{**drawn, **fields})

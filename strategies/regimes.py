@@ -31,7 +31,7 @@ def any_cases(target: Target) -> Cases:
 
 def exact_cases(target: Target) -> Cases:
     """Whole numbers so small that every order of accumulation gives the same bits, in all three passes."""
-    return grouped_gemm_cases(target, data=data_recipes(("integers", "signs")))
+    return grouped_gemm_cases(target, data=data_recipes(("integers", "signs", "positive")))
 
 
 def tile_edge_cases(target: Target) -> Cases:
@@ -104,7 +104,7 @@ _FITTING: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 def related_cases(target: Target, relation: str | None = None) -> Cases | None:
     """Two calls that must agree, in one relation or in any that the target has; half of them on whole numbers, where bits are compared."""
     names = [name for name in (cases.RELATIONS if relation is None else [relation]) if _has(target, name)]
-    data = data_recipes(("integers", "signs")) | data_recipes()
+    data = data_recipes(("integers", "signs", "positive")) | data_recipes()
     drawn = [grouped_gemm_cases(target, **{"relation": st.just(name), "data": data, **_FITTING.get(name, {})}) for name in names]
     return st.one_of(drawn) if drawn else None
 

@@ -21,6 +21,7 @@ GOLDEN = {
     "wide": "935352e9cd959e27",
     "cancelling": "96769e3d19a3cae5",
     "zeros": "213e3a2ae54f25b0",
+    "positive": "63c003041487d909",
 }
 
 
