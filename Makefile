@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help venv fuzz test lint test-all test-triton test-transformers4 demo bench clean
+.PHONY: help venv fuzz test lint test-all test-triton test-transformers4 demo mutants bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -26,12 +26,15 @@ demo: venv  ## fuzz a bundled kernel that forgets its row mask, and see it caugh
 	$(BIN)/pytest -x tests/properties --hypothesis-profile=ci --moe-target moefuzz.harness.faults:forgets_the_row_mask; test $$? -eq 1
 
 test: venv lint  ## lint, type-check and run all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --hypothesis-profile=ci
 
 lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy
+
+mutants: venv  ## count the mutants of our own kernels that the suite kills: hours on two cores
+	$(BIN)/python benchmarks/mutants.py
 
 bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch
 	$(BIN)/python benchmarks/examples.py --forward

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from moefuzz.kernels.kernel_config import KernelConfig
 from moefuzz.kernels.qwen3_hf import qwen3_block, qwen3_config, set_weights
@@ -22,8 +23,8 @@ from .block_problems import MoeBlockProblem
 from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
 from .claims import Claim
 from .device import float32_reductions
-from .failures import Raised, WrongRouting, WroteOutside
-from .memory import Allocations
+from .failures import INPUT_MODIFIED, Raised, WrongRouting, WroteOutside, said_by
+from .memory import Allocations, same_bits
 from .targets import CONFIGS, Target
 
 AXES = {
@@ -70,7 +71,7 @@ def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device
     __tracebackhide__ = True
     case = problem.case
     private = hf_block(problem, device)  # made for this call alone
-    allocations = Allocations(device, poison)
+    allocations, dY = Allocations(device, poison), problem.dY[None].clone().to(device)
     keywords: dict[str, Any] = {}
     if {"permute_x", "permute_y"} <= target.keywords:
         keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}
@@ -78,15 +79,24 @@ def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device
         keywords |= dict.fromkeys(CONFIGS, case.config)
     try:
         with float32_reductions() if target.float32_reductions else nullcontext(), warnings.catch_warnings(action="ignore"), allocations:
-            module = target.function(private, **keywords)
-            forward = run_forward(module, problem.X[None].to(device))
+            module = _module(target.function(private, **keywords))
+            forward = run_forward(module, problem.X[None].to(device), private.gate)
             owner = module if isinstance(module, GroupedGEMMBlock) else private
-            backward = run_backward(owner, forward, problem.dY[None].to(device))
-    except Exception as error:
-        raise Raised(case, target.name, f"raised {type(error).__name__}: {error}") from error
+            backward = run_backward(owner, forward, dY)
+    except (Exception, SystemExit) as error:
+        raise Raised(case, target.name, said_by(error)) from error
+    for name, after in (("X", forward.X), ("dY", dY)):
+        if not same_bits(after.detach()[0].cpu(), getattr(problem, name)):
+            raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name}")
     if overrun := allocations.overrun():
         raise WroteOutside(case, target.name, f"wrote outside: {overrun}")
     return BlockResult(forward, backward)
+
+
+def _module(returned: object) -> nn.Module:
+    if isinstance(returned, nn.Module):
+        return returned
+    raise TypeError(f"a moe_block target returns a torch.nn.Module, got {type(returned).__name__}")
 
 
 def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None, topk_ids: torch.Tensor | None = None) -> BlockBounds:
@@ -105,7 +115,8 @@ def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: Targ
     """What must hold for each tensor that was shown, in the order of computation. Raises WrongRouting."""
     case = problem.case
     shown = result.forward.grouped_gemm_result
-    tensors: dict[str, torch.Tensor] = {"router_logits": result.forward.router_logits}
+    logits = result.forward.router_logits
+    tensors: dict[str, torch.Tensor] = {"router_logits": logits} if logits.shape != (0,) else {}
     if shown is None:
         bounds = bounds_of(problem)
     else:

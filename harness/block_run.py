@@ -16,7 +16,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBl
 from moefuzz.kernels import qwen3_hf
 from moefuzz.kernels.qwen3_moe import GroupedGEMMBlock, GroupedGEMMResult
 
-Block: TypeAlias = Qwen3MoeSparseMoeBlock | GroupedGEMMBlock
+Block: TypeAlias = Qwen3MoeSparseMoeBlock | GroupedGEMMBlock | nn.Module
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ForwardResult:
     """What a forward pass put out, attached to its graph until ``run_backward`` consumes it."""
 
     output: torch.Tensor  # [B, S, H]
-    router_logits: torch.Tensor  # [T, E]
+    router_logits: torch.Tensor  # [T, E]; of shape [0] if the block did not call its gate
     X: torch.Tensor  # [B, S, H], the leaf that the output was computed from
     grouped_gemm_result: GroupedGEMMResult | None  # None for Hugging Face's block
 
@@ -40,16 +40,16 @@ class BackwardResult:
     down_proj_grad: torch.Tensor  # [E, H, I]
 
 
-def run_forward(block: Block, X: torch.Tensor) -> ForwardResult:
+def run_forward(block: Block, X: torch.Tensor, gate: nn.Module | None = None) -> ForwardResult:
     """Run the block on a copy of X [B, S, H] that requires grad and is no part of any other graph.
 
-    Raises RuntimeError if Hugging Face's block did not call its gate.
+    ``gate`` is the module that puts out the router logits, by default the block's own.
     """
     leaf = X.detach().clone().requires_grad_()
     if isinstance(block, GroupedGEMMBlock):
         output, router_logits, result = block.run(leaf)
         return ForwardResult(output, router_logits, leaf, result)
-    output, router_logits = qwen3_hf.forward_with_router_logits(block, leaf)
+    output, router_logits = qwen3_hf.forward_with_router_logits(block, gate or block.gate, leaf)  # type: ignore[arg-type]
     return ForwardResult(output, router_logits, leaf, None)
 
 

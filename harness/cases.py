@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -41,6 +42,13 @@ class _Case:
     def to_json(self) -> str:
         """One line of JSON, with the kind of case and the format version."""
         return json.dumps({"format": FORMAT_VERSION, "kind": type(self).__name__, **dataclasses.asdict(self)})  # type: ignore[call-overload]
+
+    def _whole_numbers(self, rows: str) -> None:
+        for name in (rows, *(field.name for field in dataclasses.fields(self) if field.type == "int")):  # type: ignore[arg-type]
+            value = getattr(self, name)
+            numbers = value if name == rows and isinstance(value, tuple) else (value,)
+            if (name == rows and not isinstance(value, tuple)) or not all(type(number) is int for number in numbers):
+                raise ValueError(f"{name} must be {'a tuple of whole numbers' if name == rows else 'a whole number'}, got {value!r}")
 
     def _choose(self, **choices: tuple[str, ...]) -> None:
         for name, allowed in choices.items():
@@ -84,6 +92,7 @@ class GroupedGemmCase(_Case):
     relation: str = ""  # a second call to be compared with the first: see relations.py
 
     def __post_init__(self) -> None:
+        self._whole_numbers("m_sizes")
         if not self.m_sizes or min(self.m_sizes) < 0:
             raise ValueError(f"m_sizes must name at least one expert and no negative size, got {self.m_sizes}")
         self._at_least(1, "N", "K", "topk")
@@ -157,6 +166,7 @@ class MoeBlockCase(_Case):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._whole_numbers("loads")
         if not self.loads or min(self.loads) < 0:
             raise ValueError(f"loads must name at least one expert and no negative load, got {self.loads}")
         self._at_least(1, "topk", "hidden_size", "moe_intermediate_size")
@@ -211,7 +221,7 @@ _KINDS: dict[str, type[Case]] = {"GroupedGemmCase": GroupedGemmCase, "MoeBlockCa
 
 
 def case_from_json(text: str) -> Case:
-    """The case that ``to_json`` wrote. Raises ValueError for another format version, kind or field."""
+    """The case that ``to_json`` wrote; what it leaves out has its default. Raises ValueError for another format version, kind or field."""
     fields: dict[str, Any] = json.loads(text)
     version, kind = fields.pop("format", None), fields.pop("kind", None)
     if version != FORMAT_VERSION:
@@ -219,21 +229,33 @@ def case_from_json(text: str) -> Case:
     if kind not in _KINDS:
         raise ValueError(f"case must be one of {tuple(_KINDS)}, got {kind!r}")
     for name in ("m_sizes", "loads"):
-        if name in fields:
+        if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
     try:
-        config = fields["config"]
-        return _KINDS[kind](**{**fields, "config": None if config is None else KernelConfig(**config)})
+        if isinstance(fields.get("config"), dict):
+            fields["config"] = KernelConfig(**fields["config"])
+        return _KINDS[kind](**fields)
     except TypeError as error:
-        raise ValueError(f"case has a field that {kind} has not: {error}") from None
+        raise ValueError(f"{kind} cannot be made of these fields: {error}") from None
 
 
 def case_from_repr(text: str) -> Case:
     """The case whose repr this is: a call of a case class with literal arguments. Raises ValueError otherwise."""
     try:
-        case = eval(text, {"__builtins__": {}}, {**_KINDS, "KernelConfig": KernelConfig})
-    except Exception as error:
+        case = _value(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, TypeError) as error:
         raise ValueError(f"not a case: {error}") from None
     if isinstance(case, GroupedGemmCase | MoeBlockCase):
         return case
     raise ValueError(f"not a case: {text!r}")
+
+
+def _value(node: ast.expr) -> Any:
+    """A literal, or a call of a case class or KernelConfig with such arguments; nothing else is run."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (*_KINDS, "KernelConfig"):
+        kind: Any = _KINDS.get(node.func.id, KernelConfig)
+        return kind(*map(_value, node.args), **{keyword.arg or "": _value(keyword.value) for keyword in node.keywords})
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"not a case, nor a literal in one: {ast.unparse(node)}") from None

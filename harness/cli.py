@@ -15,7 +15,7 @@ from rich.table import Table
 from .campaign import Tally, fuzz
 from .cases import case_from_json, case_from_repr
 from .check import check
-from .device import describe, versions
+from .device import describe, share_cores, versions
 from .environment import TARGET_VARIABLE
 from .failures import Failure
 from .targets import OWN_BLOCK, OWN_TARGET, BadTarget, Target, load_target
@@ -61,6 +61,7 @@ def fuzz_command(
     """
     from moefuzz.strategies.regimes import REGIMES
 
+    share_cores()
     console, seconds = Console(), _seconds(duration)
     targets = [_target(target)] if target else [_target(OWN_TARGET), _target(OWN_BLOCK)]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
@@ -108,7 +109,7 @@ def replay(
 
 
 def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
-    table = Table("regime", title=f"{len(tallies)} regimes", title_justify="left")
+    table = Table("regime", title=f"{len(tallies)} regime{'' if len(tallies) == 1 else 's'}", title_justify="left")
     for column in ("examples", "per second", "largest share of a bound used", "failing"):
         table.add_column(column, justify="right")
     for tally in tallies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ def float32_reductions() -> Iterator[None]:
         yield
     finally:
         matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = before
+
+
+def share_cores(workers: int = 1) -> None:
+    """Give torch one thread under the interpreter, whose tensors are small, and on a GPU one of so many workers' share of the cores."""
+    torch.set_num_threads(1 if interpreter.in_force() else max(1, (os.cpu_count() or 1) // workers))
 
 
 def describe() -> str:

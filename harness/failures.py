@@ -6,8 +6,10 @@ A failure is a value: what is printed is made from its fields in ``report.py``.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from .cases import Case
@@ -85,6 +87,14 @@ class WrongRouting(Failure):
     """Another expert was chosen although the logits are further apart than their bounds."""
 
     kind = "WrongRouting"
+
+
+def said_by(error: BaseException) -> str:
+    """What a target raised, and where: the innermost of its own frames, or of all if they are all libraries'."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent]
+    at = (own or frames)[-1]
+    return f"raised {type(error).__name__}: {error}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
 
 
 class Disagreement(AssertionError):

@@ -6,14 +6,11 @@ All stay within memory that they own, so that they can run in any process.
 
 from __future__ import annotations
 
-import atexit
-import importlib
-import shutil
-import sys
-import tempfile
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from .kernel_copies import changed_kernels
 from .targets import Target, target_of
 
 
@@ -64,19 +61,18 @@ def __getattr__(name: str) -> Target:
 
 def planted(fault: Fault) -> Target:
     """The target that our own op becomes with this fault: a copy of the kernels' folder, edited and imported under another name."""
-    package = f"_moefuzz_fault_{fault.name}"
-    if package not in sys.modules:
-        folder = Path(tempfile.mkdtemp(prefix="moefuzz-fault-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        source = Path(importlib.import_module("moefuzz.kernels.grouped_gemm").__file__ or "").parent
-        shutil.copytree(source, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        for file, old, new in fault.edits:
-            path = folder / package / file
-            text = path.read_text()
-            if text.count(old) != 1:
-                raise ValueError(f"fault {fault.name}: {old!r} stands {text.count(old)} times in {file}, not once")
-            path.write_text(text.replace(old, new))
-        sys.path.insert(0, str(folder))
-        importlib.invalidate_caches()
-    module = importlib.import_module(f"{package}.grouped_gemm")
-    return target_of(module.grouped_gemm, f"moefuzz.harness.faults:{fault.name}", tail_rows="zero")
+    changes: dict[str, Callable[[str], str]] = {}
+    for file, old, new in fault.edits:
+        changes[file] = _then(changes.get(file), functools.partial(_replace_once, fault.name, file, old, new))
+    module = changed_kernels(f"fault_{fault.name}", changes)
+    return target_of(module.grouped_gemm, f"{__name__}:{fault.name}", tail_rows="zero")
+
+
+def _then(first: Callable[[str], str] | None, second: Callable[[str], str]) -> Callable[[str], str]:
+    return second if first is None else lambda text: second(first(text))
+
+
+def _replace_once(fault: str, file: str, old: str, new: str, text: str) -> str:
+    if text.count(old) != 1:
+        raise ValueError(f"fault {fault}: {old!r} stands {text.count(old)} times in {file}, not once")
+    return text.replace(old, new)

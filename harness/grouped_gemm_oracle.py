@@ -14,7 +14,7 @@ from moefuzz.kernels.reference import segment_matmul, segment_outer
 
 from .bounds import accumulation_error, quantum
 from .claims import Claim
-from .failures import GRAD_MISSING, INPUT_MODIFIED, Raised, WroteOutside
+from .failures import GRAD_MISSING, INPUT_MODIFIED, Raised, WroteOutside, said_by
 from .memory import Allocations
 from .problems import GroupedGemmProblem
 from .targets import CONFIGS, Target
@@ -48,8 +48,8 @@ def run_grouped_gemm(
             returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
             for further in reversed(range(backwards if case.grads and returned else 0)):
                 Y.backward(placed.dY, retain_graph=further > 0)
-    except Exception as error:
-        raise Raised(case, target.name, f"raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise Raised(case, target.name, said_by(error)) from error
     for name, byte in arena.changes():
         if name is None:
             raise WroteOutside(case, target.name, f"wrote outside: {arena.place_of(byte)}")
@@ -66,10 +66,11 @@ def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object
     """The keywords of the case that the target takes; those at their default are left out where they say nothing."""
     case = problem.case
     said: dict[str, object] = {}
-    if target.permutes:
+    if "topk" in target.keywords:
         said |= {"topk": case.topk}
     if case.permute != "none":
-        said |= {f"permute_{case.permute}": True, "is_first_gemm": case.is_first_gemm}
+        said |= {f"permute_{case.permute}": True}
+        said |= {"is_first_gemm": case.is_first_gemm} if "is_first_gemm" in target.keywords else {}
     if case.fuse_mul_post:
         said |= {"fuse_mul_post": True, "topk_weights": problem.topk_weights}
     if problem.gather_indices is not None:

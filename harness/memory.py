@@ -157,6 +157,12 @@ def poison_number(dtype: torch.dtype) -> float:
     return -7.0 if dtype.is_floating_point else 0
 
 
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two floating tensors hold the same bits, NaN included."""
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    return torch.equal(a.contiguous().view(bits), b.contiguous().view(bits))
+
+
 def is_poison(values: torch.Tensor, poison: str) -> torch.Tensor:
     """Where a floating tensor still holds the bits of a poison."""
     if poison == "number":

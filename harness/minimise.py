@@ -97,14 +97,22 @@ def _steps(case: Case) -> Iterator[dict[str, Any]]:
         for smaller in _smaller(getattr(case, name, smallest), smallest):
             yield {name: smaller}
     for name, choices in _SIMPLEST_FIRST.items():
-        if hasattr(case, name):
+        default = _default(case, name)
+        if hasattr(case, name) and getattr(case, name) != default:
             value = getattr(case, name)
-            for simpler in choices[: choices.index(value)] if value in choices else choices:
+            ordered = (default, *(choice for choice in choices if choice != default))
+            for simpler in ordered[: ordered.index(value)] if value in ordered else ordered:
                 yield {name: simpler}
+    if tail := getattr(case, "tail_rows", 0):
+        yield {rows: (*sizes[:-1], sizes[-1] + tail), "tail_rows": 0}
     # Rows that no expert owns can keep the number of rows a multiple of topk.
     if getattr(case, "topk", 1) > 1 and rows == "m_sizes":
         for simpler in range(1, case.topk):
             yield {"topk": simpler, "tail_rows": 0, rows: (*sizes[:-1], sizes[-1] + -sum(sizes) % simpler)}
+
+
+def _default(case: Case, name: str) -> Any:
+    return next((field.default for field in dataclasses.fields(case) if field.name == name), None)
 
 
 def _smaller(value: int, smallest: int) -> Iterator[int]:

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--moe-target",
         metavar="PKG.MOD:ATTR",
-        help=f"the grouped GEMM to hold against the reference (default: {TARGET_VARIABLE}, else moefuzz's own Triton op)",
+        help=f"the grouped GEMM or MoE block to hold against the reference (default: {TARGET_VARIABLE}, else moefuzz's own Triton op)",
     )
 
 
@@ -99,15 +99,6 @@ def header() -> Sequence[str]:
         f"moefuzz: profile {settings.get_current_profile_name()}, {settings().max_examples} examples, database {settings().database!r}",
         *(f"moefuzz: WARNING: unknown environment variable {name}; known are {', '.join(VARIABLES)}" for name in unknown_variables()),
     ]
-
-
-def share_cores() -> None:
-    """Give each of several pytest-xdist workers its share of the cores: references run on the CPU, and torch would take all in each."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers > 1:
-        import torch
-
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
 def use_home(folder: Path) -> None:

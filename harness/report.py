@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from .failures import PASS_OF, Failure, Mismatch
 
 
@@ -10,7 +12,7 @@ def render(failure: Failure) -> str:
     lines = [f"{failure.kind}: {failure.finding} ({failure.target})", f"    case      {failure.case!r}"]
     if failure.mismatch is not None:
         lines += _mismatch(failure.mismatch, failure.tensor or "")
-    lines.append(f'    replay    moefuzz replay --target {failure.target} "{failure.case!r}"')
+    lines.append(f'    replay    moefuzz replay --target {shlex.quote(failure.target)} "{failure.case!r}"')
     return "\n".join(lines)
 
 

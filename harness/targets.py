@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from moefuzz.kernels.kernel_config import KernelConfig
 
-from .cases import DTYPES, Case
+from .cases import DTYPES, PERMUTES, Case
 from .environment import TARGET_VARIABLE
 
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
 OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
 
 CONFIGS = frozenset({"kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"})
-_PERMUTES = frozenset({"topk", "gather_indices", "permute_x", "permute_y", "is_first_gemm"})
-_FUSES = _PERMUTES | {"topk_weights", "fuse_mul_post"}
+_NEEDED = {
+    "x": {"gather_indices", "permute_x"},
+    "y": {"gather_indices", "permute_y"},
+    "fused": {"gather_indices", "topk_weights", "fuse_mul_post"},
+}
+_KEYWORDS = CONFIGS | frozenset({"topk", "is_first_gemm"}.union(*_NEEDED.values()))
 
 
 class BadTarget(Exception):
@@ -35,13 +43,12 @@ class Target:
     - ``moe_block``: ``f(block: Qwen3MoeSparseMoeBlock, **keywords) -> Module`` with the same forward pass. It gets a private copy of the
       block and must use that copy's parameters: gradients are read from it.
 
-    Inside the declaration every case must be right. ``keywords`` are those of our own ``grouped_gemm`` that the function takes: what it
+    Inside the declaration every case must be right. Keywords of our own ``grouped_gemm`` are read off the function's signature: what it
     does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of m_sizes: "zero" or "unspecified".
     """
 
     name: str
     function: Callable[..., Any]
-    keywords: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = DTYPES
     tail_rows: str = "unspecified"
     strides: bool = True  # takes any strided view of X, W and dY
@@ -49,9 +56,18 @@ class Target:
     capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
     float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
 
+    @functools.cached_property
+    def keywords(self) -> frozenset[str]:
+        """The keywords of our own op that the function takes."""
+        try:
+            return _KEYWORDS & frozenset(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):
+            return frozenset()
+
     @property
-    def permutes(self) -> bool:
-        return self.keywords >= _PERMUTES
+    def permutes(self) -> tuple[str, ...]:
+        """Which of cases.PERMUTES it can do."""
+        return tuple(permute for permute in PERMUTES if permute == "none" or self.keywords >= _NEEDED[permute])
 
     @property
     def configurable(self) -> bool:
@@ -63,16 +79,12 @@ class Target:
 
     @property
     def fuses(self) -> bool:
-        return self.keywords >= _FUSES
+        return self.keywords >= _NEEDED["fused"]
 
 
 def target_of(function: Callable[..., Any], name: str, **declared: Any) -> Target:
-    """The target that a function is: its keywords are read off its signature."""
-    try:
-        parameters = frozenset(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        parameters = frozenset()
-    return Target(name, function, (CONFIGS | _FUSES) & parameters, **declared)
+    """The target that a function is."""
+    return Target(name, function, **declared)
 
 
 def default_target(level: str = "grouped_gemm") -> Target:
@@ -87,12 +99,12 @@ def load_target(spec: str) -> Target:
     if not colon or not module_name or not attribute:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr")
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
+        module = _imported(module_name)
+    except (Exception, SystemExit) as error:
         raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
-        return found
+        return dataclasses.replace(found, name=spec)
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
@@ -100,7 +112,35 @@ def load_target(spec: str) -> Target:
         return target_of(found, spec, tail_rows="zero", capturable=True)
     if _first_parameter(found) == "block":
         return target_of(found, spec, level="moe_block", float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
+    _check_signature(found, spec)
     return target_of(found, spec)
+
+
+def _imported(name: str) -> ModuleType:
+    """A module, from the working directory too: there is where its author stands."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise
+    here = str(Path.cwd())
+    sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(here)
+
+
+def _check_signature(function: Callable[..., Any], spec: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    topk = {"topk": 1} if "topk" in signature.parameters else {}
+    try:
+        signature.bind("X", "W", "m_sizes", **topk)
+    except TypeError as error:
+        raise BadTarget(f"target {spec!r} cannot be called as f(X, W, m_sizes): {error} (a block target: f(block))") from None
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:

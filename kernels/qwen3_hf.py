@@ -142,24 +142,22 @@ def hidden_states_of(output: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -
     return output[0] if isinstance(output, tuple) else output
 
 
-def forward_with_router_logits(block: Qwen3MoeSparseMoeBlock, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def forward_with_router_logits(block: nn.Module, gate: nn.Module, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Run the block on hidden_states [B, S, H] and return (hidden states [B, S, H], router_logits [T, E]).
 
-    The logits are what the block's own gate put out in this very call. Raises RuntimeError if the block did not call its gate.
+    The logits are what ``gate`` put out in this very call; empty, of shape [0], if the block did not call it.
     """
     captured: list[torch.Tensor] = []
 
     def capture(_gate: nn.Module, _inputs: Any, output: Any) -> None:
         captured.append(output[0] if isinstance(output, tuple) else output)  # 5.x: (logits, scores, indices)
 
-    hook = block.gate.register_forward_hook(capture)
+    hook = gate.register_forward_hook(capture)
     try:
         output = hidden_states_of(block(hidden_states))
     finally:
         hook.remove()
-    if not captured:
-        raise RuntimeError(f"{type(block).__name__} did not call its gate, so there are no router logits")
-    return output, captured[-1]
+    return output, captured[-1] if captured else output.new_empty(0)
 
 
 def _is_list(block: Qwen3MoeSparseMoeBlock) -> bool:

@@ -54,9 +54,10 @@ def square_cases(target: Target) -> Cases:
 
 def permuted_cases(target: Target) -> Cases | None:
     """X gathered or Y scattered, with one to eight choices a token."""
-    if not target.permutes:
+    if target.permutes == ("none",):
         return None
-    return grouped_gemm_cases(target, permute=st.sampled_from(cases.PERMUTES[1:]), order=st.sampled_from(cases.ORDERS))
+    permute, grads = st.sampled_from(target.permutes[1:]), st.sampled_from(cases.GRADS[:3])
+    return grouped_gemm_cases(target, permute=permute, grads=grads, fuse_mul_post=st.just(False))
 
 
 def fused_cases(target: Target) -> Cases | None:

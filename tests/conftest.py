@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from moefuzz.harness import plugin, profiles
+from moefuzz.harness.device import share_cores
 
 _SELFTEST = Path(__file__).parent / "selftest"
 
@@ -15,7 +17,7 @@ _SELFTEST = Path(__file__).parent / "selftest"
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     plugin.use_default_profile(config)
-    plugin.share_cores()
+    share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 def pytest_report_header() -> Sequence[str]:

@@ -22,10 +22,10 @@ MINIMAL = {
     "weights_in_expert_order": (
         "fused",
         "WrongValue_Y",
-        Case(m_sizes=(1,), fuse_mul_post=True, tail_rows=1, order="reversed", grads="", seed=1),
+        Case(m_sizes=(2,), fuse_mul_post=True, order="reversed", grads="", seed=1),
     ),
-    "ignores_permute_y": ("permuted", "WrongValue_dX", Case(m_sizes=(1,), permute="x", tail_rows=1, order="reversed")),
-    "gathers_with_the_wrong_topk": ("permuted", "WrongValue_Y", Case(m_sizes=(1,), permute="x", tail_rows=1, order="reversed", seed=1)),
+    "ignores_permute_y": ("permuted", "WrongValue_dX", Case(m_sizes=(2,), permute="x", order="reversed")),
+    "gathers_with_the_wrong_topk": ("permuted", "WrongValue_dX", Case(m_sizes=(2,), permute="y")),
     "keeps_one_choice_of_dx": ("permuted", "WrongValue_dX", Case(m_sizes=(2,), topk=2, permute="x")),
     "sums_choices_in_the_output_dtype": (
         "permuted",

@@ -1,0 +1,118 @@
+"""Targets: what is read off a function, what of it is drawn, and which mistakes are wrong usage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from moefuzz.harness import cli
+from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.check import failure_of
+from moefuzz.harness.targets import BadTarget, Target, load_target
+from moefuzz.kernels.reference import grouped_gemm_reference
+from moefuzz.strategies import grouped_gemm_cases
+from moefuzz.strategies.regimes import permuted_cases
+
+from .verbs import assert_all_examples, find_any
+
+BLOCK = MoeBlockCase(loads=(3, 2, 1), topk=2)
+
+
+class ByHand(nn.Module):
+    """A right block on the weights of transformers 5 alone."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.router, self.weights = block.gate.weight, list(block.experts.parameters())
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        x, (gate_up, down) = hidden_states.flatten(0, 1), self.weights
+        weights, chosen = (x @ self.router.T).softmax(-1).topk(2)
+        weights = weights / weights.sum(-1, keepdim=True)
+        gate, up = torch.einsum("th,eih->tei", x, gate_up).chunk(2, dim=-1)
+        experts = torch.einsum("tei,ehi->teh", nn.functional.silu(gate) * up, down)
+        output: torch.Tensor = (
+            (experts.gather(1, chosen[..., None].expand(-1, -1, x.shape[1])) * weights[..., None]).sum(1).view(hidden_states.shape)
+        )
+        return output
+
+
+def by_hand(block: Any) -> nn.Module:
+    return ByHand(block)
+
+
+def test_a_block_needs_no_gate_of_its_own() -> None:
+    assert failure_of(BLOCK, Target("by hand", by_hand, level="moe_block")) is None
+
+
+def test_a_block_target_that_returns_no_module_is_told_so() -> None:
+    failure = failure_of(BLOCK, Target("three", lambda block: 3, level="moe_block"))
+    assert "a moe_block target returns a torch.nn.Module, got int" in str(failure)
+
+
+def test_a_block_that_changes_its_input_is_caught() -> None:
+    class Changes(ByHand):
+        def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+            output = super().forward(hidden_states)
+            hidden_states.data.mul_(2)
+            return output
+
+    assert type(failure_of(BLOCK, Target("changes", Changes, level="moe_block"))).__name__ == "InputModified_X"
+
+
+def gathers(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, topk: int, gather_indices: Any = None, permute_x: bool = False) -> Any:
+    return grouped_gemm_reference(X, W, m_sizes, topk, gather_indices, permute_x=permute_x)
+
+
+def test_what_a_kernel_can_permute_is_drawn_and_no_more() -> None:
+    for target in (Target("gathers", gathers), Target("gathers", gathers, dtypes=("bfloat16",))):
+        cases = permuted_cases(target)
+        assert cases is not None and target.permutes == ("none", "x")
+        assert_all_examples(cases, lambda case: (case.permute, case.is_first_gemm, case.fuse_mul_post) == ("x", True, False))
+        case = find_any(cases, lambda case: case.topk > 1)
+        assert failure_of(case, target) is None
+    plain = Target("plain", lambda X, W, m_sizes: X)
+    assert permuted_cases(plain) is None
+    assert_all_examples(grouped_gemm_cases(plain), lambda case: case.permute == "none")
+
+
+def test_a_target_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_kernel.py").write_text("from moefuzz.harness.targets import Target\nmine = Target('x', lambda X, W, m_sizes: X)\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_target("their_kernel:mine").name == "their_kernel:mine"
+
+
+def test_a_function_that_cannot_be_called_as_a_target_is_wrong_usage() -> None:
+    with pytest.raises(BadTarget, match=r"cannot be called as f\(X, W, m_sizes\): too many positional arguments"):
+        load_target("operator:matmul")
+
+
+def leaves(*_: torch.Tensor) -> torch.Tensor:
+    raise SystemExit(3)
+
+
+def test_a_target_that_exits_is_a_failure_that_says_where() -> None:
+    failure = failure_of(GroupedGemmCase((1,)), Target("leaves", leaves))
+    assert "raised SystemExit: 3, at test_targets.py:" in str(failure) and "in leaves" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        '{"format": 1, "kind": "GroupedGemmCase", "m_sizes": 5}',
+        "GroupedGemmCase(m_sizes=(1,), N=2.5)",
+        "GroupedGemmCase(m_sizes=[1])",
+        "GroupedGemmCase(m_sizes=(1,), n=2)",
+        "__import__('os').getcwd()",
+        "GroupedGemmCase((1,)",
+        "{}",
+    ],
+)
+def test_replaying_what_is_no_case_is_one_line_and_exit_code_2(case: str) -> None:
+    done = CliRunner().invoke(cli.app, ["replay", case])
+    assert done.exit_code == 2 and done.output.startswith("moefuzz: ") and done.output.count("\n") == 1
