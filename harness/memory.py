@@ -2,29 +2,27 @@
 
 - ``Arena`` holds every input. All bytes that belong to none, stride gaps included, are 0xFF, a NaN in every floating type: an over-read
   shows in the result, a store outside shows in one comparison with a copy, and so does a changed input.
-- ``Allocations`` is a dispatch mode. What torch allocates for the target while it is in force, forward and backward, lies between guard
-  zones too, and starts poisoned where torch promises nothing: floating types as NaN or as -7, others as -1 or 0. Memory that a C++
-  extension takes from the caching allocator is not seen; on a GPU a few freed blocks full of NaN lie ready for it.
+- ``Allocations`` stands in for ``torch.empty``, ``new_zeros`` and their kin while the target runs, forward and backward, in any thread:
+  what they give lies between guard zones too, and starts poisoned where torch promises nothing, floating types as NaN or as -7, others as
+  -1 or 0. Memory that operators and C++ extensions take for themselves is not seen; on a GPU a few freed blocks full of NaN lie ready for
+  them in the caching allocator. (A dispatch mode sees no more, and is called for every operator of every example.)
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes on either side; under the interpreter a stray store of a row tile stays inside
+GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes between inputs; under the interpreter a stray store of a row tile stays inside
+AROUND = {"cuda": 1 << 20, "cpu": 1 << 16}  # bytes on either side of an allocation
 POISONS = ("nan", "number")
 
 _GUARD = 0xFF
-_aten = torch.ops.aten
-_UNWRITTEN = {_aten.empty, _aten.empty_like, _aten.empty_strided, _aten.new_empty, _aten.new_empty_strided}
-_WRITTEN = {
-    getattr(_aten, f"{new}{value}{like}") for value in ("zeros", "ones", "full") for new, like in (("", ""), ("new_", ""), ("", "_like"))
-}
+_full, _empty = torch.full, torch.empty
 _FREED_BLOCKS = (1 << 12, 1 << 16, 1 << 20, 1 << 23)  # bytes
 
 
@@ -87,32 +85,37 @@ class Arena:
         return f"{byte - stop} bytes behind {nearest}" if byte >= stop else f"{start - byte} bytes before {nearest}"
 
 
-class Allocations(TorchDispatchMode):
-    """While in force, torch's allocations on ``device`` lie between guard zones and start with ``poison``, one of POISONS."""
+class Allocations:
+    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, one of POISONS."""
 
     def __init__(self, device: torch.device, poison: str = "nan") -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._device, self._gap, self._poison = device, GAPS[device.type], poison
+        self._device, self._gap, self._poison = device, AROUND[device.type], poison
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
         if device.type == "cuda":
             for size in _FREED_BLOCKS:
                 torch.full((size,), _GUARD, dtype=torch.uint8, device=device)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        packet = getattr(func, "overloadpacket", None)
-        if packet is _aten.resize_ and not args[0].untyped_storage().resizable():
-            args[0].set_(args[0].clone())  # it leaves its guard zones
-        out = func(*args, **(kwargs or {}))
-        if packet in _UNWRITTEN:
-            return self._guarded(out, written=False)
-        return self._guarded(out, written=True) if packet in _WRITTEN else out
+    def __enter__(self) -> Self:
+        if not _in_force:
+            for owner, name, _, replacement in _REPLACED:
+                setattr(owner, name, replacement)
+        _in_force.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _in_force.remove(self)
+        if not _in_force:
+            for owner, name, original, _ in _REPLACED:
+                setattr(owner, name, original)
 
     def _guarded(self, out: torch.Tensor, *, written: bool) -> torch.Tensor:
-        if type(out) is not torch.Tensor or out.device.type != self._device.type or out.layout != torch.strided or not out.numel():
+        plain = type(out) is torch.Tensor and out.device.type == self._device.type and out.layout == torch.strided
+        if not plain or not out.numel() or out.requires_grad:
             return out
         size = extent(out) * out.element_size()
-        buffer = torch.full((2 * self._gap + math.ceil(size / 16) * 16,), _GUARD, dtype=torch.uint8, device=out.device)
-        inside = _storage_of_its_own(buffer[self._gap : self._gap + size]).view(out.dtype).as_strided(out.shape, out.stride())
+        buffer = _full((2 * self._gap + math.ceil(size / 16) * 16,), _GUARD, dtype=torch.uint8, device=out.device)
+        storage = _storage_of_its_own(buffer[self._gap : self._gap + size]).untyped_storage()
+        inside = _empty(0, dtype=out.dtype, device=out.device).set_(storage, 0, out.shape, out.stride())
         if written:
             inside.copy_(out)
         elif self._poison == "number":
@@ -137,6 +140,43 @@ class Allocations(TorchDispatchMode):
     @staticmethod
     def _size(inside: torch.Tensor) -> int:
         return extent(inside) * inside.element_size()
+
+
+_in_force: list[Allocations] = []  # the functions that stand in for torch's are always the same, so that torch.compile meets no new ones
+
+
+def _stand_in(original: Callable[..., torch.Tensor], *, written: bool) -> Callable[..., torch.Tensor]:
+    @functools.wraps(original)
+    def allocate(*args: Any, **keywords: Any) -> torch.Tensor:
+        out = original(*args, **keywords)
+        return _in_force[-1]._guarded(out, written=written) if _in_force else out
+
+    return allocate
+
+
+def _resize(tensor: torch.Tensor, *args: Any, **keywords: Any) -> torch.Tensor:
+    if not tensor.untyped_storage().resizable():
+        tensor.set_(tensor.clone())  # type: ignore[call-overload]  # it leaves its guard zones
+    return _RESIZE(tensor, *args, **keywords)
+
+
+_RESIZE = torch.Tensor.resize_
+_UNWRITTEN = (
+    (torch, "empty"),
+    (torch, "empty_like"),
+    (torch, "empty_strided"),
+    (torch.Tensor, "new_empty"),
+    (torch.Tensor, "new_empty_strided"),
+)
+_WRITTEN = (
+    *((torch, f"{value}{like}") for value in ("zeros", "ones", "full") for like in ("", "_like")),
+    *((torch.Tensor, f"new_{value}") for value in ("zeros", "ones", "full")),
+)
+_REPLACED: list[tuple[Any, str, Any, Any]] = [
+    *((owner, name, getattr(owner, name), _stand_in(getattr(owner, name), written=False)) for owner, name in _UNWRITTEN),
+    *((owner, name, getattr(owner, name), _stand_in(getattr(owner, name), written=True)) for owner, name in _WRITTEN),
+    (torch.Tensor, "resize_", _RESIZE, _resize),
+]
 
 
 class _CudaArray:
