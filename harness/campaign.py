@@ -10,10 +10,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure
 
 from .cases import Case
 from .check import check, failure_of
-from .failures import Failure
+from .failures import NON_DETERMINISTIC, Failure
 from .minimise import minimise
 from .targets import Target
 
@@ -101,7 +102,20 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
         attempt()
     except Failure as failure:
         found = minimise(failure, lambda case: failure_of(case, target))
+    except FlakyFailure as flaky:
+        found = _not_again(flaky)
     except TimeIsUp:
         pass
+    if found is not None and found.bucket in known:
+        found = None
     tally.seconds += time.monotonic() - began
     return found
+
+
+def _not_again(flaky: FlakyFailure) -> Failure | None:
+    """The failure of a case that failed at first and not when it was run again: a kernel with a memory, or a race."""
+    failure = next((inner for inner in flaky.exceptions if isinstance(inner, Failure)), None)
+    if failure is None:
+        return None
+    kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
+    return kind(failure.case, failure.target, f"{failure.finding}, but not when the case was run again", failure.mismatch)

@@ -42,7 +42,7 @@ def tile_edge_cases(target: Target) -> Cases:
 
 def skewed_cases(target: Target) -> Cases:
     """One expert with all rows, experts without any, a power law, fewer rows than experts."""
-    skews = st.one_of(one_expert_takes_all(), starving_counts(), fewer_rows_than_experts(), power_law_counts())
+    skews = st.one_of(one_expert_takes_all(most_experts=33), starving_counts(), fewer_rows_than_experts(), power_law_counts())
     return grouped_gemm_cases(target, counts=skews)
 
 

@@ -1,0 +1,35 @@
+"""A fuzz run: what it finds is reported once, also where a kernel fails only now and then."""
+
+from __future__ import annotations
+
+import torch
+
+from moefuzz.harness.campaign import fuzz
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.targets import Target
+from moefuzz.kernels.reference import grouped_gemm_reference
+from moefuzz.strategies.regimes import any_cases
+
+
+def found(target: Target, seconds: float = 6.0) -> list[Failure]:
+    turns = fuzz([target], seconds, {"grouped_gemm": {"any": any_cases}})
+    return [turn.found for turn in turns if turn.found is not None]
+
+
+def test_a_failure_that_does_not_come_back_is_reported_as_not_deterministic() -> None:
+    failed: list[bool] = []
+
+    def once(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        Y = grouped_gemm_reference(X, W, m_sizes, 1)
+        if Y.numel() and not failed:
+            failed.append(True)
+            return Y + 1
+        return Y
+
+    failures = found(Target("once", once))
+    assert [type(failure).__name__ for failure in failures] == ["NonDeterministic_Y"]
+    assert "but not when the case was run again" in str(failures[0])
+
+
+def test_a_right_kernel_is_never_reported() -> None:
+    assert found(Target("twin", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1)), 2.0) == []
