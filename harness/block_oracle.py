@@ -23,7 +23,7 @@ from .block_problems import MoeBlockProblem
 from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
 from .claims import Claim
 from .device import float32_reductions
-from .failures import INPUT_MODIFIED, Raised, WrongRouting, WroteOutside, said_by
+from .failures import INPUT_MODIFIED, WrongRouting, WroteOutside, raised
 from .memory import Allocations, same_bits
 from .targets import CONFIGS, Target
 
@@ -84,7 +84,7 @@ def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device
             owner = module if isinstance(module, GroupedGEMMBlock) else private
             backward = run_backward(owner, forward, dY)
     except (Exception, SystemExit) as error:
-        raise Raised(case, target.name, said_by(error)) from error
+        raise raised(case, target.name, error) from error
     for name, after in (("X", forward.X), ("dY", dY)):
         if not same_bits(after.detach()[0].cpu(), getattr(problem, name)):
             raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name}")

@@ -24,6 +24,14 @@ BATCH = 25
 """Examples of one regime before the next has its turn."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a failure was being minimised: it carries the smallest one so far."""
+
+    def __init__(self, found: Failure) -> None:
+        super().__init__()
+        self.found = found
+
+
 class TimeIsUp(KeyboardInterrupt):
     """Ends a batch without shrinking: Hypothesis passes a KeyboardInterrupt on."""
 
@@ -68,7 +76,7 @@ def fuzz(targets: Sequence[Target], seconds: float, regimes: Regimes) -> Iterato
 def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failure | None:
     target = tally.target
     began = time.monotonic()
-    minimising = False
+    minimising, smallest = False, None
 
     @settings(
         max_examples=BATCH,
@@ -82,7 +90,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
     )
     @given(strategy)
     def attempt(case: Case) -> None:
-        nonlocal minimising
+        nonlocal minimising, smallest
         if not minimising and time.monotonic() > stop:
             raise TimeIsUp
         tally.examples += not minimising
@@ -92,7 +100,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
             tally.failing += not minimising
             if failure.bucket in known:
                 return
-            minimising = True
+            minimising, smallest = True, failure
             raise
         for tensor, share in agreement.shares.items():
             tally.shares[tensor] = max(share, tally.shares.get(tensor, 0.0))
@@ -106,6 +114,10 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
         found = _not_again(flaky)
     except TimeIsUp:
         pass
+    except KeyboardInterrupt:
+        if smallest is not None:
+            raise Interrupted(smallest) from None
+        raise
     if found is not None and found.bucket in known:
         found = None
     tally.seconds += time.monotonic() - began

@@ -99,6 +99,10 @@ class GroupedGemmCase(_Case):
         self._at_least(0, "tail_rows", "seed")
         self._choose(dtype=DTYPES, permute=PERMUTES, order=ORDERS, x_layout=FAR_LAYOUTS, w_layout=FAR_LAYOUTS, dy_layout=FAR_DY_LAYOUTS)
         self._choose(grads=GRADS, data=RECIPES, relation=("", *RELATIONS))
+        layouts = (self.x_layout, self.w_layout, self.dy_layout)
+        config = self.config
+        if config and config.aligned and (self.N % config.block_n or self.K % config.block_k or layouts != ("contiguous",) * 3):
+            raise ValueError(f"an aligned config needs contiguous operands and whole tiles, got N={self.N}, K={self.K}, {layouts}")
         if self.M % self.topk:
             raise ValueError(f"topk must divide the number of rows {self.M}, got {self.topk}")
         if self.fuse_mul_post and self.grads:

@@ -42,11 +42,15 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     target = target or default_target(level)
     if target.level != level:
         raise BadTarget(f"target {target.name!r} is a {target.level} and cannot run a case for a {level}")
+    if not target.takes(case):
+        raise BadTarget(f"target {target.name!r} does not declare that it takes {case!r}")
     return _check_moe_block(case, target) if isinstance(case, MoeBlockCase) else _check_grouped_gemm(case, target)
 
 
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:
-    """The failure that ``check`` raises, as a value; None where the target is right."""
+    """The failure that ``check`` raises, as a value; None where the target is right, or does not declare that it takes the case."""
+    if target is not None and not target.takes(case):
+        return None
     try:
         check(case, target)
     except Failure as failure:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .campaign import Tally, fuzz
+from .campaign import Interrupted, Tally, fuzz
 from .cases import case_from_json, case_from_repr
 from .check import check
 from .device import describe, share_cores, versions
@@ -81,8 +81,14 @@ def fuzz_command(
                     console.print(str(turn.found) + "\n", markup=False, highlight=False, soft_wrap=True)
                 done = sum(tally.examples for tally in tallies.values())
                 progress.update(task, completed=time.monotonic() - began, done=f"{done} examples, {len(failures)} distinct failures")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         interrupted = True
+        if isinstance(interrupt, Interrupted):
+            failures.append(interrupt.found)
+            console.print("[red]FAILED[/], not minimised to the end:\n")
+            console.print(str(interrupt.found) + "\n", markup=False, highlight=False, soft_wrap=True)
+    if interrupted:
+        console.print("interrupted")
     _summary(console, list(tallies.values()), failures, time.monotonic() - began)
     raise typer.Exit(130 if interrupted else FOUND if failures else 0)
 

@@ -6,6 +6,7 @@ A failure is a value: what is printed is made from its fields in ``report.py``.
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,9 +79,19 @@ class Failure(AssertionError):
 
 
 class Raised(Failure):
-    """The target raised an exception on a case inside its declaration."""
+    """The target raised an exception on a case inside its declaration; a class of its own for each type of exception."""
 
     kind = "Raised"
+
+
+@functools.cache
+def _raised_class(error: str) -> type[Raised]:
+    return type(f"Raised_{error}", (Raised,), {"kind": f"Raised {error}"})
+
+
+def raised(case: Case, target: str, error: BaseException) -> Raised:
+    """The failure that an exception of a target is."""
+    return _raised_class(type(error).__name__)(case, target, said_by(error))
 
 
 class WrongRouting(Failure):

@@ -14,7 +14,7 @@ from moefuzz.kernels.reference import segment_matmul, segment_outer
 
 from .bounds import accumulation_error, quantum
 from .claims import Claim
-from .failures import GRAD_MISSING, INPUT_MODIFIED, Raised, WroteOutside, said_by
+from .failures import GRAD_MISSING, INPUT_MODIFIED, WroteOutside, raised
 from .memory import Allocations
 from .problems import GroupedGemmProblem
 from .targets import CONFIGS, Target
@@ -46,10 +46,12 @@ def run_grouped_gemm(
         with warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
             Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
             returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
+            if returned and not sum(case.m_sizes) and not Y.requires_grad:
+                returned = False  # without rows nothing need be attached to a graph
             for further in reversed(range(backwards if case.grads and returned else 0)):
                 Y.backward(placed.dY, retain_graph=further > 0)
     except (Exception, SystemExit) as error:
-        raise Raised(case, target.name, said_by(error)) from error
+        raise raised(case, target.name, error) from error
     for name, byte in arena.changes():
         if name is None:
             raise WroteOutside(case, target.name, f"wrote outside: {arena.place_of(byte)}")

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from .failures import Raised
+from .failures import raised
 from .grouped_gemm_oracle import GroupedGemmResult, keywords_of, run_grouped_gemm
 from .problems import GroupedGemmProblem
 from .targets import Target
@@ -58,6 +58,6 @@ def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) 
             tensor.copy_(original)
         graph.replay()
     except Exception as error:
-        raise Raised(case, target.name, f"could not be captured in a CUDA graph: {type(error).__name__}: {error}") from error
+        raise raised(case, target.name, error) from error
     of = dict(zip(("X", "W"), [None, None], strict=True)) | {name: grads.pop(0) for name in ("X", "W") if name in case.grads}
     return GroupedGemmResult(Y.clone(), of["X"], of["W"])

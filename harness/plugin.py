@@ -87,6 +87,7 @@ def use_default_profile(config: pytest.Config) -> None:
     profiles.register()
     if config.getoption("--hypothesis-profile", None) is None:
         settings.load_profile("ci" if os.environ.get("CI") else "dev")
+    _target_name()
 
 
 def header() -> Sequence[str]:

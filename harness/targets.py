@@ -16,7 +16,7 @@ from typing import Any
 
 from moefuzz.kernels.kernel_config import KernelConfig
 
-from .cases import DTYPES, PERMUTES, Case
+from .cases import DTYPES, PERMUTES, Case, MoeBlockCase
 from .environment import TARGET_VARIABLE
 
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
@@ -72,6 +72,20 @@ class Target:
     @property
     def configurable(self) -> bool:
         return self.keywords >= CONFIGS
+
+    def takes(self, case: Case) -> bool:
+        """Whether the declaration covers a case: outside it a failure says nothing."""
+        if case.dtype not in self.dtypes or self.level != ("moe_block" if isinstance(case, MoeBlockCase) else "grouped_gemm"):
+            return False
+        if isinstance(case, MoeBlockCase):
+            return True
+        plain = (case.x_layout, case.w_layout, case.dy_layout) == ("contiguous",) * 3
+        return (
+            case.permute in self.permutes
+            and (self.fuses or not case.fuse_mul_post)
+            and (self.strides or plain)
+            and (self.tail_rows == "zero" or not case.tail_rows)
+        )
 
     def tiles(self, case: Case) -> KernelConfig | None:
         """The tiles in which a case is computed, where it says them and the target takes them."""

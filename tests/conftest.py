@@ -10,6 +10,7 @@ import pytest
 
 from moefuzz.harness import plugin, profiles
 from moefuzz.harness.device import share_cores
+from moefuzz.harness.environment import TARGET_VARIABLE
 
 _SELFTEST = Path(__file__).parent / "selftest"
 
@@ -26,6 +27,6 @@ def pytest_report_header() -> Sequence[str]:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A run for a kernel's sake leaves out the claims about this tool, but for those that need the GPU."""
-    on_gpu = config.getoption("--hypothesis-profile", None) in profiles.NEED_A_GPU
+    on_gpu = config.getoption("--hypothesis-profile", None) in profiles.NEED_A_GPU or TARGET_VARIABLE in os.environ
     tool_only = collection_path.parent == _SELFTEST and collection_path.suffix == ".py" and "gpu" not in collection_path.name
     return True if on_gpu and tool_only else None

@@ -112,7 +112,7 @@ WRONG_BLOCKS = {
     GateForUp: "WrongValue_first_gemm",
     LosesARow: "WrongValue_hidden_states_unpermute",
     RoutesToOthers: "WrongRouting",
-    Detached: "Raised",
+    Detached: "Raised_RuntimeError",
     RouterFrozen: "WrongValue_gate_grad",
 }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from moefuzz.harness.campaign import fuzz
+from moefuzz.harness.campaign import Interrupted, fuzz
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.reference import grouped_gemm_reference
@@ -33,3 +34,17 @@ def test_a_failure_that_does_not_come_back_is_reported_as_not_deterministic() ->
 
 def test_a_right_kernel_is_never_reported() -> None:
     assert found(Target("twin", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1)), 2.0) == []
+
+
+def test_an_interrupt_while_minimising_keeps_what_was_found() -> None:
+    calls: list[int] = []
+
+    def wrong(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        calls.append(len(X))
+        if sum(map(bool, calls)) > 3:
+            raise KeyboardInterrupt
+        return grouped_gemm_reference(X, W, m_sizes, 1) + 1
+
+    with pytest.raises(Interrupted) as interrupt:
+        found(Target("wrong", wrong), 60.0)
+    assert type(interrupt.value.found).__name__ == "WrongValue_Y"

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from moefuzz.harness import cli
 from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.check import failure_of
+from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.targets import BadTarget, Target, load_target
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
 from moefuzz.strategies.regimes import permuted_cases
 
-from .verbs import assert_all_examples, find_any
+from .verbs import assert_all_examples, find_any, minimal_failure
 
 BLOCK = MoeBlockCase(loads=(3, 2, 1), topk=2)
 
@@ -90,6 +90,38 @@ def test_a_target_is_found_in_the_working_directory(tmp_path: Path, monkeypatch:
 def test_a_function_that_cannot_be_called_as_a_target_is_wrong_usage() -> None:
     with pytest.raises(BadTarget, match=r"cannot be called as f\(X, W, m_sizes\): too many positional arguments"):
         load_target("operator:matmul")
+
+
+def test_a_case_outside_the_declaration_is_wrong_usage_and_never_a_minimal_case() -> None:
+    def picky(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        if X.dtype != torch.bfloat16:
+            raise TypeError("bfloat16 only")
+        return grouped_gemm_reference(X, W, m_sizes, 1) + (m_sizes.numel() > 2)
+
+    target = Target("picky", picky, dtypes=("bfloat16",))
+    with pytest.raises(BadTarget, match="does not declare that it takes"):
+        check(GroupedGemmCase((1,)), target)
+    failure = minimal_failure(grouped_gemm_cases(target), target)
+    assert failure.case == GroupedGemmCase((0, 0, 1), dtype="bfloat16")
+
+
+def test_two_exceptions_are_two_buckets() -> None:
+    def raises(error: type[Exception]) -> Target:
+        def target(*_: torch.Tensor) -> torch.Tensor:
+            raise error
+
+        return Target("raises", target)
+
+    buckets = [failure.bucket for failure in (failure_of(GroupedGemmCase((1,)), raises(e)) for e in (KeyError, ValueError)) if failure]
+    assert len(set(buckets)) == 2
+
+
+def test_without_rows_nothing_need_be_attached_to_a_graph() -> None:
+    def loop(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        rows = X.split(m_sizes.tolist())
+        return torch.cat([x @ w.T for x, w in zip(rows, W, strict=True)]) if len(X) else X.new_zeros(0, W.shape[1])
+
+    assert failure_of(GroupedGemmCase((0, 0), N=2), Target("loop", loop)) is None
 
 
 def leaves(*_: torch.Tensor) -> torch.Tensor:
