@@ -71,7 +71,7 @@ def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device
     __tracebackhide__ = True
     case = problem.case
     private = hf_block(problem, device)  # made for this call alone
-    allocations, dY = Allocations(device, poison), problem.dY[None].clone().to(device)
+    allocations, dY = Allocations(device, poison), problem.dY[None].to(device, copy=True)
     keywords: dict[str, Any] = {}
     if {"permute_x", "permute_y"} <= target.keywords:
         keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}

@@ -107,9 +107,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
 
     found = None
     try:
-        attempt()
-    except Failure as failure:
-        found = minimise(failure, lambda case: failure_of(case, target))
+        found = _minimised(attempt, target)
     except FlakyFailure as flaky:
         found = _not_again(flaky)
     except TimeIsUp:
@@ -122,6 +120,14 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
         found = None
     tally.seconds += time.monotonic() - began
     return found
+
+
+def _minimised(attempt: Callable[[], None], target: Target) -> Failure | None:
+    try:
+        attempt()
+    except Failure as failure:
+        return minimise(failure, lambda case: failure_of(case, target))
+    return None
 
 
 def _not_again(flaky: FlakyFailure) -> Failure | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from .block_oracle import moe_block_claims, run_moe_block
 from .block_problems import build_moe_block
 from .cases import Case, GroupedGemmCase, MoeBlockCase
@@ -17,7 +15,7 @@ from .grouped_gemm_oracle import grouped_gemm_claims, run_grouped_gemm
 from .memory import is_poison
 from .problems import build_grouped_gemm
 from .relations import check_relation
-from .targets import BadTarget, Target, default_target
+from .targets import BadTarget, Target, UndeclaredCase, default_target
 
 
 @dataclass(frozen=True)
@@ -43,59 +41,51 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     if target.level != level:
         raise BadTarget(f"target {target.name!r} is a {target.level} and cannot run a case for a {level}")
     if not target.takes(case):
-        raise BadTarget(f"target {target.name!r} does not declare that it takes {case!r}")
+        raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
     return _check_moe_block(case, target) if isinstance(case, MoeBlockCase) else _check_grouped_gemm(case, target)
 
 
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:
     """The failure that ``check`` raises, as a value; None where the target is right, or does not declare that it takes the case."""
-    if target is not None and not target.takes(case):
-        return None
     try:
         check(case, target)
     except Failure as failure:
         return failure
+    except UndeclaredCase:
+        return None
     return None
 
 
 def _check_grouped_gemm(case: GroupedGemmCase, target: Target) -> Agreement:
     __tracebackhide__ = True
     problem = build_grouped_gemm(case)
-
-    def claims(poison: str) -> list[Claim]:
-        return grouped_gemm_claims(problem, run_grouped_gemm(problem, target, device(), poison=poison), target)
-
-    shares = _judged(claims, case, target)
+    result = run_grouped_gemm(problem, target, device())
+    claims = grouped_gemm_claims(problem, result, target)
+    again = lambda: grouped_gemm_claims(problem, run_grouped_gemm(problem, target, device(), poison="number"), target)
+    shares = _judged(claims, again, case, target)
     if case.relation:
-        check_relation(problem, target, device())
+        check_relation(problem, result, claims, target, device())
     return Agreement(case, shares)
 
 
 def _check_moe_block(case: MoeBlockCase, target: Target) -> Agreement:
     __tracebackhide__ = True
     problem = build_moe_block(case)
-
-    def claims(poison: str) -> list[Claim]:
-        return moe_block_claims(problem, run_moe_block(problem, target, device(), poison=poison), target)
-
-    return Agreement(case, _judged(claims, case, target))
+    claims = moe_block_claims(problem, run_moe_block(problem, target, device()), target)
+    again = lambda: moe_block_claims(problem, run_moe_block(problem, target, device(), poison="number"), target)
+    return Agreement(case, _judged(claims, again, case, target))
 
 
-def _judged(claims: Callable[[str], list[Claim]], case: Case, target: Target) -> dict[str, float]:
-    """Judge what the target gives; NaN that turns to another number with another poison is memory that it did not write."""
+def _judged(claims: list[Claim], again: Callable[[], list[Claim]], case: Case, target: Target) -> dict[str, float]:
+    """Judge what the target gave; NaN that is another number ``again``, with another poison, is memory that it did not write."""
     __tracebackhide__ = True
-    first = claims("nan")
     try:
-        return judge_all(first, case, target.name)
+        return judge_all(claims, case, target.name)
     except Failure as failure:
         if failure.kind == "NonFinite" and failure.tensor:
-            got = {claim.tensor: claim.got for claim in first}
-            unwritten = _unwritten(got[failure.tensor], {claim.tensor: claim.got for claim in claims("number")}[failure.tensor])
+            with_nan, with_number = ({claim.tensor: claim.got.detach() for claim in each}[failure.tensor] for each in (claims, again()))
+            unwritten = is_poison(with_nan, "nan") & is_poison(with_number, "number")
             if unwritten.any():
                 finding = f"{failure.tensor} was not written in {int(unwritten.sum())} of {unwritten.numel()} elements"
                 raise NOT_WRITTEN[failure.tensor](case, target.name, finding, failure.mismatch) from None
         raise
-
-
-def _unwritten(with_nan: torch.Tensor, with_number: torch.Tensor) -> torch.Tensor:
-    return is_poison(with_nan.detach().contiguous(), "nan") & is_poison(with_number.detach(), "number")

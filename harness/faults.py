@@ -6,12 +6,10 @@ All stay within memory that they own, so that they can run in any process.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from .kernel_copies import changed_kernels
-from .targets import Target, target_of
+from .targets import Target
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,14 @@ class Fault:
 
     name: str
     edits: tuple[tuple[str, str, str], ...]  # file, old, new
+
+    def edited(self, file: str, text: str) -> str:
+        """The text of a file with its changes."""
+        for _, old, new in (edit for edit in self.edits if edit[0] == file):
+            if text.count(old) != 1:
+                raise ValueError(f"fault {self.name}: {old!r} stands {text.count(old)} times in {file}, not once")
+            text = text.replace(old, new)
+        return text
 
 
 def _fault(name: str, *edits: tuple[str, str, str]) -> Fault:
@@ -61,18 +67,5 @@ def __getattr__(name: str) -> Target:
 
 def planted(fault: Fault) -> Target:
     """The target that our own op becomes with this fault: a copy of the kernels' folder, edited and imported under another name."""
-    changes: dict[str, Callable[[str], str]] = {}
-    for file, old, new in fault.edits:
-        changes[file] = _then(changes.get(file), functools.partial(_replace_once, fault.name, file, old, new))
-    module = changed_kernels(f"fault_{fault.name}", changes)
-    return target_of(module.grouped_gemm, f"{__name__}:{fault.name}", tail_rows="zero")
-
-
-def _then(first: Callable[[str], str] | None, second: Callable[[str], str]) -> Callable[[str], str]:
-    return second if first is None else lambda text: second(first(text))
-
-
-def _replace_once(fault: str, file: str, old: str, new: str, text: str) -> str:
-    if text.count(old) != 1:
-        raise ValueError(f"fault {fault}: {old!r} stands {text.count(old)} times in {file}, not once")
-    return text.replace(old, new)
+    module = changed_kernels(f"fault_{fault.name}", fault.edited)
+    return Target(f"{__name__}:{fault.name}", module.grouped_gemm, tail_rows="zero")

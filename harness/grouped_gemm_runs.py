@@ -59,5 +59,5 @@ def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) 
         graph.replay()
     except Exception as error:
         raise raised(case, target.name, error) from error
-    of = dict(zip(("X", "W"), [None, None], strict=True)) | {name: grads.pop(0) for name in ("X", "W") if name in case.grads}
-    return GroupedGemmResult(Y.clone(), of["X"], of["W"])
+    of = dict(zip(case.grads, grads, strict=True))
+    return GroupedGemmResult(Y.clone(), of.get("X"), of.get("W"))

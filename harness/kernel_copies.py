@@ -10,23 +10,22 @@ import importlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 SOURCE = Path(importlib.import_module("moefuzz.kernels.grouped_gemm").__file__ or "").parent
 
 
-def changed_kernels(name: str, changes: Mapping[str, Callable[[str], str]]) -> ModuleType:
-    """The ``grouped_gemm`` module of a copy in which the text of each named file was changed; one copy for each name."""
+def changed_kernels(name: str, edited: Callable[[str, str], str]) -> ModuleType:
+    """The ``grouped_gemm`` module of a copy in which ``edited`` (file, text) changed each file; one copy for each name."""
     package = f"_moefuzz_{name}"
     if package not in sys.modules:
         folder = Path(tempfile.mkdtemp(prefix="moefuzz-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         shutil.copytree(SOURCE, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        for file, change in changes.items():
-            path = folder / package / file
-            path.write_text(change(path.read_text()))
+        for path in (folder / package).glob("*.py"):
+            path.write_text(edited(path.name, path.read_text()))
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
     return importlib.import_module(f"{package}.grouped_gemm")

@@ -19,7 +19,6 @@ import torch
 
 GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes between inputs; under the interpreter a stray store of a row tile stays inside
 AROUND = {"cuda": 1 << 20, "cpu": 1 << 16}  # bytes on either side of an allocation
-POISONS = ("nan", "number")
 
 _GUARD = 0xFF
 _full, _empty = torch.full, torch.empty
@@ -37,6 +36,11 @@ def extent(tensor: torch.Tensor) -> int:
     return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
+def n_bytes(tensor: torch.Tensor) -> int:
+    """How many bytes lie from the first element of a tensor to the end of the last."""
+    return extent(tensor) * tensor.element_size()
+
+
 class Arena:
     """The inputs of a call, copied to ``device`` with their strides into one buffer with gaps between them."""
 
@@ -44,7 +48,7 @@ class Arena:
         gap, self._spans = GAPS[device.type], {}
         end = gap
         for name, tensor in tensors.items():
-            size = extent(tensor) * tensor.element_size()
+            size = n_bytes(tensor)
             self._spans[name] = (end, end + size)
             end += -(-size // 16) * 16 + gap
         self._bytes = torch.full((end,), _GUARD, dtype=torch.uint8, device=device)
@@ -86,7 +90,7 @@ class Arena:
 
 
 class Allocations:
-    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, one of POISONS."""
+    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, "nan" or "number"."""
 
     def __init__(self, device: torch.device, poison: str = "nan") -> None:
         self._device, self._gap, self._poison = device, AROUND[device.type], poison
@@ -112,7 +116,7 @@ class Allocations:
         plain = type(out) is torch.Tensor and out.device.type == self._device.type and out.layout == torch.strided
         if not plain or not out.numel() or out.requires_grad:
             return out
-        size = extent(out) * out.element_size()
+        size = n_bytes(out)
         buffer = _full((2 * self._gap + math.ceil(size / 16) * 16,), _GUARD, dtype=torch.uint8, device=out.device)
         storage = _storage_of_its_own(buffer[self._gap : self._gap + size]).untyped_storage()
         inside = _empty(0, dtype=out.dtype, device=out.device).set_(storage, 0, out.shape, out.stride())
@@ -125,21 +129,17 @@ class Allocations:
 
     def overrun(self) -> str | None:
         """The first allocation with a store outside, in words."""
-        guards = [guard for buffer, inside in self._buffers for guard in (buffer[: self._gap], buffer[self._gap + self._size(inside) :])]
+        guards = [guard for buffer, inside in self._buffers for guard in (buffer[: self._gap], buffer[self._gap + n_bytes(inside) :])]
         if not guards or not bool((torch.cat(guards) != _GUARD).any()):
             return None
         for buffer, inside in self._buffers:
             changed = (buffer != _GUARD).cpu()
-            changed[self._gap : self._gap + self._size(inside)] = False
+            changed[self._gap : self._gap + n_bytes(inside)] = False
             if changed.any():
                 byte = int(changed.nonzero()[0]) - self._gap
-                where = f"{-byte} bytes before" if byte < 0 else f"{byte - self._size(inside)} bytes behind"
+                where = f"{-byte} bytes before" if byte < 0 else f"{byte - n_bytes(inside)} bytes behind"
                 return f"{where} an allocation of {inside.dtype}, shape {tuple(inside.shape)}"
         return None
-
-    @staticmethod
-    def _size(inside: torch.Tensor) -> int:
-        return extent(inside) * inside.element_size()
 
 
 _in_force: list[Allocations] = []  # the functions that stand in for torch's are always the same, so that torch.compile meets no new ones
@@ -199,13 +199,13 @@ def poison_number(dtype: torch.dtype) -> float:
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two floating tensors hold the same bits, NaN included."""
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
-    return torch.equal(a.contiguous().view(bits), b.contiguous().view(bits))
+    return torch.equal(_bits(a), _bits(b))
 
 
 def is_poison(values: torch.Tensor, poison: str) -> torch.Tensor:
     """Where a floating tensor still holds the bits of a poison."""
-    if poison == "number":
-        return values == poison_number(values.dtype)
-    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
-    return values.view(bits) == -1
+    return values == poison_number(values.dtype) if poison == "number" else _bits(values) == -1
+
+
+def _bits(values: torch.Tensor) -> torch.Tensor:
+    return values.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .kernel_copies import SOURCE, changed_kernels
-from .targets import Target, target_of
+from .targets import Target
 
 PLACES = {
     "grouped_gemm_rows.py": ("_grouped_gemm_rows_kernel", "grouped_gemm_rows"),
@@ -46,11 +46,12 @@ class Mutant:
 
     def target(self) -> Target:
         """Our own op with this change."""
-        module = changed_kernels(
-            f"mutant_{self.file[:-3]}_{self.start}_{abs(hash(self.name))}",
-            {self.file: lambda text: text[: self.start] + self.new + text[self.stop :]},
-        )
-        return target_of(module.grouped_gemm, self.name, tail_rows="zero", capturable=True)
+        module = changed_kernels(f"mutant_{self.file[:-3]}_{self.start}_{abs(hash(self.name))}", self.edited)
+        return Target(self.name, module.grouped_gemm, tail_rows="zero", capturable=True)
+
+    def edited(self, file: str, text: str) -> str:
+        """The text of a file with the change, if it is the mutant's."""
+        return text[: self.start] + self.new + text[self.stop :] if file == self.file else text
 
 
 def mutants() -> list[Mutant]:
@@ -127,9 +128,7 @@ def _changes(function: ast.FunctionDef, text: str) -> Iterator[tuple[str, ast.AS
                     yield "statement dropped", node, "pass"
 
 
-def _call_changes(node: ast.Call, value: ast.expr, attribute: str, source: object) -> Iterator[tuple[str, ast.AST, str]]:
-    text = source  # a function from a node to its text
-    assert callable(text)
+def _call_changes(node: ast.Call, value: ast.expr, attribute: str, text: Callable[[ast.AST], str]) -> Iterator[tuple[str, ast.AST, str]]:
     if attribute in ("load", "store"):
         keywords = {keyword.arg: keyword for keyword in node.keywords}
         arguments = ", ".join(text(argument) for argument in node.args)

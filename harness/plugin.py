@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _want_gpu(profile)
     if config.getoption("--moe-target"):
         os.environ[TARGET_VARIABLE] = config.getoption("--moe-target")
+    if os.environ.get(TARGET_VARIABLE):
         _target_name()
 
 
@@ -87,7 +88,6 @@ def use_default_profile(config: pytest.Config) -> None:
     profiles.register()
     if config.getoption("--hypothesis-profile", None) is None:
         settings.load_profile("ci" if os.environ.get("CI") else "dev")
-    _target_name()
 
 
 def header() -> Sequence[str]:

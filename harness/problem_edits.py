@@ -41,8 +41,7 @@ def x_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
 
 def y_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
     """Where Y, and dY, hold sorted rows."""
-    permuted = problem.case.permute == "y" and problem.gather_indices is not None
-    return problem.gather_indices.long()[rows] if permuted and problem.gather_indices is not None else rows
+    return rows if problem.case.permute != "y" or problem.gather_indices is None else problem.gather_indices.long()[rows]
 
 
 def others(n: int, without: torch.Tensor) -> torch.Tensor:
@@ -74,7 +73,7 @@ def reordered(problem: GroupedGemmProblem, rows: torch.Tensor, m_sizes: tuple[in
 
 def padded(tensor: torch.Tensor, columns: int = 0, rows: int = 0) -> torch.Tensor:
     """The tensor with zeros beyond its last two axes."""
-    return torch.nn.functional.pad(tensor, (0, columns, 0, rows)) if rows else torch.nn.functional.pad(tensor, (0, columns))
+    return torch.nn.functional.pad(tensor, (0, columns, 0, rows))
 
 
 def further(problem: GroupedGemmProblem, block: str) -> int:

@@ -11,7 +11,7 @@ are compared with the reference bit for bit, and the tests hold the reference to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from . import cases
-from .claims import judge_all
+from .claims import Claim, judge_all
 from .failures import BROKEN_RELATION, NON_DETERMINISTIC
 from .grouped_gemm_oracle import GroupedGemmResult, grouped_gemm_claims, run_grouped_gemm
 from .grouped_gemm_runs import on_another_stream, replayed, twice_on_one_graph, under_autocast, with_another_poison
@@ -58,20 +58,21 @@ class FollowUp:
     nondeterminism: bool = False  # the same call: a difference is no broken relation but nondeterminism
 
 
-def check_relation(problem: GroupedGemmProblem, target: Target, device: torch.device) -> None:
-    """Raise a Failure where the relation that the problem's case names does not hold."""
+def check_relation(
+    problem: GroupedGemmProblem, first: GroupedGemmResult, claims: Sequence[Claim], target: Target, device: torch.device
+) -> None:
+    """Raise a Failure where the relation that the problem's case names does not hold; ``first`` is the plain call, ``claims`` are its."""
     __tracebackhide__ = True
-    case = problem.case
-    first = run_grouped_gemm(problem, target, device)
-    exact = _exact(problem, first, target)
+    case, exact = problem.case, _exact(claims)
     for follow_up in RELATIONS[case.relation](problem, target):
-        second = follow_up.run(follow_up.problem, target, device)
+        second, exact_too = follow_up.run(follow_up.problem, target, device), frozenset[str]()
         if follow_up.judged:
-            judge_all(grouped_gemm_claims(follow_up.problem, second, target), case, target.name)
-        exact_too = _exact(follow_up.problem, second, target) if follow_up.judged else {}
+            claims_too = grouped_gemm_claims(follow_up.problem, second, target)
+            judge_all(claims_too, case, target.name)
+            exact_too = _exact(claims_too)
         for tensor, (of_first, of_second) in follow_up.same.items():
             a, b = getattr(first, tensor), getattr(second, tensor)
-            if a is None or b is None or not (follow_up.always or (exact[tensor] and exact_too.get(tensor, False))):
+            if a is None or b is None or not (follow_up.always or tensor in exact & exact_too):
                 continue
             a, b = of_first(a.detach().cpu()), of_second(b.detach().cpu())
             wrong = ~((a == b) | (a.isnan() & b.isnan()))
@@ -82,8 +83,9 @@ def check_relation(problem: GroupedGemmProblem, target: Target, device: torch.de
                 raise kind[tensor](case, target.name, f"{case.relation}: {said}, first at {list(at)}: {a[at]:.9g}, then {b[at]:.9g}")
 
 
-def _exact(problem: GroupedGemmProblem, result: GroupedGemmResult, target: Target) -> dict[str, bool]:
-    return {claim.tensor: not claim.bound.any() for claim in grouped_gemm_claims(problem, result, target)}
+def _exact(claims: Sequence[Claim]) -> frozenset[str]:
+    """The tensors whose every element has a bound of 0."""
+    return frozenset(claim.tensor for claim in claims if not claim.bound.any())
 
 
 def _all(t: torch.Tensor) -> torch.Tensor:
@@ -270,14 +272,13 @@ def graph_replayed(problem: GroupedGemmProblem, target: Target) -> Iterator[Foll
         yield FollowUp(problem, _EVERYTHING, always=True, judged=False, run=replayed)
 
 
-RELATIONS: dict[str, Callable[[GroupedGemmProblem, Target], Iterator[FollowUp]]] = dict(
-    zip(
-        cases.RELATIONS,
-        (
-            repeated, other_shapes_between, experts_permuted, rows_permuted, empty_expert_inserted, expert_split, rows_in_two_calls,
-            row_copied, n_padded, k_padded, scaled, foreign_rows_nan, foreign_weights_nan, other_tiles, strides_dropped,
-            fewer_gradients, gradients_accumulated, autocast, other_stream, graph_replayed,
-        ),
-        strict=True,
+_FUNCTIONS = {
+    relation.__name__: relation
+    for relation in (
+        repeated, other_shapes_between, experts_permuted, rows_permuted, empty_expert_inserted, expert_split, rows_in_two_calls,
+        row_copied, n_padded, k_padded, scaled, foreign_rows_nan, foreign_weights_nan, other_tiles, strides_dropped,
+        fewer_gradients, gradients_accumulated, autocast, other_stream, graph_replayed,
     )
-)  # fmt: skip
+}  # fmt: skip
+RELATIONS = {name: _FUNCTIONS[name.lower().replace(" ", "_")] for name in cases.RELATIONS}
+"""The function of each relation that a case can name."""

@@ -35,6 +35,10 @@ class BadTarget(Exception):
     """A target that cannot be used; the text is one line that says what to do."""
 
 
+class UndeclaredCase(BadTarget):
+    """A case that the target does not declare that it takes."""
+
+
 @dataclass(frozen=True)
 class Target:
     """An implementation at one of two levels.
@@ -59,10 +63,7 @@ class Target:
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
         """The keywords of our own op that the function takes."""
-        try:
-            return _KEYWORDS & frozenset(inspect.signature(self.function).parameters)
-        except (TypeError, ValueError):
-            return frozenset()
+        return _KEYWORDS & frozenset(_signature(self.function).parameters)
 
     @property
     def permutes(self) -> tuple[str, ...]:
@@ -75,13 +76,12 @@ class Target:
 
     def takes(self, case: Case) -> bool:
         """Whether the declaration covers a case: outside it a failure says nothing."""
-        if case.dtype not in self.dtypes or self.level != ("moe_block" if isinstance(case, MoeBlockCase) else "grouped_gemm"):
-            return False
         if isinstance(case, MoeBlockCase):
-            return True
+            return case.dtype in self.dtypes
         plain = (case.x_layout, case.w_layout, case.dy_layout) == ("contiguous",) * 3
         return (
-            case.permute in self.permutes
+            case.dtype in self.dtypes
+            and case.permute in self.permutes
             and (self.fuses or not case.fuse_mul_post)
             and (self.strides or plain)
             and (self.tail_rows == "zero" or not case.tail_rows)
@@ -94,11 +94,6 @@ class Target:
     @property
     def fuses(self) -> bool:
         return self.keywords >= _NEEDED["fused"]
-
-
-def target_of(function: Callable[..., Any], name: str, **declared: Any) -> Target:
-    """The target that a function is."""
-    return Target(name, function, **declared)
 
 
 def default_target(level: str = "grouped_gemm") -> Target:
@@ -123,11 +118,11 @@ def load_target(spec: str) -> Target:
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
     if spec == OWN_TARGET:
-        return target_of(found, spec, tail_rows="zero", capturable=True)
-    if _first_parameter(found) == "block":
-        return target_of(found, spec, level="moe_block", float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
+        return Target(spec, found, tail_rows="zero", capturable=True)
+    if next(iter(_signature(found).parameters), None) == "block":  # the mark of this level
+        return Target(spec, found, level="moe_block", float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
     _check_signature(found, spec)
-    return target_of(found, spec)
+    return Target(spec, found)
 
 
 def _imported(name: str) -> ModuleType:
@@ -146,10 +141,7 @@ def _imported(name: str) -> ModuleType:
 
 
 def _check_signature(function: Callable[..., Any], spec: str) -> None:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return
+    signature = _signature(function)
     topk = {"topk": 1} if "topk" in signature.parameters else {}
     try:
         signature.bind("X", "W", "m_sizes", **topk)
@@ -157,9 +149,9 @@ def _check_signature(function: Callable[..., Any], spec: str) -> None:
         raise BadTarget(f"target {spec!r} cannot be called as f(X, W, m_sizes): {error} (a block target: f(block))") from None
 
 
-def _first_parameter(function: Callable[..., Any]) -> str | None:
-    """The name of the first parameter: ``block`` marks a target at the moe_block level."""
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function; that of one that takes anything where Python knows none."""
     try:
-        return next(iter(inspect.signature(function).parameters), None)
+        return inspect.signature(function)
     except (TypeError, ValueError):
-        return None
+        return inspect.signature(lambda *_, **__: None)

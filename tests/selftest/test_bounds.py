@@ -13,7 +13,7 @@ from moefuzz.harness.bounds import accumulation_error, interval, outside, quantu
 from moefuzz.harness.cases import DTYPES, RECIPES, GroupedGemmCase
 from moefuzz.harness.check import failure_of
 from moefuzz.harness.data import permutation, values
-from moefuzz.harness.targets import target_of
+from moefuzz.harness.targets import Target
 from moefuzz.kernels.reference import grouped_gemm_reference
 
 CASE = GroupedGemmCase((3, 0, 20), N=9, K=33, dtype="bfloat16", data="normal")
@@ -76,7 +76,7 @@ CHEATS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_cheap_answers_are_rejected(cheat: str, dtype: str, data: str) -> None:
     case = GroupedGemmCase(CASE.m_sizes, CASE.N, CASE.K, dtype=dtype, data=data, grads="")
-    target = target_of(lambda X, W, m_sizes: CHEATS[cheat](grouped_gemm_reference(X, W, m_sizes, 1)), cheat)
+    target = Target(cheat, lambda X, W, m_sizes: CHEATS[cheat](grouped_gemm_reference(X, W, m_sizes, 1)))
     assert type(failure_of(case, target)).__name__ == "WrongValue_Y"
 
 
@@ -84,18 +84,18 @@ def test_cheap_answers_are_rejected(cheat: str, dtype: str, data: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_torch_loop_is_right(dtype: str, data: str) -> None:
     case = GroupedGemmCase(CASE.m_sizes, CASE.N, CASE.K, dtype=dtype, data=data)
-    assert failure_of(case, target_of(lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1), "the torch loop")) is None
+    assert failure_of(case, Target("the torch loop", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1))) is None
 
 
 def test_a_wrong_shape_and_a_wrong_dtype_are_named() -> None:
-    shape = target_of(lambda X, W, m_sizes: X.new_zeros(1, 1), "shape")
-    dtype = target_of(lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1).float(), "dtype")
+    shape = Target("shape", lambda X, W, m_sizes: X.new_zeros(1, 1))
+    dtype = Target("dtype", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1).float())
     for target in (shape, dtype):
         assert type(failure_of(GroupedGemmCase(CASE.m_sizes, 9, 33, "bfloat16", grads=""), target)).__name__ == "WrongShape_Y"
 
 
 def test_a_missing_gradient_and_an_exception_are_named() -> None:
-    detached = target_of(lambda X, W, m_sizes: grouped_gemm_reference(X, W.detach(), m_sizes, 1), "detached")
-    broken = target_of(lambda X, W, m_sizes: X[:: len(X) // 0], "broken")
+    detached = Target("detached", lambda X, W, m_sizes: grouped_gemm_reference(X, W.detach(), m_sizes, 1))
+    broken = Target("broken", lambda X, W, m_sizes: X[:: len(X) // 0])
     assert type(failure_of(CASE, detached)).__name__ == "GradMissing_dW"
     assert "raised ZeroDivisionError" in str(failure_of(CASE, broken))

@@ -16,7 +16,7 @@ from moefuzz.harness.check import failure_of
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.memory import GAPS, Allocations, Arena
-from moefuzz.harness.targets import target_of
+from moefuzz.harness.targets import Target
 from moefuzz.kernels.reference import grouped_gemm_reference
 
 Change = Callable[[str, Any], object]
@@ -48,7 +48,7 @@ class Reference(torch.autograd.Function):
 
 def failure(change: Change, case: GroupedGemmCase = CASE) -> Failure | None:
     """The failure of the twin with a change."""
-    return failure_of(case, target_of(lambda X, W, m_sizes: Reference.apply(X, W, m_sizes, change), "changed"))  # type: ignore[no-untyped-call]
+    return failure_of(case, Target("changed", lambda X, W, m_sizes: Reference.apply(X, W, m_sizes, change)))  # type: ignore[no-untyped-call]
 
 
 def found(change: Change, case: GroupedGemmCase = CASE) -> str:
@@ -153,5 +153,5 @@ def test_the_arena_keeps_values_strides_and_alignment() -> None:
 
 def test_what_lies_behind_the_last_row_of_an_input_is_nan() -> None:
     case = GroupedGemmCase(m_sizes=(2,), N=2, K=3)
-    over_read = target_of(lambda X, W, m_sizes: X.as_strided((2, 4), (3, 1))[:, 1:] @ W[0].T, "reads on")
+    over_read = Target("reads on", lambda X, W, m_sizes: X.as_strided((2, 4), (3, 1))[:, 1:] @ W[0].T)
     assert type(failure_of(case, over_read)).__name__ == "NonFinite_Y"

@@ -16,7 +16,7 @@ from moefuzz.harness.device import device
 from moefuzz.harness.grouped_gemm_oracle import run_grouped_gemm
 from moefuzz.harness.problems import build_grouped_gemm
 from moefuzz.harness.relations import RELATIONS
-from moefuzz.harness.targets import default_target, target_of
+from moefuzz.harness.targets import Target, default_target
 from moefuzz.kernels.reference import grouped_gemm_reference, segment_matmul, segment_outer
 
 ON_A_GPU = ("other stream", "graph replayed")
@@ -71,7 +71,7 @@ WRONG: dict[str, Callable[..., torch.Tensor]] = {
 
 @pytest.mark.parametrize("relation", WRONG)
 def test_a_target_that_breaks_a_relation_alone_is_caught(relation: str) -> None:
-    target = target_of(lambda X, W, m_sizes: WRONG[relation](grouped_gemm_reference(X, W, m_sizes, 1), X, W, m_sizes), "wrong")
+    target = Target("wrong", lambda X, W, m_sizes: WRONG[relation](grouped_gemm_reference(X, W, m_sizes, 1), X, W, m_sizes))
     case = GroupedGemmCase(m_sizes=(2, 0, 1), N=2, K=3, data="signs", grads="")
     assert failure_of(case, target) is None
     assert any(failure_of(dataclasses.replace(case, seed=seed, relation=relation), target) for seed in range(9))

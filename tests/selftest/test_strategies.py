@@ -9,7 +9,7 @@ from hypothesis.errors import InvalidArgument
 
 from moefuzz import strategies
 from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.targets import default_target, target_of
+from moefuzz.harness.targets import Target, default_target
 from moefuzz.strategies import expert_counts, grouped_gemm_cases, kernel_configs, tile_edge_sizes, token_counts
 from moefuzz.strategies.regimes import REGIMES
 
@@ -96,7 +96,7 @@ def test_corners_of_the_general_strategy_are_reached(corner: str) -> None:
 
 @pytest.mark.parametrize("name", GEMMS)
 def test_a_plain_function_gets_no_case_outside_its_declaration(name: str) -> None:
-    plain = target_of(lambda X, W, m_sizes: X, "plain", strides=False, dtypes=("bfloat16",))
+    plain = Target("plain", lambda X, W, m_sizes: X, strides=False, dtypes=("bfloat16",))
     cases = GEMMS[name](plain)
     if cases is not None:
         assert_all_examples(cases, lambda case: (case.permute, case.tail_rows, case.fuse_mul_post) == ("none", 0, False))

@@ -15,7 +15,7 @@ import torch
 
 from moefuzz.harness.cases import DTYPES, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.check import failure_of
-from moefuzz.harness.targets import Target, target_of
+from moefuzz.harness.targets import Target
 from moefuzz.kernels.qwen3_moe import Qwen3MoeGroupedGEMMBlock
 
 Contraction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -86,7 +86,7 @@ def grouped_gemm_of(contraction: Contraction) -> Target:
     def grouped_gemm(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
         return Gemm.apply(X, W, m_sizes, contraction)  # type: ignore[no-any-return, no-untyped-call]
 
-    return target_of(grouped_gemm, contraction.__name__)
+    return Target(contraction.__name__, grouped_gemm)
 
 
 def block_of(contraction: Contraction) -> Target:
