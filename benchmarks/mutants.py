@@ -1,29 +1,32 @@
-"""Detection power: how many mutants of our own kernels the suite kills, and how soon.
+"""Detection power: how many mutants of our own kernels the suite kills and how soon, and how many a fixed grid with flat tolerances does.
 
-    python benchmarks/mutants.py [--only TEXT] [--sample N] [--seeds 3] [--examples 200] [--workers 2] [--markdown FILE]
+    python benchmarks/mutants.py [--only TEXT] [--sample N] [--seeds 3] [--examples 200] [--workers 2] [--skip suite|grid]
+                                 [--results FILE] [--markdown FILE]
 
 Each mutant runs in a process of its own, which may crash or hang. Regime by regime, for each seed, examples are drawn until the mutant
-fails; it is killed by the first failure. A mutant that survives is either proven equivalent, in ``EQUIVALENT``, or a gap. Exit code 1
-where a mutant survives that is not proven equivalent.
+fails; it is killed by the first failure, and has survived where one seed finds none. A mutant that survives is either proven equivalent,
+in ``EQUIVALENT``, and left out of the score, or a gap. The grid is ``fixed_grid.py``. ``--results`` keeps each outcome, and does not run
+again what the file holds. Exit code 1 where a mutant survives that is not proven equivalent, or one dies that is said to be.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import fixed_grid
 from equivalent_mutants import EQUIVALENT
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from isolated import Send, isolated
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress
 
 from moefuzz.harness.check import check
 from moefuzz.harness.failures import Failure
@@ -31,29 +34,31 @@ from moefuzz.harness.mutants import Mutant, mutants
 from moefuzz.harness.targets import Target
 
 STAGES = (15, 60)  # examples of every regime, before the full number: most mutants die at once
-SECONDS_AN_EXAMPLE = 120.0  # longer is a hang
+
+Outcome = dict[str, Any]
+"""suite: for each seed (regime, examples, kind, tier, case), or None where the mutant survived; grid: by tolerance where it was killed."""
 
 
 class KilledError(Exception):
     """Ends Hypothesis' search."""
 
 
-def kills(mutant: Mutant, seeds: int, examples: int, pipe: Connection) -> None:
-    """In the mutant's process: send a note for every example, then for each seed how the mutant was killed, or None."""
+def suite(mutant: Mutant, seeds: int, examples: int, send: Send) -> None:
+    """In the mutant's process: a note before every example, and for each seed how the mutant was killed; None ends it."""
     from moefuzz.strategies.regimes import REGIMES
 
     target = mutant.target()
     strategies = {name: regime(target) for name, regime in REGIMES["grouped_gemm"].items()}
     for which in range(seeds):
-        stages = [(most, name, strategy) for most in (*STAGES, examples) for name, strategy in strategies.items() if strategy is not None]
-        found = (first_failure(strategy, target, most, which, name, pipe) for most, name, strategy in stages)
-        pipe.send(("seed", which, next(filter(None, found), None)))
-    pipe.send(("done",))
+        stages = itertools.product([most for most in STAGES if most < examples] + [examples], strategies.items())
+        found = (first_failure(strategy, target, most, which, name, send) for most, (name, strategy) in stages if strategy is not None)
+        killed = next(filter(None, found), None)
+        send(("seed", killed))
+        if killed is None:
+            return
 
 
-def first_failure(
-    strategy: Any, target: Target, most: int, which: int, regime: str, pipe: Connection
-) -> tuple[str, int, str, str, str] | None:
+def first_failure(strategy: Any, target: Target, most: int, which: int, regime: str, send: Send) -> tuple[str, int, str, str, str] | None:
     """(regime, examples, failure, tier, case) of the first failure among so many examples of one seed."""
     count, killed = 0, None
 
@@ -72,7 +77,7 @@ def first_failure(
         if killed is not None:
             raise KilledError
         count += 1
-        pipe.send(("example", which, regime, count))
+        send(("example", regime, count))
         try:
             check(case, target)
         except Failure as failure:
@@ -87,47 +92,87 @@ def first_failure(
     return None
 
 
-def fate(mutant: Mutant, seeds: int, examples: int) -> list[Any]:
-    """For each seed (regime, examples, kind, tier, case), or None where the mutant survived."""
-    context = multiprocessing.get_context("forkserver")
-    outcomes: list[Any] = []
-    while len(outcomes) < seeds:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=kills, args=(mutant, seeds, examples, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        last, kind = ("example", 0, "import", 0), "Crash"
+def grid(mutant: Mutant | None, false_alarms: frozenset[Any] | None, send: Send) -> None:
+    """In the mutant's process: what disagrees at each point. Ends when both tolerances found it; with None for the alarms, goes on."""
+    from moefuzz.kernels.grouped_gemm import grouped_gemm
+
+    function = mutant.target().function if mutant else grouped_gemm
+    alive = set(fixed_grid.TOLERANCES)
+    for point in fixed_grid.points():
         try:
-            while True:
-                if not ours.poll(SECONDS_AN_EXAMPLE):
-                    kind = "Hang"
-                    break
-                note = ours.recv()
-                if note[0] == "done":
-                    return outcomes
-                if note[0] == "seed":
-                    outcomes.append(note[2])
-                else:
-                    last = note
-        except EOFError:
-            pass
-        process.kill()
-        process.join()
-        # A crash or a hang ends the process: it stands for the seeds that are left, too.
-        outcomes += [(last[2], last[3], kind, "", "")] * (seeds - len(outcomes))
-    return outcomes
+            found = list(fixed_grid.disagreements(function, *point))
+        except Exception:
+            found = [(tensor, tolerance) for tensor in ("Y", "dX", "dW") for tolerance in alive]
+        send((point, found))
+        if false_alarms is not None:
+            alive -= {tolerance for tensor, tolerance in found if (point, tensor, tolerance) not in false_alarms}
+        if not alive:
+            return
 
 
-def rows(chosen: list[Mutant], outcomes: dict[str, list[Any]]) -> Iterator[str]:
-    yield "| mutant | killed by | examples, by seed | failure | tier |"
-    yield "|---|---|---|---|---|"
+def outcome_of_suite(mutant: Mutant, seeds: int, examples: int) -> list[Any]:
+    """For each seed how the mutant was killed; a crash or a hang ends the process and stands for the seeds that are left."""
+    notes, ending = isolated(suite, mutant, seeds, examples)
+    outcomes = [note[1] for note in notes if note[0] == "seed"]
+    last = next((note[1:] for note in reversed(notes) if note[0] == "example"), ("import", 0))
+    return outcomes + ([(*last, ending, "", "")] * (seeds - len(outcomes)) if ending else [])
+
+
+def outcome_of_grid(mutant: Mutant, false_alarms: frozenset[Any]) -> dict[str, Any]:
+    """By tolerance where the fixed grid kills the mutant, or None."""
+    notes, ending = isolated(grid, mutant, false_alarms)
+    outcome: dict[str, Any] = {str(tolerance): ending or None for tolerance in fixed_grid.TOLERANCES}
+    for point, found in reversed(notes):
+        outcome |= {str(tolerance): [*point, tensor] for tensor, tolerance in found if (point, tensor, tolerance) not in false_alarms}
+    return outcome
+
+
+def alarms_on_right_kernels() -> frozenset[Any]:
+    """(point, tensor, tolerance) at which the fixed grid fails on our own kernels: no suite could keep it, and it kills nobody."""
+    notes, ending = isolated(grid, None, None)
+    if ending:
+        raise SystemExit(f"the fixed grid on our own kernels ended in a {ending}")
+    return frozenset((point, tensor, tolerance) for point, found in notes for tensor, tolerance in found)
+
+
+def rows(chosen: list[Mutant], outcomes: dict[str, Outcome]) -> Iterator[str]:
+    yield "| mutant | killed by | examples, by seed | failure | tier | grid 1e-3 | grid 1e-2 |"
+    yield "|---|---|---|---|---|---|---|"
     for mutant in chosen:
-        results = outcomes[mutant.name]
-        first = next((result for result in results if result), None)
-        counts = ", ".join("-" if result is None else str(result[1]) for result in results)
-        fields = ("equivalent: " + EQUIVALENT[mutant.name], "", "") if mutant.name in EQUIVALENT else ("**survived**", "", "")
-        shown = (first[0], first[2], first[3]) if first else fields
-        yield f"| `{mutant.name.replace('|', chr(92) + '|')}` | {shown[0]} | {counts} | {shown[1]} | {shown[2]} |"
+        outcome = outcomes[mutant.name]
+        first = next(filter(None, outcome.get("suite", [])), None)
+        counts = ", ".join("-" if result is None else str(result[1]) for result in outcome.get("suite", []))
+        regime, kind, tier = (first[0], first[2], first[3]) if first else ("**survived**", "", "")
+        if mutant.name in EQUIVALENT:
+            regime, counts = "equivalent: " + EQUIVALENT[mutant.name], ""
+        grids = ["killed" if killed else "passed" for killed in outcome.get("grid", {}).values()] or ["", ""]
+        yield f"| `{mutant.name.replace('|', chr(92) + '|')}` | {regime} | {counts} | {kind} | {tier} | {' | '.join(grids)} |"
+
+
+def report(chosen: list[Mutant], outcomes: dict[str, Outcome], seeds: int, console: Console) -> bool:
+    """Print the scores; whether every mutant did what is expected of it."""
+    say = lambda text: console.print(text, highlight=False, markup=False)
+    live = [mutant.name for mutant in chosen if mutant.name not in EQUIVALENT]
+    ran = {name: outcome["suite"] for name, outcome in outcomes.items() if "suite" in outcome}
+    survived = [name for name in live if name in ran and not (len(ran[name]) >= seeds and all(ran[name]))]
+    wrongly = [name for name in ran if name in EQUIVALENT and any(ran[name])]
+    say(f"{len(live)} mutants, and {len(chosen) - len(live)} proven equivalent")
+    if ran:
+        killed = len(set(live) & set(ran)) - len(survived)
+        say(f"suite: {killed} killed on each of {seeds} seeds, {killed / max(1, len(live)):.1%}")
+        first = [results[0] for name, results in ran.items() if name in live and results[0]]
+        say(f"  by kind {dict(Counter(r[2].split('_')[0] for r in first))}, by tier {dict(Counter(r[3] for r in first if r[3]))}")
+        soon = sum(result[1] <= STAGES[0] for result in first)
+        say(f"  by regime {dict(Counter(r[0] for r in first))}; {soon} within {STAGES[0]} examples of one of them")
+    for tolerance in map(str, fixed_grid.TOLERANCES):
+        grids = [outcomes[name]["grid"][tolerance] for name in live if "grid" in outcomes[name]]
+        if grids:
+            say(f"fixed grid at {tolerance}: {sum(map(bool, grids))} killed, {sum(map(bool, grids)) / len(grids):.1%}")
+    for name in survived:
+        say(f"survived: {name}")
+    for name in wrongly:
+        say(f"killed, though said to be equivalent: {name}")
+    return not survived and not wrongly
 
 
 def main() -> int:
@@ -137,35 +182,47 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=200, help="examples of each regime and seed")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--skip", choices=("suite", "grid"), help="run the other alone")
+    parser.add_argument("--results", type=Path, help="keep outcomes in this file, and take from it what was run before")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
-    parser.add_argument("--json", type=Path, help="write all outcomes to this file")
     options = parser.parse_args()
     chosen = [mutant for mutant in mutants() if options.only in mutant.name]
     if options.sample:
         chosen = chosen[:: max(1, len(chosen) // options.sample)][: options.sample]
-    began, console, outcomes = time.monotonic(), Console(), {}
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["moefuzz.strategies.regimes", "moefuzz.harness.check"])
-    with Progress(console=console, transient=True) as progress, ThreadPoolExecutor(options.workers) as pool:
+    began, console = time.monotonic(), Console()
+    lines = options.results.read_text().splitlines() if options.results and options.results.exists() else []
+    outcomes: dict[str, Outcome] = {mutant.name: {} for mutant in chosen}
+    for name, outcome in map(json.loads, lines):
+        outcomes.setdefault(name, {}).update(outcome)
+    false_alarms = frozenset[Any]() if options.skip == "grid" else alarms_on_right_kernels()
+    if false_alarms:
+        points = {tolerance: len({point for point, _, t in false_alarms if t == tolerance}) for tolerance in fixed_grid.TOLERANCES}
+        console.print(f"of {len(fixed_grid.points())} points of the fixed grid fail on our own kernels, by tolerance: {points}")
+
+    def run(mutant: Mutant) -> tuple[Mutant, Outcome]:
+        outcome: Outcome = {}
+        if options.skip != "suite" and "suite" not in outcomes[mutant.name]:
+            much = (1, STAGES[0]) if mutant.name in EQUIVALENT else (options.seeds, options.examples)
+            outcome["suite"] = outcome_of_suite(mutant, *much)
+        if options.skip != "grid" and "grid" not in outcomes[mutant.name]:
+            outcome["grid"] = outcome_of_grid(mutant, false_alarms)
+        return mutant, outcome
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as progress:
         bar = progress.add_task("mutants", total=len(chosen))
-        for mutant, outcome in zip(chosen, pool.map(lambda m: fate(m, options.seeds, options.examples), chosen), strict=True):
-            outcomes[mutant.name] = outcome
-            progress.advance(bar)
-            if not all(outcome):
-                console.print(f"survived: {mutant.name}", highlight=False, markup=False)
-    survived = [mutant.name for mutant in chosen if not all(outcomes[mutant.name]) and mutant.name not in EQUIVALENT]
-    wrongly = [mutant.name for mutant in chosen if any(outcomes[mutant.name]) and mutant.name in EQUIVALENT]
-    counted = len(chosen) - sum(mutant.name in EQUIVALENT for mutant in chosen)
-    first = [result for results in outcomes.values() for result in results[:1] if result]
-    console.print(f"{counted - len(survived)} of {counted} mutants killed on each of {options.seeds} seeds", highlight=False)
-    console.print(f"{len(chosen) - counted} equivalent; {time.monotonic() - began:.0f} s", highlight=False)
-    console.print(f"by kind {dict(Counter(r[2].split('_')[0] for r in first))}, by tier {dict(Counter(r[3] for r in first if r[3]))}")
-    for name in wrongly:
-        console.print(f"killed, though said to be equivalent: {name}", highlight=False, markup=False)
+        with ThreadPoolExecutor(options.workers) as pool:
+            for future in as_completed([pool.submit(run, mutant) for mutant in chosen]):
+                mutant, outcome = future.result()
+                outcomes[mutant.name].update(outcome)
+                if options.results and outcome:
+                    with options.results.open("a") as file:
+                        file.write(json.dumps([mutant.name, outcome]) + "\n")
+                progress.advance(bar)
+    right = report(chosen, outcomes, options.seeds, console)
+    console.print(f"{time.monotonic() - began:.0f} s", highlight=False)
     if options.markdown:
         options.markdown.write_text("\n".join(rows(chosen, outcomes)) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(outcomes, indent=1))
-    return 1 if survived or wrongly else 0
+    return 0 if right else 1
 
 
 if __name__ == "__main__":

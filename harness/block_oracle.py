@@ -63,15 +63,29 @@ def hf_block(problem: MoeBlockProblem, device: torch.device) -> Any:
     return block
 
 
-def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device, *, poison: str = "nan") -> BlockResult:
+def run_moe_block(
+    problem: MoeBlockProblem,
+    target: Target,
+    device: torch.device,
+    *,
+    poison: str = "nan",
+    backwards: int = 1,
+    frozen_experts: bool = False,
+    sequences: bool = False,
+) -> BlockResult:
     """Give the target a private copy of Hugging Face's block and run what it returns, forward and backward, its allocations poisoned.
 
-    Raises the failures Raised and WroteOutside.
+    - ``backwards`` passes run on one graph and add to one gradient.
+    - ``sequences``: hidden states [T, 1, H], a sequence for each token, instead of one of all tokens, [1, T, H].
+
+    Raises the failures Raised, InputModified and WroteOutside.
     """
     __tracebackhide__ = True
     case = problem.case
     private = hf_block(problem, device)  # made for this call alone
-    allocations, dY = Allocations(device, poison), problem.dY[None].to(device, copy=True)
+    private.experts.requires_grad_(not frozen_experts)
+    batch = 1 if sequences else 0
+    allocations, dY = Allocations(device, poison), problem.dY.unsqueeze(batch).to(device, copy=True)
     keywords: dict[str, Any] = {}
     if {"permute_x", "permute_y"} <= target.keywords:
         keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}
@@ -80,13 +94,13 @@ def run_moe_block(problem: MoeBlockProblem, target: Target, device: torch.device
     try:
         with float32_reductions() if target.float32_reductions else nullcontext(), warnings.catch_warnings(action="ignore"), allocations:
             module = _module(target.function(private, **keywords))
-            forward = run_forward(module, problem.X[None].to(device), private.gate)
+            forward = run_forward(module, problem.X.unsqueeze(batch).to(device), private.gate)
             owner = module if isinstance(module, GroupedGEMMBlock) else private
-            backward = run_backward(owner, forward, dY)
+            backward = run_backward(owner, forward, dY, times=backwards, frozen_experts=frozen_experts)
     except (Exception, SystemExit) as error:
         raise raised(case, target.name, error) from error
     for name, after in (("X", forward.X), ("dY", dY)):
-        if not same_bits(after.detach()[0].cpu(), getattr(problem, name)):
+        if not same_bits(after.detach().squeeze(batch).cpu(), getattr(problem, name)):
             raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name}")
     if overrun := allocations.overrun():
         raise WroteOutside(case, target.name, f"wrote outside: {overrun}")
@@ -111,25 +125,30 @@ def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None
     return bounds
 
 
-def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: Target) -> list[Claim]:
-    """What must hold for each tensor that was shown, in the order of computation. Raises WrongRouting."""
-    case = problem.case
-    shown = result.forward.grouped_gemm_result
+def tensors_of(problem: MoeBlockProblem, result: BlockResult) -> dict[str, torch.Tensor]:
+    """Every tensor that a block showed, in the order of computation, under the names and in the shapes of its bounds."""
+    case, shown = problem.case, result.forward.grouped_gemm_result
     logits = result.forward.router_logits
     tensors: dict[str, torch.Tensor] = {"router_logits": logits} if logits.shape != (0,) else {}
+    if shown is not None:
+        names = ["topk_weights", "first_gemm", "intermediate", "second_gemm", "hidden_states_unpermute"]
+        if shown.second_gemm is shown.hidden_states_unpermute:  # permute_y: the second GEMM stored them so
+            names.remove("second_gemm")
+        tensors |= {name: getattr(shown, name) for name in names}
+    tensors |= {"output": result.forward.output.reshape(case.T, case.hidden_size)}
+    tensors |= {field.name: getattr(result.backward, field.name) for field in fields(result.backward)}
+    return tensors | {"X_grad": tensors["X_grad"].reshape(case.T, case.hidden_size)}
+
+
+def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: Target) -> list[Claim]:
+    """What must hold for each tensor that was shown, in the order of computation. Raises WrongRouting."""
+    shown = result.forward.grouped_gemm_result
     if shown is None:
         bounds = bounds_of(problem)
     else:
-        ids = topk_ids_of(problem, shown, target.name)
-        bounds = bounds_of(problem, shown.topk_weights.detach().cpu(), ids)
-        tensors |= {name: getattr(shown, name) for name in ("topk_weights", "first_gemm", "intermediate", "second_gemm")}
-        if shown.second_gemm is shown.hidden_states_unpermute:  # permute_y: the second GEMM stored them so
-            del tensors["second_gemm"]
-        tensors |= {"hidden_states_unpermute": shown.hidden_states_unpermute}
-    tensors |= {"output": result.forward.output.reshape(case.T, case.hidden_size)}
-    tensors |= {field.name: getattr(result.backward, field.name) for field in fields(result.backward)}
-    tensors["X_grad"] = tensors["X_grad"].reshape(case.T, case.hidden_size)
-    return [_claim(problem, name, got, bounds, target.tiles(case)) for name, got in tensors.items()]
+        bounds = bounds_of(problem, shown.topk_weights.detach().cpu(), topk_ids_of(problem, shown, target.name))
+    tiles = target.tiles(problem.case)
+    return [_claim(problem, name, got, bounds, tiles) for name, got in tensors_of(problem, result).items()]
 
 
 def _claim(problem: MoeBlockProblem, name: str, got: torch.Tensor, bounds: BlockBounds, tiles: KernelConfig | None) -> Claim:

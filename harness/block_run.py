@@ -53,18 +53,24 @@ def run_forward(block: Block, X: torch.Tensor, gate: nn.Module | None = None) ->
     return ForwardResult(output, router_logits, leaf, None)
 
 
-def run_backward(block: Block, forward_result: ForwardResult, dY: torch.Tensor) -> BackwardResult:
-    """Backpropagate dY [B, S, H] once and read all gradients; earlier ones of the block and of X are dropped, not added to.
+def run_backward(
+    block: Block, forward_result: ForwardResult, dY: torch.Tensor, *, times: int = 1, frozen_experts: bool = False
+) -> BackwardResult:
+    """Backpropagate dY [B, S, H] and read all gradients; earlier ones of the block and of X are dropped, not added to.
 
-    An expert without tokens has zero gradients, and without any token everything has. Raises RuntimeError, naming it, for a tensor
-    that tokens did use and that got no gradient all the same (it was detached or frozen on the way).
+    Several ``times`` on one graph add up. An expert without tokens has zero gradients, and without any token everything has. Raises
+    RuntimeError, naming it, for a tensor that tokens did use and that got no gradient all the same (it was detached or frozen on the
+    way); of ``frozen_experts`` none is expected.
     """
     block.zero_grad(set_to_none=True)
     forward_result.X.grad = None
     has_tokens = forward_result.X.numel() > 0
-    if forward_result.output.requires_grad:
-        forward_result.output.backward(dY)
-    if has_tokens and (missing := _without_grad(block, forward_result.X)):
+    for further in reversed(range(times if forward_result.output.requires_grad else 0)):
+        forward_result.output.backward(dY, retain_graph=further > 0)
+    missing = _without_grad(block, forward_result.X)
+    if frozen_experts:
+        missing = [name for name in missing if name in ("X", "gate", "gate.weight")]
+    if has_tokens and missing:
         raise RuntimeError(f"the backward pass left no gradient for {', '.join(missing)}")
     X_grad = qwen3_hf.grad_or_zeros(forward_result.X)
     if isinstance(block, GroupedGEMMBlock):

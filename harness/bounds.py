@@ -78,6 +78,9 @@ def interval(R: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> tuple[torc
     Where b > 0 each end is first moved outward by one float32 ulp: R - b and R + b are float64 numbers near the real ends, and no float32
     lies nearer. Where b = 0 nothing moves, and the comparison is one of bits.
     """
+    if not b.any():
+        only = rounded(R, dtype)
+        return only, only
     low, high = R - b, R + b
     low = torch.where(b > 0, low - ulp(low, torch.float32), low)
     high = torch.where(b > 0, high + ulp(high, torch.float32), high)

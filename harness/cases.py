@@ -28,6 +28,10 @@ RELATIONS = (
     "row copied", "N padded", "K padded", "scaled", "foreign rows NaN", "foreign weights NaN", "other tiles", "strides dropped",
     "fewer gradients", "gradients accumulated", "autocast", "other stream", "graph replayed",
 )  # fmt: skip
+BLOCK_RELATIONS = (
+    "repeated", "other shapes between", "foreign weights NaN", "foreign gradients NaN", "batch reshaped", "experts frozen",
+    "gradients accumulated", "other stream",
+)  # fmt: skip
 ACTS = ("silu", "relu")
 LOGIT_SIGNS = ("mixed", "negative")
 
@@ -168,6 +172,7 @@ class MoeBlockCase(_Case):
     config: KernelConfig | None = KernelConfig()
     data: str = "normal"
     seed: int = 0
+    relation: str = ""  # a second run to be compared with the first: see block_relations.py
 
     def __post_init__(self) -> None:
         self._whole_numbers("loads")
@@ -176,6 +181,7 @@ class MoeBlockCase(_Case):
         self._at_least(1, "topk", "hidden_size", "moe_intermediate_size")
         self._at_least(0, "seed")
         self._choose(dtype=DTYPES, act=ACTS, logits=LOGIT_SIGNS, order=("sorted", "shuffled"), data=BLOCK_RECIPES)
+        self._choose(relation=("", *BLOCK_RELATIONS))
         if self.topk > self.E:
             raise ValueError(f"topk must be at most the number of experts {self.E}, got {self.topk}")
         if sum(self.loads) % self.topk or max(self.loads) > self.T:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .block_oracle import moe_block_claims, run_moe_block
 from .block_problems import build_moe_block
+from .block_relations import check_block_relation
 from .cases import Case, GroupedGemmCase, MoeBlockCase
 from .claims import Claim, judge_all
 from .device import device
@@ -71,9 +72,13 @@ def _check_grouped_gemm(case: GroupedGemmCase, target: Target) -> Agreement:
 def _check_moe_block(case: MoeBlockCase, target: Target) -> Agreement:
     __tracebackhide__ = True
     problem = build_moe_block(case)
-    claims = moe_block_claims(problem, run_moe_block(problem, target, device()), target)
+    result = run_moe_block(problem, target, device())
+    claims = moe_block_claims(problem, result, target)
     again = lambda: moe_block_claims(problem, run_moe_block(problem, target, device(), poison="number"), target)
-    return Agreement(case, _judged(claims, again, case, target))
+    shares = _judged(claims, again, case, target)
+    if case.relation:
+        check_block_relation(problem, result, target, device())
+    return Agreement(case, shares)
 
 
 def _judged(claims: list[Claim], again: Callable[[], list[Claim]], case: Case, target: Target) -> dict[str, float]:

@@ -91,7 +91,7 @@ def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, 
     if result.dX is not None:
         claims.append(_dx_claim(problem, view, result.dX, blocks))
     if result.dW is not None:
-        unit = quantum(view.dy) * quantum(view.x)
+        unit = view.dy_quantum * view.x_quantum
         S = segment_outer(view.dy.abs(), view.x.abs(), problem.m_sizes)
         bound = accumulation_error(S, problem.m_sizes.to(S)[:, None, None], unit)
         R = segment_outer(view.dy, view.x, problem.m_sizes)
@@ -110,7 +110,9 @@ class _Sorted:
     w: torch.Tensor  # [E, N, K]
     dy: torch.Tensor  # [total, N]
     slots: torch.Tensor | None  # [total], the flat slot of each row where there are gather_indices
-    unit: float  # quantum of x * w
+    x_quantum: float
+    w_quantum: float
+    dy_quantum: float
 
     @classmethod
     def of(cls, problem: GroupedGemmProblem) -> _Sorted:
@@ -119,14 +121,14 @@ class _Sorted:
         x_rows = slots // (case.topk if case.is_first_gemm else 1) if case.permute == "x" and slots is not None else slice(0, total)
         dy_rows = slots if case.permute == "y" and slots is not None else slice(0, total)
         x, w, dy = problem.X[x_rows].double(), problem.W.double(), problem.dY[dy_rows].double()
-        return cls(x, w, dy, slots, quantum(x) * quantum(w))
+        return cls(x, w, dy, slots, quantum(x), quantum(w), quantum(dy))
 
 
 def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
     wt = view.w.transpose(1, 2)
     R, S = segment_matmul(view.x, wt, problem.m_sizes), segment_matmul(view.x.abs(), wt.abs(), problem.m_sizes)
-    depth, unit = case.K, view.unit
+    depth, unit = case.K, view.x_quantum * view.w_quantum
     if problem.topk_weights is not None and view.slots is not None:
         p = problem.topk_weights.double().reshape(-1)[view.slots][:, None]
         R, S, depth, unit = R * p, S * p, depth + 1, unit * quantum(p)  # the epilogue's product rounds once more
@@ -136,7 +138,7 @@ def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks
 
 def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
-    unit = quantum(view.dy) * quantum(view.w)
+    unit = view.dy_quantum * view.w_quantum
     R, S = segment_matmul(view.dy, view.w, problem.m_sizes), segment_matmul(view.dy.abs(), view.w.abs(), problem.m_sizes)
     if not case.tokens_in:
         slots = view.slots if case.permute == "x" else None

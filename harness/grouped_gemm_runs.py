@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -23,12 +25,18 @@ def under_autocast(problem: GroupedGemmProblem, target: Target, device: torch.de
 
 def on_another_stream(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
     """The call on a CUDA stream of its own."""
+    with side_stream(device):
+        return run_grouped_gemm(problem, target, device)
+
+
+@contextmanager
+def side_stream(device: torch.device) -> Iterator[None]:
+    """A new CUDA stream is current; it waits for the one before, and that waits for it."""
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        result = run_grouped_gemm(problem, target, device)
+        yield
     torch.cuda.current_stream().wait_stream(stream)
-    return result
 
 
 def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
@@ -46,11 +54,8 @@ def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) 
     placed.X.copy_(placed.X.roll(1, 0))
     placed.m_sizes.copy_(placed.m_sizes.roll(1))
     try:
-        on_side = torch.cuda.Stream(device)
-        on_side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(on_side):
+        with side_stream(device):
             call()  # what is compiled or tuned once is, before the capture
-        torch.cuda.current_stream().wait_stream(on_side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             Y, *grads = call()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .block_problems import MoeBlockProblem
 from .cases import GroupedGemmCase
 from .data import permutation
 from .memory import extent
@@ -15,7 +16,7 @@ from .problems import GroupedGemmProblem
 _STREAM = 8  # of the bits that a permutation is drawn from
 
 
-def drawn_permutation(problem: GroupedGemmProblem, n: int) -> torch.Tensor:
+def drawn_permutation(problem: GroupedGemmProblem | MoeBlockProblem, n: int) -> torch.Tensor:
     """A permutation of range(n) that the case's seed decides."""
     return torch.from_numpy(permutation(problem.case.seed, _STREAM, n))
 

@@ -20,6 +20,7 @@ import torch
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from . import cases
+from .cases import Case
 from .claims import Claim, judge_all
 from .failures import BROKEN_RELATION, NON_DETERMINISTIC
 from .grouped_gemm_oracle import GroupedGemmResult, grouped_gemm_claims, run_grouped_gemm
@@ -72,15 +73,21 @@ def check_relation(
             exact_too = _exact(claims_too)
         for tensor, (of_first, of_second) in follow_up.same.items():
             a, b = getattr(first, tensor), getattr(second, tensor)
-            if a is None or b is None or not (follow_up.always or tensor in exact & exact_too):
+            if a is None or b is None or not ((follow_up.always and target.deterministic) or tensor in exact & exact_too):
                 continue
-            a, b = of_first(a.detach().cpu()), of_second(b.detach().cpu())
-            wrong = ~((a == b) | (a.isnan() & b.isnan()))
-            if wrong.any():
-                kind = NON_DETERMINISTIC if follow_up.nondeterminism else BROKEN_RELATION
-                at = tuple(int(i) for i in wrong.nonzero()[0])
-                said = f"{tensor} differs in {int(wrong.sum())} of {wrong.numel()} elements"
-                raise kind[tensor](case, target.name, f"{case.relation}: {said}, first at {list(at)}: {a[at]:.9g}, then {b[at]:.9g}")
+            same = of_first(a.detach().cpu()), of_second(b.detach().cpu())
+            hold_together(case, target, tensor, *same, nondeterminism=follow_up.nondeterminism)
+
+
+def hold_together(case: Case, target: Target, tensor: str, a: torch.Tensor, b: torch.Tensor, *, nondeterminism: bool) -> None:
+    """Raise a Failure where two tensors that must hold the same numbers do not; NaN equals NaN, -0 equals +0."""
+    __tracebackhide__ = True
+    wrong = ~((a == b) | (a.isnan() & b.isnan()))
+    if wrong.any():
+        kind = NON_DETERMINISTIC if nondeterminism else BROKEN_RELATION
+        at = tuple(int(i) for i in wrong.nonzero()[0])
+        said = f"{tensor} differs in {int(wrong.sum())} of {wrong.numel()} elements"
+        raise kind[tensor](case, target.name, f"{case.relation}: {said}, first at {list(at)}: {a[at]:.9g}, then {b[at]:.9g}")
 
 
 def _exact(claims: Sequence[Claim]) -> frozenset[str]:

@@ -57,6 +57,7 @@ class Target:
     tail_rows: str = "unspecified"
     strides: bool = True  # takes any strided view of X, W and dY
     level: str = "grouped_gemm"
+    deterministic: bool = True  # the same call gives the same bits
     capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
     float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
 

@@ -7,10 +7,13 @@ Three faults of Triton 3.6 to 3.9 are mended here, for every kernel of the proce
   round to nearest, ties to even.
 - ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
 
+What a ``tl.load`` without ``other`` gives where its mask is false is undefined on a GPU and was 0 here; now every bit of it is set, NaN or
+-1: a kernel that never uses it notices nothing, and one that does is caught.
+
 Two costs are cut as well, without a change of meaning: the check of integer overflow, which the interpreter computes and then drops
 (it asserts under ``debug`` alone), and a table that it rebuilt for every operation.
 
-The tests hold each repair against torch.
+The tests hold each change against torch.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ def repair() -> None:
     builder = interpreter.InterpreterBuilder
     builder.create_dot = _dot_of_values(builder.create_dot, interpreter.TensorHandle)
     builder.cast_impl = _cast_through_float32(builder.cast_impl, interpreter.TensorHandle)
+    builder.create_masked_load = _lanes_without_a_value(builder.create_masked_load, interpreter)
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
     shared = interpreter.interpreter_builder
     shared.options = dataclasses.replace(shared.options, sanitize_overflow=shared.options.debug)
@@ -96,6 +100,19 @@ def _cast_through_float32(cast_impl: Any, handle: Any) -> Any:
             return values if target == tl.float32 else cast_impl(self, values, dst_type)
         values = src if source == tl.float32 else cast_impl(self, src, tl.float32)
         return handle(float32_to_bfloat16(values.data), tl.bfloat16)
+
+    return repaired
+
+
+def _lanes_without_a_value(create_masked_load: Any, interpreter: Any) -> Any:
+    @functools.wraps(create_masked_load)
+    def repaired(self: Any, ptrs: Any, mask: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
+        if other is None and not mask.data.all():
+            element = ptrs.get_element_ty()
+            dtype = interpreter._get_np_dtype(element)
+            set_bits = np.full(ptrs.data.size * dtype.itemsize, 0xFF, np.uint8).view(dtype).reshape(ptrs.data.shape)
+            other = interpreter.TensorHandle(set_bits, element)
+        return create_masked_load(self, ptrs, mask, other, *args, **kwargs)
 
     return repaired
 

@@ -70,15 +70,19 @@ class GroupedGEMMBlock(nn.Module, ABC):
 
     @classmethod
     def from_hf(cls, block: Qwen3MoeSparseMoeBlock, **keywords: Any) -> Self:
-        """A block with copies of a Hugging Face block's weights; ``keywords`` go to the constructor."""
+        """A block with copies of a Hugging Face block's weights, frozen where they are; ``keywords`` go to the constructor."""
         config = config_of(block)
-        return cls(
+        ours = cls(
             **_fused_weights(block),
             num_experts_per_tok=config.num_experts_per_tok,
             norm_topk_prob=config.norm_topk_prob,
             hidden_act=config.hidden_act,
             **keywords,
         )
+        ours.gate.requires_grad_(block.gate.weight.requires_grad)
+        for parameter in (ours.gate_up_proj, ours.down_proj):
+            parameter.requires_grad_(any(weight.requires_grad for weight in block.experts.parameters()))
+        return ours
 
     @abstractmethod
     def first_grouped_gemm(self, tokens: torch.Tensor, m_sizes: torch.Tensor, gather_indices: torch.Tensor) -> torch.Tensor:

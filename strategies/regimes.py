@@ -155,6 +155,11 @@ def large_blocks(target: Target) -> Blocks:
     return moe_block_cases(target, loads=loads, hidden_size=sizes, moe_intermediate_size=sizes, config=st.none())
 
 
+def related_blocks(target: Target, relation: str | None = None) -> Blocks:
+    """Two runs of a block that must hold the same bits, in one relation or in any."""
+    return moe_block_cases(target, relation=st.sampled_from(cases.BLOCK_RELATIONS if relation is None else [relation]))
+
+
 REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]] = {
     "grouped_gemm": {
         "any": any_cases,
@@ -176,6 +181,7 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "routed block": routed_blocks,
         "square block": square_blocks,
         "large block": large_blocks,
+        "related block": related_blocks,
     },
 }
 """By level of target and name."""

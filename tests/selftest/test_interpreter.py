@@ -32,6 +32,13 @@ def _cast_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
     tl.store(y_ptr + r, tl.load(x_ptr + r).to(y_ptr.dtype.element_ty))
 
 
+@triton.jit
+def _masked_load_kernel(x_ptr, undefined_ptr, zero_ptr, n, BLOCK: tl.constexpr):
+    r = tl.arange(0, BLOCK)
+    tl.store(undefined_ptr + r, tl.load(x_ptr + r, mask=r < n))
+    tl.store(zero_ptr + r, tl.load(x_ptr + r, mask=r < n, other=0))
+
+
 def _numbers(*shape: int) -> torch.Tensor:
     return torch.from_numpy(values("wide", 3, 0, shape))
 
@@ -49,6 +56,14 @@ def test_casts_agree_with_torch(source: torch.dtype, target: torch.dtype) -> Non
     x, y = _numbers(64).to(source), torch.empty(64, dtype=target)
     _cast_kernel[(1,)](x, y, BLOCK=64)
     assert torch.equal(y, x.to(target))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.int32, torch.int64])
+def test_a_masked_lane_without_other_is_no_number_to_count_on(dtype: torch.dtype) -> None:
+    x, undefined, zero = (torch.ones(8, dtype=dtype) for _ in range(3))
+    _masked_load_kernel[(1,)](x, undefined, zero, 5, BLOCK=8)
+    assert undefined[:5].eq(1).all() and zero.tolist() == 5 * [1] + 3 * [0]
+    assert (undefined[5:].isnan() if dtype.is_floating_point else undefined[5:] == -1).all()
 
 
 def test_rounding_to_bfloat16_agrees_with_torch_on_every_kind_of_number() -> None:
