@@ -1,3 +1,162 @@
-"""Mutants that compute what the original computes, each with its proof."""
+"""Mutants that compute what the original computes, each with its proof. Names are those of ``harness/mutants.py``."""
 
-EQUIVALENT: dict[str, str] = {}
+_PROVEN = (
+    (
+        "Every configuration gives the same result, so which one is chosen changes none.",
+        (
+            "grouped_gemm.py forward: condition: launch if autotune else None -> launch",
+            "grouped_gemm.py forward: condition: launch if autotune else None -> None",
+            "grouped_gemm.py _dx: condition: launch if ctx.autotune else None -> launch",
+            "grouped_gemm.py _dx: condition: launch if ctx.autotune else None -> None",
+            "grouped_gemm.py _dw: constant: 2 -> 1",
+            "grouped_gemm.py _dw: condition: launch if ctx.autotune else None -> launch",
+            "grouped_gemm.py _dw: condition: launch if ctx.autotune else None -> None",
+        ),
+    ),
+    (
+        "Autograd drops a gradient that no input needs.",
+        (
+            "grouped_gemm.py backward: condition: _dx(ctx, dY, X, W, m_sizes, gather_indices) if ctx.needs_input_grad[0] else None -> _dx(ctx, dY, X, W, m_sizes, gather_indices)",
+            "grouped_gemm.py backward: condition: _dw(ctx, dY, X, W, m_sizes, gather_indices) if ctx.needs_input_grad[1] else None -> _dw(ctx, dY, X, W, m_sizes, gather_indices)",
+        ),
+    ),
+    (
+        "Autograd takes a None too many for nothing.",
+        ("grouped_gemm.py backward: constant: 7 -> 8",),
+    ),
+    (
+        "Autograd casts a gradient to the dtype of its input; the accumulator is rounded once either way.",
+        (
+            "grouped_gemm.py _dx: condition: torch.float32 if call.tokens_in else X.dtype -> torch.float32",
+            "grouped_gemm.py _dx: call dropped: dx.view(X.shape[0], call.topk, K).sum(1).to(X.dtype) -> dx.view(X.shape[0], call.topk, K).sum(1)",
+        ),
+    ),
+    (
+        "The counts are the same numbers in either integer type.",
+        (
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: tl.load(m_sizes_ptr + e).to(tl.int32) -> tl.load(m_sizes_ptr + e)",
+            "tile_schedule.py tile_schedule: call dropped: m_sizes.to(torch.int32) -> m_sizes",
+            "tile_schedule.py tile_schedule: flag: True -> False #2",
+        ),
+    ),
+    (
+        "Strides are annotated as int64, and so is a product with one; where Triton makes a stride of 1 a constant, the index alone fits int32.",
+        (
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: rn.to(tl.int64) -> rn",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: int32 offset: tl.int64 -> tl.int32",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: rk.to(tl.int64) -> rk",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: int32 offset: tl.int64 -> tl.int32 #2",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: x_rows.to(tl.int64) -> x_rows",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: int32 offset: tl.int64 -> tl.int32 #3",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: dy_rows.to(tl.int64) -> dy_rows",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: int32 offset: tl.int64 -> tl.int32 #4",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: e.to(tl.int64) -> e",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: int32 offset: tl.int64 -> tl.int32 #5",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: rn.to(tl.int64) -> rn",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: int32 offset: tl.int64 -> tl.int32",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: rk.to(tl.int64) -> rk",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: int32 offset: tl.int64 -> tl.int32 #2",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: x_rows.to(tl.int64) -> x_rows",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: int32 offset: tl.int64 -> tl.int32 #3",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: e.to(tl.int64) -> e",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: int32 offset: tl.int64 -> tl.int32 #4",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: y_rows.to(tl.int64) -> y_rows",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: int32 offset: tl.int64 -> tl.int32 #5",
+        ),
+    ),
+    (
+        "The slot of a masked row addresses only what is masked as well.",
+        (
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: other dropped: tl.load(gather_ptr + rm, mask=mask_m, other=0) -> tl.load(gather_ptr + rm, mask=mask_m)",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: other is one: 0 -> 1",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(gather_ptr + rm, mask=mask_m, other=0) -> tl.load(gather_ptr + rm, mask=mask_m)",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0 -> 1",
+        ),
+    ),
+    (
+        "The other operand is 0 in the same steps of the contraction, and rows or columns beyond the tensor are not stored.",
+        (
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: other is one: 0.0 -> 1",
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: other is one: 0.0 -> 1 #2",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0.0 -> 1",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0.0 -> 1 #2",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0.0 -> 1 #3",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0.0 -> 1 #4",
+        ),
+    ),
+    (
+        "A masked row or column reaches only elements of the accumulator that are not stored.",
+        (
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(x_ptrs, mask=mask_m[:, None], other=0.0) -> tl.load(x_ptrs, mask=mask_m[:, None])",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(w_ptrs, mask=mask_n[None, :], other=0.0) -> tl.load(w_ptrs, mask=mask_n[None, :])",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0) -> tl.load(row_weights_ptr + slots, mask=mask_m)",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0.0 -> 1 #5",
+        ),
+    ),
+    (
+        "The slots of masked rows are 0, where there is a weight, and their rows are not stored.",
+        (
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: mask dropped: tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0) -> tl.load(row_weights_ptr + slots)",
+        ),
+    ),
+    (
+        "A product of float32 and a narrower type is float32.",
+        (
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0).to(tl.float32) -> tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0)",
+        ),
+    ),
+    (
+        "The output is allocated contiguous: its last stride is 1.",
+        (
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: left operand: rk64 * stride_wk -> rk64",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: left operand: rn64 * stride_yn -> rn64",
+        ),
+    ),
+    (
+        "tl.store casts to the type of its pointer.",
+        (
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: acc.to(dw_ptr.dtype.element_ty) -> acc",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: acc.to(y_ptr.dtype.element_ty) -> acc",
+        ),
+    ),
+    (
+        "Programs beyond the last tile have no lane that is not masked.",
+        (
+            "grouped_gemm_dw.py grouped_gemm_dw: left operand: -N // config.block_n -> -N",
+            "grouped_gemm_dw.py grouped_gemm_dw: left operand: -K // config.block_k -> -K",
+            "grouped_gemm_rows.py grouped_gemm_rows: left operand: -N // block_n -> -N",
+        ),
+    ),
+    (
+        "A pointer that is never read may be None.",
+        (
+            "grouped_gemm_dw.py grouped_gemm_dw: condition: row_ends if gather_indices is None else gather_indices -> gather_indices",
+            "grouped_gemm_rows.py grouped_gemm_rows: condition: unused if gather_indices is None else gather_indices -> gather_indices",
+            "grouped_gemm_rows.py grouped_gemm_rows: condition: unused if row_weights is None else row_weights -> row_weights",
+        ),
+    ),
+    (
+        "Under alignment both strides are 1 for no operand: a width is at least 8.",
+        (
+            "grouped_gemm_rows.py grouped_gemm_rows: constant: 1 -> 2 #3",
+            "grouped_gemm_rows.py grouped_gemm_rows: constant: 1 -> 0 #3",
+        ),
+    ),
+    (
+        "A larger bound only adds tiles without an expert.",
+        (
+            "tile_schedule.py tile_bound: left operand: (M - busy) // block_m -> M - busy",
+            "tile_schedule.py tile_bound: left operand: M - busy -> M",
+            "tile_schedule.py tile_bound: sign: M - busy -> M + busy",
+        ),
+    ),
+    (
+        "A tile that is not needed carries any negative number; or expert 0, beyond whose rows it begins.",
+        (
+            "tile_schedule.py tile_schedule: constant: 1 -> 2 #2",
+            "tile_schedule.py tile_schedule: constant: 1 -> 0 #2",
+        ),
+    ),
+)
+
+EQUIVALENT = {name: proof for proof, names in _PROVEN for name in names}

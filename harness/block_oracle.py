@@ -23,7 +23,8 @@ from .block_problems import MoeBlockProblem
 from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
 from .claims import Claim
 from .device import float32_reductions
-from .failures import INPUT_MODIFIED, WrongRouting, WroteOutside, raised
+from .failures import INPUT_MODIFIED, ReadOutside, WrongRouting, WroteOutside, raised
+from .fences import reads_watched
 from .memory import Allocations, same_bits
 from .targets import CONFIGS, Target
 
@@ -78,7 +79,7 @@ def run_moe_block(
     - ``backwards`` passes run on one graph and add to one gradient.
     - ``sequences``: hidden states [T, 1, H], a sequence for each token, instead of one of all tokens, [1, T, H].
 
-    Raises the failures Raised, InputModified and WroteOutside.
+    Raises the failures Raised, InputModified, WroteOutside and ReadOutside.
     """
     __tracebackhide__ = True
     case = problem.case
@@ -91,8 +92,14 @@ def run_moe_block(
         keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}
     if target.configurable:
         keywords |= dict.fromkeys(CONFIGS, case.config)
+    ignored = warnings.catch_warnings(action="ignore")
     try:
-        with float32_reductions() if target.float32_reductions else nullcontext(), warnings.catch_warnings(action="ignore"), allocations:
+        with (
+            float32_reductions() if target.float32_reductions else nullcontext(),
+            ignored,
+            allocations,
+            reads_watched(allocations.fences) as stray,
+        ):
             module = _module(target.function(private, **keywords))
             forward = run_forward(module, problem.X.unsqueeze(batch).to(device), private.gate)
             owner = module if isinstance(module, GroupedGEMMBlock) else private
@@ -104,6 +111,8 @@ def run_moe_block(
             raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name}")
     if overrun := allocations.overrun():
         raise WroteOutside(case, target.name, f"wrote outside: {overrun}")
+    if stray:
+        raise ReadOutside(case, target.name, f"read outside: {stray[0]}")
     return BlockResult(forward, backward)
 
 

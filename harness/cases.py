@@ -17,9 +17,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 PERMUTES = ("none", "x", "y")
 ORDERS = ("sorted", "reversed", "shuffled")
 LAYOUTS = ("contiguous", "transposed", "padded")
-FAR_LAYOUTS = (*LAYOUTS, "far")  # "far": the last row of X or dY, or expert of W, begins beyond 2**31 elements
+FAR_AXES = {"far": 0, "far rows": -2, "far columns": -1}  # the axis along which the last entry begins beyond 2**31 elements
+FAR_LAYOUTS = (*LAYOUTS, *FAR_AXES)
 DY_LAYOUTS = (*LAYOUTS, "expanded")
-FAR_DY_LAYOUTS = (*DY_LAYOUTS, "far")
+FAR_DY_LAYOUTS = (*DY_LAYOUTS, *FAR_AXES)
 GRADS = ("XW", "X", "W", "")
 RECIPES = ("integers", "signs", "normal", "wide", "cancelling", "zeros", "positive")
 BLOCK_RECIPES = RECIPES[:-1]  # through a block, sums of one sign overflow float16
@@ -90,7 +91,7 @@ class GroupedGemmCase(_Case):
     w_layout: str = "contiguous"
     dy_layout: str = "contiguous"
     grads: str = "XW"  # which inputs require grad
-    config: KernelConfig | None = KernelConfig()  # of all three passes; None: the target's own choice
+    config: KernelConfig | None = KernelConfig()  # of all three passes, aligned where they can be; None: the target's own choice
     data: str = "integers"
     seed: int = 0
     relation: str = ""  # a second call to be compared with the first: see relations.py
@@ -105,8 +106,8 @@ class GroupedGemmCase(_Case):
         self._choose(grads=GRADS, data=RECIPES, relation=("", *RELATIONS))
         layouts = (self.x_layout, self.w_layout, self.dy_layout)
         config = self.config
-        if config and config.aligned and (self.N % config.block_n or self.K % config.block_k or layouts != ("contiguous",) * 3):
-            raise ValueError(f"an aligned config needs contiguous operands and whole tiles, got N={self.N}, K={self.K}, {layouts}")
+        if config and config.aligned and (self.N % 8 or self.K % 8 or layouts != ("contiguous",) * 3):
+            raise ValueError(f"an aligned config needs contiguous operands, N and K multiples of 8, got N={self.N}, K={self.K}, {layouts}")
         if self.M % self.topk:
             raise ValueError(f"topk must divide the number of rows {self.M}, got {self.topk}")
         if self.fuse_mul_post and self.grads:
@@ -116,7 +117,7 @@ class GroupedGemmCase(_Case):
     def fitted(cls, *, m_sizes: Sequence[int], **fields: Any) -> GroupedGemmCase:
         """The valid case nearest to fields that were chosen one by one.
 
-        The last expert takes the rows that are missing to a multiple of topk; an aligned config rounds N and K up and wants contiguous
+        The last expert takes the rows that are missing to a multiple of topk; an aligned config rounds N and K up to 8 and wants contiguous
         operands; fuse_mul_post has no gradients; what has no effect goes back to its default.
 
         >>> GroupedGemmCase.fitted(m_sizes=[2, 1], topk=2, fuse_mul_post=True, order="reversed")
@@ -124,7 +125,7 @@ class GroupedGemmCase(_Case):
         """
         config = fields.get("config", KernelConfig())
         if config is not None and config.aligned:
-            fields |= {"N": _round_up(fields.get("N", 1), config.block_n), "K": _round_up(fields.get("K", 1), config.block_k)}
+            fields |= {"N": _round_up(fields.get("N", 1), 8), "K": _round_up(fields.get("K", 1), 8)}
             fields |= {"x_layout": "contiguous", "w_layout": "contiguous", "dy_layout": "contiguous"}
         if fields.get("fuse_mul_post"):
             fields |= {"grads": ""}
@@ -142,6 +143,15 @@ class GroupedGemmCase(_Case):
     @property
     def E(self) -> int:
         return len(self.m_sizes)
+
+    @property
+    def configs(self) -> tuple[KernelConfig | None, KernelConfig | None, KernelConfig | None]:
+        """Those of forward, dX and dW: forward and dX can be aligned where their contraction is a whole number of tiles."""
+        config = self.config
+        if config is None or not config.aligned:
+            return (config,) * 3
+        masked = dataclasses.replace(config, aligned=False)
+        return (masked if self.K % config.block_k else config, masked if self.N % config.block_n else config, config)
 
     @property
     def tokens_in(self) -> bool:

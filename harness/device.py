@@ -35,6 +35,12 @@ def float32_reductions() -> Iterator[None]:
         matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = before
 
 
+def guards_in_words() -> str:
+    """Which memory tells on a target here: see ``memory.py`` and ``fences.py``."""
+    other = "reads watched" if interpreter.in_force() else "freed blocks poisoned for what operators take; reads not watched"
+    return f"inputs fenced, torch's allocations fenced and poisoned, {other}"
+
+
 def share_cores(workers: int = 1) -> None:
     """Give torch one thread under the interpreter, whose tensors are small, and on a GPU one of so many workers' share of the cores."""
     torch.set_num_threads(1 if interpreter.in_force() else max(1, (os.cpu_count() or 1) // workers))

@@ -118,6 +118,12 @@ class WroteOutside(Failure):
     kind = "WroteOutside"
 
 
+class ReadOutside(Failure):
+    """A load from beyond the end of an allocation or from before its start; seen under Triton's interpreter."""
+
+    kind = "ReadOutside"
+
+
 def _one_for_each(tensors: Iterable[str], kind: str, meaning: str) -> dict[str, type[Failure]]:
     return {tensor: type(f"{kind}_{tensor}", (Failure,), {"kind": kind, "tensor": tensor, "__doc__": meaning}) for tensor in tensors}
 

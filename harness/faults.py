@@ -52,6 +52,7 @@ FAULTS = (
     _fault("fills_dead_lanes_with_ones",
         (_ROWS, "mask_k[None, :], other=0.0", "mask_k[None, :], other=1.0"),
         (_ROWS, "mask_k[:, None], other=0.0", "mask_k[:, None], other=1.0")),
+    _fault("reads_slots_behind_the_last", (_DW, "tl.load(gather_ptr + rm, mask=mask_m, other=0)", "tl.load(gather_ptr + rm)")),
     _fault("assumes_contiguous_weights",
         (_OP, "\n                X, W, y, ", "\n                X, W.as_strided(W.shape, (W.stride(0), W.shape[2], 1)), y, ")),
 )  # fmt: skip

@@ -14,7 +14,8 @@ from moefuzz.kernels.reference import segment_matmul, segment_outer
 
 from .bounds import accumulation_error, quantum
 from .claims import Claim
-from .failures import GRAD_MISSING, INPUT_MODIFIED, WroteOutside, raised
+from .failures import GRAD_MISSING, INPUT_MODIFIED, ReadOutside, WroteOutside, raised
+from .fences import reads_watched
 from .memory import Allocations
 from .problems import GroupedGemmProblem
 from .targets import CONFIGS, Target
@@ -34,7 +35,8 @@ def run_grouped_gemm(
 ) -> GroupedGemmResult:
     """Call the target and its backward pass, in memory that tells on it.
 
-    ``backwards`` passes run on one graph and add to one gradient. Raises the failures Raised, WroteOutside, InputModified and GradMissing.
+    ``backwards`` passes run on one graph and add to one gradient. Raises the failures Raised, WroteOutside, ReadOutside, InputModified
+    and GradMissing.
     """
     __tracebackhide__ = True
     case = problem.case
@@ -42,8 +44,13 @@ def run_grouped_gemm(
     X = placed.X.detach().requires_grad_("X" in case.grads)
     W = placed.W.detach().requires_grad_("W" in case.grads)
     allocations = Allocations(device, poison)
+    allocations.fences.append(arena.fence())
     try:
-        with warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
+        with (
+            warnings.catch_warnings(action="ignore"),
+            allocations,
+            reads_watched(allocations.fences) as stray,
+        ):  # a warning is no failure, whatever the run makes of it
             Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
             returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
             if returned and not sum(case.m_sizes) and not Y.requires_grad:
@@ -58,6 +65,8 @@ def run_grouped_gemm(
         raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
     if overrun := allocations.overrun():
         raise WroteOutside(case, target.name, f"wrote outside: {overrun}")
+    if stray:
+        raise ReadOutside(case, target.name, f"read outside: {stray[0]}")
     for name, tensor in (("X", X), ("W", W)):
         if name in case.grads and tensor.grad is None and returned:
             raise GRAD_MISSING[f"d{name}"](case, target.name, f"left {name}.grad empty although {name} requires grad")
@@ -78,7 +87,7 @@ def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object
     if problem.gather_indices is not None:
         said |= {"gather_indices": problem.gather_indices}
     if target.configurable:
-        said |= dict.fromkeys(CONFIGS, case.config)
+        said |= zip(CONFIGS, case.configs, strict=True)
     return said
 
 

@@ -6,6 +6,8 @@
   what they give lies between guard zones too, and starts poisoned where torch promises nothing, floating types as NaN or as -7, others as
   -1 or 0. Memory that operators and C++ extensions take for themselves is not seen; on a GPU a few freed blocks full of NaN lie ready for
   them in the caching allocator. (A dispatch mode sees no more, and is called for every operator of every example.)
+
+Both have fences, for reads: see ``fences.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
+
+from .fences import Fence
 
 GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes between inputs; under the interpreter a stray store of a row tile stays inside
 AROUND = {"cuda": 1 << 20, "cpu": 1 << 16}  # bytes on either side of an allocation
@@ -54,6 +58,10 @@ class Arena:
         self._bytes = torch.full((end,), _GUARD, dtype=torch.uint8, device=device)
         self.tensors = {name: self._place(name, tensor) for name, tensor in tensors.items()}
         self._before = self._bytes.clone()
+
+    def fence(self) -> Fence:
+        """The arena's addresses, of which those of an input may be read."""
+        return Fence(self._bytes.data_ptr(), self._bytes.numel(), tuple(self._spans.values()), self.place_of)
 
     def _place(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         start, stop = self._spans[name]
@@ -95,6 +103,7 @@ class Allocations:
     def __init__(self, device: torch.device, poison: str = "nan") -> None:
         self._device, self._gap, self._poison = device, AROUND[device.type], poison
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.fences: list[Fence] = []
         if device.type == "cuda":
             for size in _FREED_BLOCKS:
                 torch.full((size,), _GUARD, dtype=torch.uint8, device=device)
@@ -125,6 +134,8 @@ class Allocations:
         elif self._poison == "number":
             inside.fill_(poison_number(out.dtype))
         self._buffers.append((buffer, inside))
+        place = functools.partial(_beside, inside, self._gap)
+        self.fences.append(Fence(buffer.data_ptr(), buffer.numel(), ((self._gap, self._gap + size),), place))
         return inside
 
     def overrun(self) -> str | None:
@@ -136,10 +147,15 @@ class Allocations:
             changed = (buffer != _GUARD).cpu()
             changed[self._gap : self._gap + n_bytes(inside)] = False
             if changed.any():
-                byte = int(changed.nonzero()[0]) - self._gap
-                where = f"{-byte} bytes before" if byte < 0 else f"{byte - n_bytes(inside)} bytes behind"
-                return f"{where} an allocation of {inside.dtype}, shape {tuple(inside.shape)}"
+                return _beside(inside, self._gap, int(changed.nonzero()[0]))
         return None
+
+
+def _beside(inside: torch.Tensor, gap: int, byte: int) -> str:
+    """Where a byte of an allocation's buffer lies, in words."""
+    byte -= gap
+    where = f"{-byte} bytes before" if byte < 0 else f"{byte - n_bytes(inside)} bytes behind"
+    return f"{where} an allocation of {inside.dtype}, shape {tuple(inside.shape)}"
 
 
 _in_force: list[Allocations] = []  # the functions that stand in for torch's are always the same, so that torch.compile meets no new ones

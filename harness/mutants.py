@@ -56,7 +56,7 @@ class Mutant:
 
 def mutants() -> list[Mutant]:
     """All mutants, in the order of the source."""
-    found, seen = [], Counter[str]()
+    found, seen, spans = [], Counter[str](), set[tuple[str, int, int, str]]()
     for file, functions in PLACES.items():
         text = (SOURCE / file).read_text()
         lines = [0]
@@ -67,6 +67,9 @@ def mutants() -> list[Mutant]:
                 continue
             for operator, node, new in _changes(function, text):
                 start, stop = (lines[line - 1] + column for line, column in _span(node))
+                if (file, start, stop, new) in spans:
+                    continue  # two operators that come to the same
+                spans.add((file, start, stop, new))
                 old = " ".join(text[start:stop].split())
                 name = f"{file} {function.name}: {operator}: {old} -> {' '.join(new.split())}"
                 seen[name] += 1
@@ -103,6 +106,13 @@ def _changes(function: ast.FunctionDef, text: str) -> Iterator[tuple[str, ast.AS
                     if isinstance(op, ast.Add | ast.Sub):
                         other = "-" if isinstance(op, ast.Add) else "+"
                         yield "sign", node, f"{source(left)} {other} {source(right)}"
+                case ast.UnaryOp(
+                    op=ast.USub(), operand=ast.BinOp(left=ast.UnaryOp(op=ast.USub(), operand=n), op=ast.FloorDiv(), right=block)
+                ):
+                    yield "floor", node, f"{source(n)} // {source(block)}"
+                case ast.Call(func=ast.Name(id="range"), args=[start, stop, step]):
+                    yield "last step dropped", stop, f"{source(stop)} - {source(step)}"
+                    yield "first step dropped", start, f"{source(start)} + {source(step)}"
                 case ast.Call(func=ast.Attribute(value=value, attr=attribute)):
                     yield from _call_changes(node, value, attribute, source)
                 case ast.Name(id=name, ctx=ast.Load()) if kernel and name in _OTHERS:

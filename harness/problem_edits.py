@@ -78,7 +78,7 @@ def padded(tensor: torch.Tensor, columns: int = 0, rows: int = 0) -> torch.Tenso
 
 
 def further(problem: GroupedGemmProblem, block: str) -> int:
-    """By how much an axis is padded: over a tile edge, or by whole tiles of ``block`` where the config promises alignment."""
+    """By how much an axis is padded: over a tile edge, or by a tile of ``block`` where the config promises alignment."""
     config = problem.case.config
     return 17 if config is None or not config.aligned else int(getattr(config, block))
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from . import data
-from .cases import GroupedGemmCase
+from .cases import FAR_AXES, GroupedGemmCase
 from .failures import INPUTS
 from .memory import Arena
 
@@ -22,7 +22,7 @@ _CROSSING = 2**31  # elements
 class GroupedGemmProblem:
     """The tensors of a GroupedGemmCase. Stride gaps and rows beyond the sum of m_sizes hold NaN.
 
-    The layout "far" is made by ``placed`` alone: its gaps are too wide to be copied, and the reference does not need them.
+    The far layouts are made by ``placed`` alone: their gaps are too wide to be copied, and the reference does not need them.
     """
 
     case: GroupedGemmCase
@@ -34,12 +34,13 @@ class GroupedGemmProblem:
     dY: torch.Tensor  # [M, N]
 
     def placed(self, device: torch.device) -> tuple[GroupedGemmProblem, Arena]:
-        """The same problem with its tensors in one arena on a device, strides kept; the layout "far" lies outside."""
+        """The same problem with its tensors in one arena on a device, strides kept; the far layouts lie outside."""
         case = self.case
-        far = {name: layout == "far" for name, layout in (("X", case.x_layout), ("W", case.w_layout), ("dY", case.dy_layout))}
+        layouts = {"X": case.x_layout, "W": case.w_layout, "dY": case.dy_layout}
+        far = {name: FAR_AXES[layout] for name, layout in layouts.items() if layout in FAR_AXES}
         tensors = {name: getattr(self, name) for name in INPUTS if getattr(self, name) is not None}
-        arena = Arena({name: tensor for name, tensor in tensors.items() if not far.get(name)}, device)
-        apart = {name: far_apart(tensor.to(device)) for name, tensor in tensors.items() if far.get(name)}
+        arena = Arena({name: tensor for name, tensor in tensors.items() if name not in far}, device)
+        apart = {name: far_apart(tensors[name].to(device), axis) for name, axis in far.items()}
         moved: dict[str, Any] = arena.tensors | apart
         return dataclasses.replace(self, **moved), arena
 
@@ -85,11 +86,11 @@ def _slots(case: GroupedGemmCase) -> np.ndarray:
 
 
 def _weights(case: GroupedGemmCase) -> torch.Tensor:
-    """Routing weights in (0, 1]: powers of two where the data are whole numbers, so that products stay exact."""
+    """Routing weights in (0, 1], of 24 bits; powers of two where the data are whole numbers, so that products stay exact."""
     bits = data.raw_bits(case.seed, _STREAMS["topk_weights"], (case.M // case.topk, case.topk))
     if case.data in ("integers", "signs", "positive"):
         return torch.from_numpy(np.ldexp(np.float32(1), -(bits % 4).astype(np.int32)))
-    return torch.from_numpy(((bits % 256).astype(np.float32) + 1) / np.float32(256))
+    return torch.from_numpy(((bits % 2**24).astype(np.float32) + 1) / np.float32(2**24))
 
 
 def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
@@ -103,13 +104,15 @@ def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
     return tensor
 
 
-def far_apart(tensor: torch.Tensor) -> torch.Tensor:
-    """The same values with entries along the first axis so far apart that the last begins beyond 2**31 elements.
+def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
+    """The same values with entries along an axis so far apart that the last begins beyond 2**31 elements.
 
     The gaps are never touched: on a CPU they cost address space and no memory, on a GPU 2**31 elements of memory.
     """
-    if tensor.shape[0] < 2:
+    if tensor.shape[axis] < 2:
         return tensor
-    stride = (_CROSSING // (tensor.shape[0] - 1) + tensor.numel(), *tensor[0].contiguous().stride())
-    view = torch.empty(stride[0] * tensor.shape[0], dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride)
+    step = _CROSSING // (tensor.shape[axis] - 1) + tensor.numel()
+    stride = list(tensor.select(axis, 0).contiguous().stride())
+    stride.insert(axis % tensor.dim(), step)
+    view = torch.empty(step * tensor.shape[axis], dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride)
     return view.copy_(tensor)

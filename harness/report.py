@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from .device import guards_in_words
 from .failures import PASS_OF, Failure, Mismatch
 
 
@@ -12,6 +13,7 @@ def render(failure: Failure) -> str:
     lines = [f"{failure.kind}: {failure.finding} ({failure.target})", f"    case      {failure.case!r}"]
     if failure.mismatch is not None:
         lines += _mismatch(failure.mismatch, failure.tensor or "")
+    lines.append(f"    memory    {guards_in_words()}")
     lines.append(f'    replay    moefuzz replay --target {shlex.quote(failure.target)} "{failure.case!r}"')
     return "\n".join(lines)
 

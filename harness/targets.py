@@ -22,13 +22,13 @@ from .environment import TARGET_VARIABLE
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
 OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
 
-CONFIGS = frozenset({"kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW"})
+CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
 _NEEDED = {
     "x": {"gather_indices", "permute_x"},
     "y": {"gather_indices", "permute_y"},
     "fused": {"gather_indices", "topk_weights", "fuse_mul_post"},
 }
-_KEYWORDS = CONFIGS | frozenset({"topk", "is_first_gemm"}.union(*_NEEDED.values()))
+_KEYWORDS = frozenset({*CONFIGS, "topk", "is_first_gemm"}.union(*_NEEDED.values()))
 
 
 class BadTarget(Exception):
@@ -73,7 +73,7 @@ class Target:
 
     @property
     def configurable(self) -> bool:
-        return self.keywords >= CONFIGS
+        return self.keywords >= set(CONFIGS)
 
     def takes(self, case: Case) -> bool:
         """Whether the declaration covers a case: outside it a failure says nothing."""

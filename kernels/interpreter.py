@@ -1,14 +1,15 @@
 """Triton's CPU interpreter: in force where there is no GPU, and repaired so that bfloat16 kernels mean under it what they mean on one.
 
-Three faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
+Four faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
 
 - ``tl.dot`` of bfloat16 multiplied the bit patterns; it now multiplies the values.
 - Casts to bfloat16 truncated, and casts between bfloat16 and integers or float64 reinterpreted bits; they now go through float32 and
   round to nearest, ties to even.
 - ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
+- An argument that is annotated as an integer type, ``stride: tl.int64``, had the type of its value; it now has its own.
 
 What a ``tl.load`` without ``other`` gives where its mask is false is undefined on a GPU and was 0 here; now every bit of it is set, NaN or
--1: a kernel that never uses it notices nothing, and one that does is caught.
+-1: a kernel that never uses it notices nothing, and one that does is caught. ``read_watchers`` are shown the addresses that are read.
 
 Two costs are cut as well, without a change of meaning: the check of integer overflow, which the interpreter computes and then drops
 (it asserts under ``debug`` alone), and a table that it rebuilt for every operation.
@@ -21,11 +22,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import triton.language as tl
+
+read_watchers: list[Callable[[np.ndarray, int], None]] = []
+"""Each is called before a load with the addresses that it reads, at least one, and the bytes of an element."""
 
 _repaired = False
 
@@ -47,8 +52,10 @@ def repair() -> None:
     builder = interpreter.InterpreterBuilder
     builder.create_dot = _dot_of_values(builder.create_dot, interpreter.TensorHandle)
     builder.cast_impl = _cast_through_float32(builder.cast_impl, interpreter.TensorHandle)
-    builder.create_masked_load = _lanes_without_a_value(builder.create_masked_load, interpreter)
+    builder.create_masked_load = _watched(_lanes_without_a_value(builder.create_masked_load, interpreter))
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
+    interpreter.GridExecutor.__call__ = _with_annotated_integers(interpreter.GridExecutor.__call__)
+    interpreter._implicit_cvt = _of_annotated_type(interpreter._implicit_cvt, interpreter.TensorHandle)
     shared = interpreter.interpreter_builder
     shared.options = dataclasses.replace(shared.options, sanitize_overflow=shared.options.debug)
     interpreter._get_np_dtype = _table_kept(interpreter._get_np_dtype)
@@ -117,11 +124,61 @@ def _lanes_without_a_value(create_masked_load: Any, interpreter: Any) -> Any:
     return repaired
 
 
+def _watched(create_masked_load: Any) -> Any:
+    @functools.wraps(create_masked_load)
+    def repaired(self: Any, ptrs: Any, mask: Any, *args: Any, **kwargs: Any) -> Any:
+        if read_watchers:
+            addresses = ptrs.data[mask.data] if mask.data.shape == ptrs.data.shape else ptrs.data
+            for watcher in read_watchers if addresses.size else ():
+                watcher(addresses, ptrs.get_element_ty().primitive_bitwidth // 8)
+        return create_masked_load(self, ptrs, mask, *args, **kwargs)
+
+    return repaired
+
+
 def _index_of_one_element(patch_lang_tensor: Any) -> Any:
     @functools.wraps(patch_lang_tensor)
     def repaired(tensor: Any, *args: Any, **kwargs: Any) -> None:
         patch_lang_tensor(tensor, *args, **kwargs)
         tensor.__index__ = lambda self: int(self.handle.data.squeeze())
+
+    return repaired
+
+
+class _Integer(int):
+    """An integer argument of a kernel with the type of its annotation."""
+
+    type: tl.dtype
+
+
+_INTEGER_TYPES = {name: getattr(tl, name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")}
+
+
+def _with_annotated_integers(call: Any) -> Any:
+    @functools.wraps(call)
+    def repaired(self: Any, *args: Any, **kwargs: Any) -> Any:
+        annotations = {name: str(annotation).removeprefix("tl.") for name, annotation in self.fn.__annotations__.items()}
+
+        def typed(name: str, value: Any) -> Any:
+            if annotations.get(name) not in _INTEGER_TYPES or type(value) is not int:
+                return value
+            integer = _Integer(value)
+            integer.type = _INTEGER_TYPES[annotations[name]]
+            return integer
+
+        positional = [typed(name, value) for name, value in zip(self.arg_names, args, strict=False)]
+        return call(self, *positional, *args[len(positional) :], **{name: typed(name, value) for name, value in kwargs.items()})
+
+    return repaired
+
+
+def _of_annotated_type(implicit_cvt: Any, handle: Any) -> Any:
+    @functools.wraps(implicit_cvt)
+    def repaired(argument: Any) -> Any:
+        if not isinstance(argument, _Integer):
+            return implicit_cvt(argument)
+        data = np.array([argument], dtype=np.dtype(argument.type.name))
+        return tl.tensor(handle(data, argument.type), argument.type)
 
     return repaired
 

@@ -5,6 +5,7 @@ Each takes the target that is fuzzed and returns None where the target declares 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .expert_counts import even_counts, fewer_rows_than_experts, one_expert_takes_all, power_law_counts, starving_counts, tile_edge_counts
-from .grouped_gemms import data_recipes, grouped_gemm_cases
+from .grouped_gemms import CONFIGS, data_recipes, grouped_gemm_cases
 from .moe_blocks import moe_block_cases
 from .sizes import tile_edge_sizes
 
@@ -32,6 +33,11 @@ def any_cases(target: Target) -> Cases:
 def exact_cases(target: Target) -> Cases:
     """Whole numbers so small that every order of accumulation gives the same bits, in all three passes."""
     return grouped_gemm_cases(target, data=data_recipes(("integers", "signs", "positive")))
+
+
+def rounding_cases(target: Target) -> Cases:
+    """Numbers whose sums round, so that the bound decides and not the bits."""
+    return grouped_gemm_cases(target, data=data_recipes(("normal", "wide", "cancelling")))
 
 
 def tile_edge_cases(target: Target) -> Cases:
@@ -76,19 +82,21 @@ def frozen_cases(target: Target) -> Cases:
 
 
 def far_cases(target: Target) -> Cases | None:
-    """Rows of X or dY, or experts of W, so far apart that their offsets pass 2**31 elements."""
+    """Entries of X, W or dY, along any axis, so far apart that their offsets pass 2**31 elements."""
     if not target.strides:
         return None
-    layouts = [{name: st.just("far")} for name in ("x_layout", "w_layout", "dy_layout")]
     counts = st.lists(st.integers(0, 3), min_size=2, max_size=3)
-    return st.one_of([grouped_gemm_cases(target, counts=counts, config=st.just(KernelConfig()), **layout) for layout in layouts])
+    fields: dict[str, Any] = dict.fromkeys(("N", "K"), tile_edge_sizes(16, smallest=2, largest=33)) | {"config": st.just(KernelConfig())}
+    layouts = itertools.product(("x_layout", "w_layout", "dy_layout"), map(st.just, cases.FAR_AXES))
+    return st.one_of([grouped_gemm_cases(target, counts=counts, **fields, **dict([layout])) for layout in layouts])
 
 
 def large_cases(target: Target) -> Cases:
-    """Sizes at the edges of tiles of 64 and 128, in the configuration that the target itself would choose for them."""
+    """Sizes at the edges of tiles of 64 and 128, in the configuration that the target itself would choose for them, or an aligned one."""
     sizes = tile_edge_sizes(64, smallest=1, largest=129) | tile_edge_sizes(128, smallest=64, largest=257)
     counts = tile_edge_counts(block=64, most_experts=3) | tile_edge_counts(block=128, most_experts=2)
-    return grouped_gemm_cases(target, counts=counts, N=sizes, K=sizes, config=st.none())
+    config = st.sampled_from([None, CONFIGS[-1]] if target.configurable else [None])
+    return grouped_gemm_cases(target, counts=counts, N=sizes, K=sizes, config=config)
 
 
 _FITTING: dict[str, dict[str, st.SearchStrategy[Any]]] = {
@@ -164,6 +172,7 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
     "grouped_gemm": {
         "any": any_cases,
         "exact": exact_cases,
+        "rounding": rounding_cases,
         "tile edge": tile_edge_cases,
         "skewed": skewed_cases,
         "square": square_cases,

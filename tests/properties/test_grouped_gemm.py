@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import target
+
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.strategies import regimes
@@ -18,6 +20,11 @@ def test_forward_and_gradients_lie_within_the_bound(case: GroupedGemmCase) -> No
 def test_exact_sums_agree_bit_for_bit(case: GroupedGemmCase) -> None:
     agreement = check(case)
     assert set(agreement.shares.values()) == {0.0}
+
+
+@gemms_from(regimes.rounding_cases)
+def test_a_climb_toward_the_bound_does_not_cross_it(case: GroupedGemmCase) -> None:
+    target(max(check(case).shares.values()), label="share of the bound")
 
 
 @gemms_from(regimes.tile_edge_cases)

@@ -34,6 +34,7 @@ MINIMAL = {
     ),
     "accumulates_in_the_output_dtype": ("any", "WrongValue_Y", Case(m_sizes=(1,), K=17, dtype="bfloat16", data="normal")),
     "fills_dead_lanes_with_ones": ("any", "WrongValue_Y", Case(m_sizes=(1,))),
+    "reads_slots_behind_the_last": ("permuted", "ReadOutside", Case(m_sizes=(1,), permute="x")),
     "assumes_contiguous_weights": ("any", "NonFinite_Y", Case(m_sizes=(1,), N=2, w_layout="padded")),
 }
 

@@ -33,6 +33,13 @@ def _cast_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def _product_kernel(x_ptr, y_ptr, narrow, wide: tl.int64):
+    x = tl.load(x_ptr)
+    tl.store(y_ptr, (x * narrow).to(tl.int64))
+    tl.store(y_ptr + 1, (x * wide).to(tl.int64))
+
+
+@triton.jit
 def _masked_load_kernel(x_ptr, undefined_ptr, zero_ptr, n, BLOCK: tl.constexpr):
     r = tl.arange(0, BLOCK)
     tl.store(undefined_ptr + r, tl.load(x_ptr + r, mask=r < n))
@@ -56,6 +63,12 @@ def test_casts_agree_with_torch(source: torch.dtype, target: torch.dtype) -> Non
     x, y = _numbers(64).to(source), torch.empty(64, dtype=target)
     _cast_kernel[(1,)](x, y, BLOCK=64)
     assert torch.equal(y, x.to(target))
+
+
+def test_an_annotated_integer_has_the_type_of_its_annotation() -> None:
+    x, y = torch.tensor([2**20], dtype=torch.int32), torch.empty(2, dtype=torch.int64)
+    _product_kernel[(1,)](x, y, 2**20, 2**20)
+    assert y.tolist() == [0, 2**40]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.int32, torch.int64])

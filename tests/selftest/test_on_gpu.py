@@ -79,17 +79,18 @@ def test_autotune_passes_over_tiles_that_the_gpu_has_no_room_for() -> None:
 
 def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
     """The compile keys of the row kernel that a case draws: dtypes, flags and config, nothing else."""
-    x, y, fused, config = case.permute == "x", case.permute == "y", case.fuse_mul_post, case.config
-    assert config is not None
-    blocks, rest = (config.block_m, config.block_n, config.block_k), (config.num_warps, config.num_stages, config.aligned)
+    x, y, fused = case.permute == "x", case.permute == "y", case.fuse_mul_post
+    forward, for_dx, _ = case.configs
+    assert forward is not None and for_dx is not None
+    blocks, rest = (forward.block_m, forward.block_n, forward.block_k), (forward.num_warps, forward.num_stages)
     keys: set[tuple[object, ...]] = set()
     if case.M:
         # An aligned forward pass reads w along k; with K of 1 both axes are contiguous, but then nothing is aligned.
-        keys.add((case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest))
+        keys.add((case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest, forward.aligned))
         if "X" in case.grads:
             out = "float32" if case.tokens_in else case.dtype
-            along_n = config.aligned
-            keys.add((case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest))
+            along_n = for_dx.aligned
+            keys.add((case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest, for_dx.aligned))
     return keys
 
 

@@ -81,6 +81,7 @@ CORNERS: dict[str, Callable[[GroupedGemmCase], bool]] = {
     "output scattered": lambda case: case.permute == "y" and case.topk > 2,
     "a long tail": lambda case: case.tail_rows > 16 and case.dtype == "bfloat16",
     "aligned": lambda case: case.config is not None and case.config.aligned and case.config.block_n < case.N,
+    "aligned in dW alone": lambda case: [config is not None and config.aligned for config in case.configs] == [False, False, True],
     "square": lambda case: case.N == case.K > 16,
     "strided": lambda case: case.w_layout == "transposed" and case.x_layout == "padded",
     "dY expanded, X frozen": lambda case: case.dy_layout == "expanded" and case.grads == "W",

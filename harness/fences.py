@@ -1,0 +1,58 @@
+"""Reads outside: under Triton's interpreter the addresses of every load are known, and none may lie in a gap or a guard zone.
+
+A load beyond the end of a tensor whose value is masked later changes no result, and faults on a GPU where a page happens to end there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from moefuzz.kernels.interpreter import read_watchers
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Bytes [address, address + size) of which only ``spans``, (start, stop) counted from the address, may be read."""
+
+    address: int
+    size: int
+    spans: tuple[tuple[int, int], ...]
+    place_of: Callable[[int], str]  # a byte outside, counted from the address, in words
+
+    def stray(self, addresses: np.ndarray, width: int) -> int | None:
+        """The first byte of the fence, outside its spans, at which ``width`` bytes are read; None if there is none.
+
+        >>> fence = Fence(1000, 50, ((10, 20),), str)
+        >>> fence.stray(np.array([1010, 1016]), 4), fence.stray(np.array([1010, 1020, 900]), 4), fence.stray(np.array([2000]), 4)
+        (None, 20, None)
+        """
+        low, high = int(addresses.min()) - self.address, int(addresses.max()) - self.address
+        if high < 0 or low >= self.size or any(start <= low and high + width <= stop for start, stop in self.spans):
+            return None
+        at = addresses.ravel().astype(np.int64) - self.address
+        outside = (at >= 0) & (at < self.size)
+        for start, stop in self.spans:
+            outside &= (at < start) | (at + width > stop)
+        return int(at[outside].min()) if outside.any() else None
+
+
+@contextmanager
+def reads_watched(fences: Sequence[Fence]) -> Iterator[list[str]]:
+    """Gives a list that holds, once there was one, where the first load outside read; ``fences`` may grow meanwhile."""
+    found: list[str] = []
+
+    def watch(addresses: np.ndarray, width: int) -> None:
+        for fence in () if found else fences:
+            byte = fence.stray(addresses, width)
+            if byte is not None:
+                found.append(fence.place_of(byte))
+
+    read_watchers.append(watch)
+    try:
+        yield found
+    finally:
+        read_watchers.remove(watch)

@@ -1,0 +1,50 @@
+"""Mutants: each changes today's source into other source that parses, and of every kind of change one is killed here."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.check import check
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.kernel_copies import SOURCE
+from moefuzz.harness.mutants import mutants
+from moefuzz.strategies.regimes import any_cases
+
+SAMPLE = (
+    "grouped_gemm.py forward: unwritten: X.new_zeros(",
+    "grouped_gemm.py _dw: counts as offsets: m_sizes.cumsum(",
+    "grouped_gemm_dw.py _grouped_gemm_dw_kernel: accumulator forgotten: ",
+    "grouped_gemm_dw.py _grouped_gemm_dw_kernel: last step dropped: ",
+    "grouped_gemm_dw.py grouped_gemm_dw: floor: -(-N // ",
+    "grouped_gemm_rows.py _grouped_gemm_rows_kernel: accumulator: tl.float32 -> tl.bfloat16",
+    "grouped_gemm_rows.py _grouped_gemm_rows_kernel: operands rounded: ",
+    "tile_schedule.py tile_schedule: counts as offsets: tiles.cumsum(",
+)
+"""The beginnings of names."""
+
+
+def test_every_mutant_has_a_name_of_its_own_and_changes_its_file() -> None:
+    names = [mutant.name for mutant in mutants()]
+    assert len(set(names)) == len(names) > 400
+    for mutant in mutants():
+        text = (SOURCE / mutant.file).read_text()
+        edited = mutant.edited(mutant.file, text)
+        assert ast.dump(ast.parse(edited)) != ast.dump(ast.parse(text)) and mutant.edited("another.py", text) == text
+
+
+@pytest.mark.parametrize("beginning", SAMPLE)
+def test_a_mutant_is_killed(beginning: str) -> None:
+    target = next(mutant for mutant in mutants() if mutant.name.startswith(beginning)).target()
+
+    @seed(0)
+    @settings(max_examples=60, database=None, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @given(any_cases(target))
+    def attempt(case: GroupedGemmCase) -> None:
+        check(case, target)
+
+    with pytest.raises(Failure):
+        attempt()
