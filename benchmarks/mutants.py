@@ -202,7 +202,7 @@ def main() -> int:
     def run(mutant: Mutant) -> tuple[Mutant, Outcome]:
         outcome: Outcome = {}
         if options.skip != "suite" and "suite" not in outcomes[mutant.name]:
-            much = (1, STAGES[0]) if mutant.name in EQUIVALENT else (options.seeds, options.examples)
+            much = (1, 5) if mutant.name in EQUIVALENT else (options.seeds, options.examples)  # a proof is checked lightly
             outcome["suite"] = outcome_of_suite(mutant, *much)
         if options.skip != "grid" and "grid" not in outcomes[mutant.name]:
             outcome["grid"] = outcome_of_grid(mutant, false_alarms)

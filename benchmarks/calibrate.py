@@ -1,0 +1,112 @@
+"""Head room: the largest share of the bound that right kernels use, over many distinct clean examples of each dtype, in parts.
+
+    python benchmarks/calibrate.py [--examples 100000] [--minutes 9] [--workers N] [--results calibration.jsonl]
+
+Parts of 1,000 examples, each with a seed of its own, are run by worker processes until the time is up; each finished part is a line of the
+results file, and a later call goes on where the file ends. Prints the table of ``docs/calibration.md``. Nothing here changes a constant of
+the bound: it is derived, and this says how much room it leaves. A disagreement is printed as a report and ends the run with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from moefuzz.harness.cases import DTYPES, GroupedGemmCase
+from moefuzz.harness.check import check
+from moefuzz.harness.device import describe, share_cores, versions
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.targets import default_target
+from moefuzz.strategies import grouped_gemm_cases
+
+PART = 1000  # examples
+
+
+def run_part(dtype: str, number: int, workers: int) -> dict[str, Any]:
+    """One part: how many distinct cases it had, and by tensor the largest share with its case; or a failure's report."""
+    share_cores(workers)
+    seen: set[GroupedGemmCase] = set()
+    shares: dict[str, tuple[float, str]] = {}
+
+    @seed(number)
+    @settings(max_examples=PART, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @given(grouped_gemm_cases(default_target(), dtype=st.just(dtype)))
+    def one(case: GroupedGemmCase) -> None:
+        if case in seen:
+            return
+        for tensor, share in check(case).shares.items():
+            shares[tensor] = max(shares.get(tensor, (-1.0, "")), (share, repr(case)))
+        seen.add(case)
+
+    try:
+        one()
+    except Failure as failure:
+        return {"dtype": dtype, "part": number, "failure": str(failure)}
+    return {"dtype": dtype, "part": number, "distinct": len(seen), "shares": shares}
+
+
+def missing_parts(done: Iterable[dict[str, Any]], examples: int) -> list[tuple[str, int]]:
+    """(dtype, part) that are still to be run, dtypes in turn, until each has so many distinct examples."""
+    lacking = dict.fromkeys(DTYPES, examples)
+    after = dict.fromkeys(DTYPES, 0)
+    for part in done:
+        lacking[part["dtype"]] -= part["distinct"]
+        after[part["dtype"]] = max(after[part["dtype"]], part["part"] + 1)
+    wanted = [(after[dtype] + i, dtype) for dtype in DTYPES for i in range(-(-max(0, lacking[dtype]) // PART))]
+    return [(dtype, number) for number, dtype in sorted(wanted)]
+
+
+def table(parts: list[dict[str, Any]]) -> str:
+    """The largest shares over all parts, by tensor and dtype."""
+    columns = [[part for part in parts if part["dtype"] == dtype] for dtype in DTYPES]
+    lines = ["| | " + " | ".join(DTYPES) + " |", "|---|" + "---:|" * len(DTYPES)]
+    lines.append("| distinct examples | " + " | ".join(f"{sum(part['distinct'] for part in column):,}" for column in columns) + " |")
+    for tensor in ("Y", "dX", "dW"):
+        most = [max((part["shares"][tensor][0] for part in column if tensor in part["shares"]), default=0.0) for column in columns]
+        lines.append(f"| {tensor} | " + " | ".join(f"{share:.3f}" for share in most) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=100_000, help="distinct examples of each dtype")
+    parser.add_argument("--minutes", type=float, default=9.0, help="start no part after this time")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) - 2))
+    parser.add_argument("--results", type=Path, default=Path("calibration.jsonl"), help="one line for each finished part")
+    options = parser.parse_args()
+    parts = [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
+    print(f"{describe()}: {versions()}", flush=True)  # noqa: T201
+    began, to_do, running = time.monotonic(), missing_parts(parts, options.examples), set[Future[dict[str, Any]]]()
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool, options.results.open("a") as file:
+        while to_do or running:
+            while to_do and len(running) < options.workers and time.monotonic() - began < 60 * options.minutes:
+                running.add(pool.submit(run_part, *to_do.pop(0), options.workers))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for part in [future.result() for future in finished]:
+                if "failure" in part:
+                    print(part["failure"], flush=True)  # noqa: T201
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    return 1
+                parts.append(part)
+                print(json.dumps(part), file=file, flush=True)
+    print(table(parts))  # noqa: T201
+    print(f"{time.monotonic() - began:.0f} s, {len(to_do)} parts left" + (": run it again" if to_do else ""))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    raise SystemExit(main())
