@@ -45,7 +45,7 @@ class Wrong(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         output = self.block(x)
-        return self.change(output[0] if isinstance(output, tuple) else output, x, next(self.block.experts.parameters()))
+        return self.change(output[0] if isinstance(output, tuple) else output, x, list(self.block.experts.parameters()))
 
 
 def counting() -> Callable[[object], int]:
@@ -75,10 +75,10 @@ def wrong_blocks() -> dict[str, Callable[..., torch.Tensor]]:
     return {
         "repeated": lambda y, x, w: y if count(y) < 1 else y * 1.0000002,
         "other shapes between": lambda y, x, w: y * (1 + 2e-7 * seen(x)),
-        "foreign weights NaN": lambda y, x, w: y + 0 * w.sum(),
+        "foreign weights NaN": lambda y, x, w: y + 0 * sum(each.sum() for each in w),
         "foreign gradients NaN": lambda y, x, w: scaled(y, lambda grad: 1 + 0 * grad.sum()),
         "batch reshaped": lambda y, x, w: y if x.shape[1] > 1 else y.roll(1, 0),
-        "experts frozen": lambda y, x, w: y if w.requires_grad else y.detach() + 0 * x,
+        "experts frozen": lambda y, x, w: y if w[0].requires_grad else y.detach() + 0 * x,
         "gradients accumulated": lambda y, x, w: twice_the_second_time(y),
     }
 
