@@ -33,7 +33,7 @@ lint: venv  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy
 
-mutants: venv  ## count the mutants of our own kernels that the suite kills: hours on two cores
+mutants: venv  ## count the mutants of our own kernels that the suite kills, beside a fixed grid: over an hour on two cores
 	$(BIN)/python benchmarks/mutants.py
 
 bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch

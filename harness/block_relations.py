@@ -16,23 +16,18 @@ import torch
 from . import cases
 from .block_oracle import AXES, BlockResult, run_moe_block, tensors_of
 from .block_problems import MoeBlockProblem, build_moe_block
-from .cases import MoeBlockCase
 from .grouped_gemm_runs import side_stream
-from .problem_edits import drawn_permutation, others
-from .relations import Part, hold_together
+from .problem_edits import drawn_permutation, others, with_fields
+from .relations import Part, hold_together, whole
 from .targets import Target
 
 Run = Callable[[MoeBlockProblem, Target, torch.device], BlockResult]
 Same = dict[str, tuple[Part, Part]]
 
 
-def _all(t: torch.Tensor) -> torch.Tensor:
-    return t
-
-
 _EXPERT_GRADS = ("gate_proj_grad", "up_proj_grad", "down_proj_grad")
 _GRADS = ("X_grad", "gate_grad", *_EXPERT_GRADS)
-_EVERYTHING: Same = dict.fromkeys(AXES, (_all, _all))
+_EVERYTHING: Same = dict.fromkeys(AXES, (whole, whole))
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,9 @@ def repeated(problem: MoeBlockProblem) -> Iterator[SecondRun]:
 def other_shapes_between(problem: MoeBlockProblem) -> Iterator[SecondRun]:
     """Shapes A, B, A in one process: the second A gives the bits of the first."""
     case = problem.case
-    fields = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
     loads = (*case.loads[::-1], *(case.T,) * case.topk)  # more experts, of which each token chooses twice as many
-    fields |= {"loads": loads, "topk": 2 * case.topk, "moe_intermediate_size": case.moe_intermediate_size + 1}
-    yield SecondRun(build_moe_block(MoeBlockCase.fitted(**fields)), {})
+    other = with_fields(case, loads=loads, topk=2 * case.topk, moe_intermediate_size=case.moe_intermediate_size + 1)
+    yield SecondRun(build_moe_block(other), {})
     yield SecondRun(problem, _EVERYTHING, nondeterminism=True)
 
 
@@ -83,7 +77,7 @@ def foreign_weights_nan(problem: MoeBlockProblem) -> Iterator[SecondRun]:
     gate_up, down = problem.gate_up_proj.clone(), problem.down_proj.clone()
     gate_up[e], down[e] = torch.nan, torch.nan
     tokens, experts = (~problem.chosen[:, int(e)]).nonzero().flatten(), others(problem.case.E, e)
-    same = _of(("output", "X_grad"), tokens) | _of(_EXPERT_GRADS, experts) | {"router_logits": (_all, _all)}
+    same = _of(("output", "X_grad"), tokens) | _of(_EXPERT_GRADS, experts) | {"router_logits": (whole, whole)}
     yield SecondRun(dataclasses.replace(problem, gate_up_proj=gate_up, down_proj=down), same)
 
 
@@ -96,7 +90,7 @@ def foreign_gradients_nan(problem: MoeBlockProblem) -> Iterator[SecondRun]:
     dY[t] = torch.nan
     experts = (~problem.chosen[int(t)]).nonzero().flatten()
     same = _of(("X_grad",), others(problem.case.T, t)) | _of(_EXPERT_GRADS, experts)
-    yield SecondRun(dataclasses.replace(problem, dY=dY), same | {"output": (_all, _all)})
+    yield SecondRun(dataclasses.replace(problem, dY=dY), same | {"output": (whole, whole)})
 
 
 def batch_reshaped(problem: MoeBlockProblem) -> Iterator[SecondRun]:
@@ -107,13 +101,13 @@ def batch_reshaped(problem: MoeBlockProblem) -> Iterator[SecondRun]:
 def experts_frozen(problem: MoeBlockProblem) -> Iterator[SecondRun]:
     """Experts that need no gradient get none, and leave everything else as it is."""
     frozen = functools.partial(run_moe_block, frozen_experts=True)
-    yield SecondRun(problem, _EVERYTHING | dict.fromkeys(_EXPERT_GRADS, (torch.zeros_like, _all)), frozen)
+    yield SecondRun(problem, _EVERYTHING | dict.fromkeys(_EXPERT_GRADS, (torch.zeros_like, whole)), frozen)
 
 
 def gradients_accumulated(problem: MoeBlockProblem) -> Iterator[SecondRun]:
     """A second backward pass on the same graph adds the same gradients once more."""
     twice = functools.partial(run_moe_block, backwards=2)
-    yield SecondRun(problem, _EVERYTHING | dict.fromkeys(_GRADS, (lambda t: 2 * t, _all)), twice)
+    yield SecondRun(problem, _EVERYTHING | dict.fromkeys(_GRADS, (lambda t: 2 * t, whole)), twice)
 
 
 def other_stream(problem: MoeBlockProblem) -> Iterator[SecondRun]:

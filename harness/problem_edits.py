@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from .block_problems import MoeBlockProblem
-from .cases import GroupedGemmCase
+from .cases import GroupedGemmCase, MoeBlockCase
 from .data import permutation
 from .memory import extent
 from .problems import GroupedGemmProblem
+
+AnyCase = TypeVar("AnyCase", GroupedGemmCase, MoeBlockCase)
 
 _STREAM = 8  # of the bits that a permutation is drawn from
 
@@ -90,7 +92,7 @@ def laid_out_like(model: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return torch.full((extent(model),), torch.nan, dtype=model.dtype).as_strided(model.shape, model.stride()).copy_(values)
 
 
-def with_fields(case: GroupedGemmCase, **fields: Any) -> GroupedGemmCase:
+def with_fields(case: AnyCase, **fields: Any) -> AnyCase:
     """The valid case nearest to this one with other fields, and no relation."""
     own = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
-    return GroupedGemmCase.fitted(**{**own, "relation": "", **fields})
+    return type(case).fitted(**{**own, "relation": "", **fields})

@@ -95,7 +95,7 @@ def _exact(claims: Sequence[Claim]) -> frozenset[str]:
     return frozenset(claim.tensor for claim in claims if not claim.bound.any())
 
 
-def _all(t: torch.Tensor) -> torch.Tensor:
+def whole(t: torch.Tensor) -> torch.Tensor:
     return t
 
 
@@ -103,7 +103,7 @@ def _at(index: Any) -> Part:
     return lambda t: t[index]
 
 
-_EVERYTHING = dict.fromkeys(("Y", "dX", "dW"), (_all, _all))
+_EVERYTHING = dict.fromkeys(("Y", "dX", "dW"), (whole, whole))
 
 
 def repeated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -124,19 +124,19 @@ def experts_permuted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowU
     p = drawn_permutation(problem, problem.case.E)
     rows = torch.cat([*(segments(problem)[e] for e in p.tolist()), tail(problem)])
     after = reordered(problem, rows, tuple(problem.case.m_sizes[e] for e in p.tolist()), laid_out_like(problem.W, problem.W[p]))
-    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (_at(p), _all)})
+    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (_at(p), whole)})
 
 
 def rows_permuted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     """Permuting the tokens of an expert permutes its rows."""
     rows = torch.cat([*(own[drawn_permutation(problem, len(own))] for own in segments(problem)), tail(problem)])
     after = reordered(problem, rows, problem.case.m_sizes, problem.W)
-    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (_all, _all)})
+    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (whole, whole)})
 
 
 def _rows_moved(problem: GroupedGemmProblem, rows: torch.Tensor) -> dict[str, tuple[Part, Part]]:
     permute = problem.case.permute
-    return {"Y": (_all if permute == "y" else _at(rows), _all), "dX": (_all if permute == "x" else _at(rows), _all)}
+    return {"Y": (whole if permute == "y" else _at(rows), whole), "dX": (whole if permute == "x" else _at(rows), whole)}
 
 
 def empty_expert_inserted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -145,7 +145,7 @@ def empty_expert_inserted(problem: GroupedGemmProblem, _: Target) -> Iterator[Fo
     e = int(drawn_permutation(problem, len(sizes) + 1)[0])
     with_empty = torch.cat([W[:e], torch.full_like(W[:1], torch.nan), W[e:]])
     before = others(len(sizes) + 1, torch.tensor([e]))
-    yield FollowUp(resized(problem, (*sizes[:e], 0, *sizes[e:]), W=with_empty), _EVERYTHING | {"dW": (_all, _at(before))}, always=True)
+    yield FollowUp(resized(problem, (*sizes[:e], 0, *sizes[e:]), W=with_empty), _EVERYTHING | {"dW": (whole, _at(before))}, always=True)
 
 
 def expert_split(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -154,7 +154,7 @@ def expert_split(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     e = max(range(len(sizes)), key=sizes.__getitem__)
     twice = torch.arange(len(sizes)).repeat_interleave(torch.tensor([1 + (i == e) for i in range(len(sizes))]))
     after = resized(problem, (*sizes[:e], sizes[e] // 2, sizes[e] - sizes[e] // 2, *sizes[e + 1 :]), W=problem.W[twice])
-    yield FollowUp(after, {"Y": (_all, _all), "dX": (_all, _all)})
+    yield FollowUp(after, {"Y": (whole, whole), "dX": (whole, whole)})
 
 
 def rows_in_two_calls(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -165,7 +165,7 @@ def rows_in_two_calls(problem: GroupedGemmProblem, _: Target) -> Iterator[Follow
         parts = [own[: len(own) // 2] if first else own[len(own) // 2 :] for own in segments(problem)]
         rows = torch.cat([*parts, tail(problem)])
         after = resized(problem, tuple(map(len, parts)), X=problem.X[rows], dY=problem.dY[rows])
-        yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), _all)))
+        yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), whole)))
 
 
 def row_copied(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -177,7 +177,7 @@ def row_copied(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     own = segments(problem)
     rows = torch.cat([*own[: e + 1], own[e][:1].repeat(3), *own[e + 1 :], tail(problem)])
     after = resized(problem, (*sizes[:e], sizes[e] + 3, *sizes[e + 1 :]), X=problem.X[rows], dY=problem.dY[rows])
-    yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), _all)))
+    yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), whole)))
 
 
 def n_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -186,7 +186,7 @@ def n_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     case = dataclasses.replace(problem.case, N=N + more)
     wider = dataclasses.replace(problem, case=case, W=padded(problem.W, rows=more), dY=padded(problem.dY, more))
     columns = _at((slice(None), slice(N)))
-    yield FollowUp(wider, {"Y": (_all, columns), "dX": (_all, _all), "dW": (_all, columns)})
+    yield FollowUp(wider, {"Y": (whole, columns), "dX": (whole, whole), "dW": (whole, columns)})
 
 
 def k_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -195,7 +195,7 @@ def k_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     case = dataclasses.replace(problem.case, K=K + more)
     deeper = dataclasses.replace(problem, case=case, X=padded(problem.X, more), W=padded(problem.W, more))
     columns = _at((..., slice(K)))
-    yield FollowUp(deeper, {"Y": (_all, _all), "dX": (_all, columns), "dW": (_all, columns)})
+    yield FollowUp(deeper, {"Y": (whole, whole), "dX": (whole, columns), "dW": (whole, columns)})
 
 
 def scaled(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -210,7 +210,7 @@ def scaled(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
         return torch.where((t.abs() > 2 * limits.tiny) & (t.abs() <= limits.max), t, 0)
 
     doubled = dataclasses.replace(problem, X=laid_out_like(problem.X, 2 * problem.X))
-    yield FollowUp(doubled, {"Y": (twice, comparable), "dW": (twice, comparable), "dX": (_all, _all)}, always=True)
+    yield FollowUp(doubled, {"Y": (twice, comparable), "dW": (twice, comparable), "dX": (whole, whole)}, always=True)
 
 
 def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -222,7 +222,7 @@ def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowU
     X[x_rows(problem, own)] = torch.nan
     rows, experts = _at(others(problem.case.M, y_rows(problem, own))), _at(others(problem.case.E, e))
     after = dataclasses.replace(problem, X=laid_out_like(problem.X, X))
-    yield FollowUp(after, {"Y": (rows, rows), "dX": (_all, _all), "dW": (experts, experts)}, always=True, judged=False)
+    yield FollowUp(after, {"Y": (rows, rows), "dX": (whole, whole), "dW": (experts, experts)}, always=True, judged=False)
 
 
 def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -232,7 +232,7 @@ def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[Foll
     W[e] = torch.nan
     rows, inputs = _at(others(problem.case.M, y_rows(problem, own))), _at(others(len(problem.X), x_rows(problem, own)))
     after = dataclasses.replace(problem, W=laid_out_like(problem.W, W))
-    yield FollowUp(after, {"Y": (rows, rows), "dX": (inputs, inputs), "dW": (_all, _all)}, always=True, judged=False)
+    yield FollowUp(after, {"Y": (rows, rows), "dX": (inputs, inputs), "dW": (whole, whole)}, always=True, judged=False)
 
 
 def other_tiles(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
@@ -257,8 +257,8 @@ def fewer_gradients(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp
 
 def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     """A second backward pass on the same graph adds the same gradients once more."""
-    twice = (lambda t: 2 * t, _all)
-    yield FollowUp(problem, {"Y": (_all, _all), "dX": twice, "dW": twice}, always=True, judged=False, run=twice_on_one_graph)
+    twice = (lambda t: 2 * t, whole)
+    yield FollowUp(problem, {"Y": (whole, whole), "dX": twice, "dW": twice}, always=True, judged=False, run=twice_on_one_graph)
 
 
 def autocast(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:

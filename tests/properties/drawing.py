@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moefuzz.harness.blocks import OWN_BLOCKS
+from moefuzz.harness.cases import MoeBlockCase
+from moefuzz.harness.check import check
 from moefuzz.harness.environment import TARGET_VARIABLE
 from moefuzz.harness.targets import Target, default_target, load_target
 
@@ -44,3 +46,9 @@ def block_targets() -> list[Target]:
     if os.environ.get(TARGET_VARIABLE):
         return [default_target("moe_block")]
     return [load_target(spec) for spec in OWN_BLOCKS]
+
+
+def check_each(case: MoeBlockCase) -> None:
+    """Hold the block that was asked for, or each of ours, against the reference, and to the relation that the case names."""
+    for target in block_targets():
+        check(case, target)

@@ -6,10 +6,9 @@ import functools
 from collections.abc import Callable
 
 from moefuzz.harness.cases import MoeBlockCase
-from moefuzz.harness.check import check
 from moefuzz.strategies import regimes
 
-from .drawing import Property, block_targets, blocks_from, fewer
+from .drawing import Property, blocks_from, check_each, fewer
 from .test_relations import on_a_gpu
 
 
@@ -17,12 +16,6 @@ def related(relation: str) -> Callable[[Property], Property]:
     """Give a property the cases of one relation."""
     given_cases = blocks_from(functools.partial(regimes.related_blocks, relation=relation))
     return lambda property_: fewer(given_cases(property_))
-
-
-def check_each(case: MoeBlockCase) -> None:
-    """Hold the block that was asked for, or each of ours, to the relation."""
-    for target in block_targets():
-        check(case, target)
 
 
 @related("repeated")

@@ -8,17 +8,10 @@ from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_g
 from moefuzz.harness.block_oracle import bounds_of, run_moe_block, topk_ids_of
 from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import MoeBlockCase
-from moefuzz.harness.check import check
 from moefuzz.harness.device import device
 from moefuzz.strategies import regimes
 
-from .drawing import block_targets, blocks_from, fewer
-
-
-def check_each(case: MoeBlockCase) -> None:
-    """Hold the block that was asked for, or each of ours, against the reference."""
-    for target in block_targets():
-        check(case, target)
+from .drawing import block_targets, blocks_from, check_each, fewer
 
 
 @blocks_from(regimes.any_blocks)
