@@ -2,9 +2,10 @@
 
     python benchmarks/calibrate.py [--examples 100000] [--minutes 9] [--workers N] [--results calibration.jsonl]
 
-Parts of 1,000 examples, each with a seed of its own, are run by worker processes until the time is up; each finished part is a line of the
-results file, and a later call goes on where the file ends. Prints the table of ``docs/calibration.md``. Nothing here changes a constant of
-the bound: it is derived, and this says how much room it leaves. A disagreement is printed as a report and ends the run with exit code 1.
+Parts of 1,000 examples, each with a seed of its own, are run by worker processes until the time is up: every other part draws anything, the
+rest take the regimes in turn, but for the far one, whose inputs fill a GPU. Each finished part is a line of the results file, and a later
+call goes on where the file ends. Prints the table of ``docs/calibration.md``. Nothing here changes a constant of the bound: it is derived,
+and this says how much room it leaves. A disagreement is printed as a report and ends the run with exit code 1.
 """
 
 from __future__ import annotations
@@ -15,33 +16,37 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 from moefuzz.harness.cases import DTYPES, GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.harness.device import describe, share_cores, versions
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import default_target
-from moefuzz.strategies import grouped_gemm_cases
+from moefuzz.strategies.regimes import REGIMES
 
 PART = 1000  # examples
+TURNS = [name for other in REGIMES["grouped_gemm"] if other not in ("any", "far") for name in ("any", other)]
 
 
 def run_part(dtype: str, number: int, workers: int) -> dict[str, Any]:
     """One part: how many distinct cases it had, and by tensor the largest share with its case; or a failure's report."""
     share_cores(workers)
+    regime, target = TURNS[number % len(TURNS)], replace(default_target(), dtypes=(dtype,))
+    strategy = REGIMES["grouped_gemm"][regime](target)
+    assert strategy is not None
     seen: set[GroupedGemmCase] = set()
     shares: dict[str, tuple[float, str]] = {}
 
     @seed(number)
     @settings(max_examples=PART, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
-    @given(grouped_gemm_cases(default_target(), dtype=st.just(dtype)))
+    @given(strategy)
     def one(case: GroupedGemmCase) -> None:
         if case in seen:
             return
@@ -52,8 +57,8 @@ def run_part(dtype: str, number: int, workers: int) -> dict[str, Any]:
     try:
         one()
     except Failure as failure:
-        return {"dtype": dtype, "part": number, "failure": str(failure)}
-    return {"dtype": dtype, "part": number, "distinct": len(seen), "shares": shares}
+        return {"dtype": dtype, "part": number, "regime": regime, "failure": str(failure)}
+    return {"dtype": dtype, "part": number, "regime": regime, "distinct": len(seen), "shares": shares}
 
 
 def missing_parts(done: Iterable[dict[str, Any]], examples: int) -> list[tuple[str, int]]:

@@ -113,6 +113,13 @@ _PROVEN = (
         ),
     ),
     (
+        "Both branches address the same elements, and no mask lets the promised alignment widen a store: see stores.py.",
+        (
+            "grouped_gemm_dw.py _grouped_gemm_dw_kernel: condition: ALIGNED -> not (ALIGNED) #3",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: condition: ALIGNED -> not (ALIGNED) #4",
+        ),
+    ),
+    (
         "tl.store casts to the type of its pointer.",
         (
             "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: acc.to(dw_ptr.dtype.element_ty) -> acc",

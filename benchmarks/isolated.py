@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -35,7 +36,8 @@ def isolated(work: Callable[..., None], *arguments: Any, seconds_a_note: float =
 
 
 def context() -> Any:
-    """Processes come from a server that has everything imported."""
+    """Processes come from a server that has everything imported, and has asked for a GPU in the one way that may be forked."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["moefuzz.strategies.regimes", "moefuzz.harness.check"])
     return server

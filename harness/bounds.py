@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 U = 2.0**-23
@@ -32,11 +33,10 @@ def quantum(x: torch.Tensor) -> float:
     >>> quantum(torch.tensor([6.0, 0.0, -2.0])), quantum(torch.tensor([0.75, 2.0])), quantum(torch.zeros(2))
     (2.0, 0.25, inf)
     """
-    finite = torch.where(torch.isfinite(x), x, 0.0).double()
-    significand, exponent = torch.frexp(finite)
-    whole = (significand * 2.0**53).long()
-    lowest_bit = torch.where(whole == 0, 2**62, whole & -whole).double()
-    return float(torch.ldexp(lowest_bit, exponent - 53).masked_fill(whole == 0, torch.inf).min()) if x.numel() else float("inf")
+    values = x.detach().double().numpy()  # on few numbers NumPy takes a tenth of torch's time
+    significand, exponent = np.frexp(values[np.isfinite(values) & (values != 0)])
+    whole = np.ldexp(significand, 53).astype(np.int64)
+    return float(np.ldexp((whole & -whole).astype(np.float64), exponent - 53).min(initial=np.inf))
 
 
 def accumulation_error(S: torch.Tensor, depth: torch.Tensor | int, unit: float) -> torch.Tensor:
@@ -56,8 +56,8 @@ def ulp(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The distance between neighbours in ``dtype`` around x, the smallest subnormal at least; unlimited upward."""
     limits = torch.finfo(dtype)
     smallest = round(math.log2(limits.smallest_normal * limits.eps))
-    exponent = torch.frexp(x).exponent.long() + round(math.log2(u(dtype)))
-    return ((exponent.clamp(min=smallest) + 1023) << 52).view(torch.float64)
+    exponent = np.frexp(x.detach().numpy())[1] + round(math.log2(u(dtype)))
+    return torch.from_numpy(np.ldexp(1.0, np.maximum(exponent, smallest)))
 
 
 def rounded(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

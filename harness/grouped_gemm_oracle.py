@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -119,9 +120,18 @@ class _Sorted:
     w: torch.Tensor  # [E, N, K]
     dy: torch.Tensor  # [total, N]
     slots: torch.Tensor | None  # [total], the flat slot of each row where there are gather_indices
-    x_quantum: float
-    w_quantum: float
-    dy_quantum: float
+
+    @cached_property
+    def x_quantum(self) -> float:
+        return quantum(self.x)
+
+    @cached_property
+    def w_quantum(self) -> float:
+        return quantum(self.w)
+
+    @cached_property
+    def dy_quantum(self) -> float:
+        return quantum(self.dy)
 
     @classmethod
     def of(cls, problem: GroupedGemmProblem) -> _Sorted:
@@ -130,7 +140,7 @@ class _Sorted:
         x_rows = slots // (case.topk if case.is_first_gemm else 1) if case.permute == "x" and slots is not None else slice(0, total)
         dy_rows = slots if case.permute == "y" and slots is not None else slice(0, total)
         x, w, dy = problem.X[x_rows].double(), problem.W.double(), problem.dY[dy_rows].double()
-        return cls(x, w, dy, slots, quantum(x), quantum(w), quantum(dy))
+        return cls(x, w, dy, slots)
 
 
 def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks: _Blocks) -> Claim:

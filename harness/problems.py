@@ -114,5 +114,5 @@ def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
     step = _CROSSING // (tensor.shape[axis] - 1) + tensor.numel()
     stride = list(tensor.select(axis, 0).contiguous().stride())
     stride.insert(axis % tensor.dim(), step)
-    view = torch.empty(step * tensor.shape[axis], dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride)
-    return view.copy_(tensor)
+    size = step * (tensor.shape[axis] - 1) + tensor.numel()
+    return torch.empty(size, dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride).copy_(tensor)
