@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,7 +14,7 @@ from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Mismatch
 
 @dataclass(frozen=True)
 class Claim:
-    """``got`` must have ``shape`` and lie within ``bound`` of ``reference``, in the case's dtype.
+    """``got`` must have ``shape`` and lie within ``bound`` of ``reference``, in ``dtype`` or else in the case's.
 
     Where experts own the rows, ``reference`` holds those rows in sorted order and ``slots`` says where ``got`` has them (in place, if
     None); every other row of ``got`` must be zero.
@@ -29,11 +29,17 @@ class Claim:
     blocks: tuple[int | None, ...]  # tile size along each axis
     m_sizes: tuple[int, ...] | None = None
     slots: torch.Tensor | None = None
+    dtype: torch.dtype | None = None
+
+    def rounded_to(self, dtype: torch.dtype) -> Claim:
+        """The same of ``got`` rounded to a narrower dtype, if it is float32; what is of neither dtype stays wrong."""
+        wide = isinstance(self.got, torch.Tensor) and self.got.dtype is torch.float32
+        return replace(self, got=self.got.to(dtype) if wide else self.got, dtype=dtype)
 
     def judge(self, case: Case, target: str) -> float:
         """The largest share of a bound that was used, beyond the output's own rounding. Raises a Failure."""
         __tracebackhide__ = True
-        dtype = getattr(torch, case.dtype)
+        dtype = self.dtype or getattr(torch, case.dtype)
         if not isinstance(self.got, torch.Tensor) or tuple(self.got.shape) != self.shape or self.got.dtype != dtype:
             raise WRONG_SHAPE[self.tensor](case, target, f"{self.tensor} must be {dtype} of shape {self.shape}, got {_describe(self.got)}")
         got, R, b = self._in_sorted_order(self.got.detach().cpu())

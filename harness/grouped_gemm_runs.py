@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from triton.compiler.errors import CompilationError
 
-from .failures import raised
+from .failures import Failure, raised
 from .grouped_gemm_oracle import GroupedGemmResult, keywords_of, run_grouped_gemm
 from .problems import GroupedGemmProblem
 from .targets import Target
@@ -17,10 +18,20 @@ with_another_poison = functools.partial(run_grouped_gemm, poison="number")
 twice_on_one_graph = functools.partial(run_grouped_gemm, backwards=2)
 
 
-def under_autocast(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
-    """The call under autocast to bfloat16."""
-    with torch.autocast(device.type, dtype=torch.bfloat16):
-        return run_grouped_gemm(problem, target, device)
+def under_autocast(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult | None:
+    """The call under autocast to bfloat16; None where the target refuses other dtypes."""
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return run_grouped_gemm(problem, target, device)
+    except Failure as failure:
+        error = failure.__cause__
+        refused = isinstance(error, _REFUSALS) and not isinstance(error, getattr(torch, "AcceleratorError", ()))
+        if refused and problem.X.dtype is not torch.bfloat16:
+            return None
+        raise
+
+
+_REFUSALS = (TypeError, ValueError, NotImplementedError, RuntimeError, AssertionError, CompilationError)
 
 
 def on_another_stream(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:

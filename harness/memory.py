@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
+from torch.utils import dlpack
 
 from .fences import Fence
 
@@ -195,17 +196,9 @@ _REPLACED: list[tuple[Any, str, Any, Any]] = [
 ]
 
 
-class _CudaArray:
-    """Memory on a GPU, for torch.as_tensor, which keeps this object alive."""
-
-    def __init__(self, memory: torch.Tensor) -> None:
-        self._memory = memory
-        self.__cuda_array_interface__ = {"shape": tuple(memory.shape), "typestr": "|u1", "data": (memory.data_ptr(), False), "version": 2}
-
-
 def _storage_of_its_own(memory: torch.Tensor) -> torch.Tensor:
     """The same bytes as a tensor whose storage begins with them: autograd takes it for granted that a new tensor has storage offset 0."""
-    return torch.from_numpy(memory.numpy()) if memory.device.type == "cpu" else torch.as_tensor(_CudaArray(memory), device=memory.device)
+    return dlpack.from_dlpack(memory)
 
 
 def poison_number(dtype: torch.dtype) -> float:

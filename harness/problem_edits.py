@@ -92,6 +92,13 @@ def laid_out_like(model: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return torch.full((extent(model),), torch.nan, dtype=model.dtype).as_strided(model.shape, model.stride()).copy_(values)
 
 
+def rounded_to(problem: GroupedGemmProblem, dtype: torch.dtype) -> GroupedGemmProblem:
+    """The problem with numbers that a narrower dtype has too, in the dtype that they are in."""
+    tensors = {name: getattr(problem, name) for name in ("X", "W", "dY", "topk_weights")}
+    rounded: dict[str, Any] = {name: laid_out_like(t, t.to(dtype).to(t.dtype)) for name, t in tensors.items() if t is not None}
+    return dataclasses.replace(problem, **rounded)
+
+
 def with_fields(case: AnyCase, **fields: Any) -> AnyCase:
     """The valid case nearest to this one with other fields, and no relation."""
     own = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}

@@ -33,6 +33,7 @@ from .problem_edits import (
     padded,
     reordered,
     resized,
+    rounded_to,
     segments,
     tail,
     with_fields,
@@ -42,7 +43,7 @@ from .problem_edits import (
 from .problems import GroupedGemmProblem, build_grouped_gemm
 from .targets import Target
 
-Run = Callable[[GroupedGemmProblem, Target, torch.device], GroupedGemmResult]
+Run = Callable[[GroupedGemmProblem, Target, torch.device], GroupedGemmResult | None]
 Part = Callable[[torch.Tensor], torch.Tensor]
 _OTHER_TILES = (KernelConfig(block_m=64, block_n=16, block_k=32), KernelConfig(block_m=16, block_n=32, block_k=64))
 
@@ -55,7 +56,8 @@ class FollowUp:
     same: Mapping[str, tuple[Part, Part]] = field(default_factory=dict)
     always: bool = False  # bit for bit on any data
     judged: bool = True
-    run: Run = run_grouped_gemm
+    run: Run = run_grouped_gemm  # gives None where the target may refuse, and does
+    dtype: torch.dtype | None = None  # in which the results are judged, if not that of the inputs
     nondeterminism: bool = False  # the same call: a difference is no broken relation but nondeterminism
 
 
@@ -67,8 +69,12 @@ def check_relation(
     case, exact = problem.case, _exact(claims)
     for follow_up in RELATIONS[case.relation](problem, target):
         second, exact_too = follow_up.run(follow_up.problem, target, device), frozenset[str]()
+        if second is None:
+            continue
         if follow_up.judged:
             claims_too = grouped_gemm_claims(follow_up.problem, second, target)
+            if follow_up.dtype is not None:
+                claims_too = [claim.rounded_to(follow_up.dtype) for claim in claims_too]
             judge_all(claims_too, case, target.name)
             exact_too = _exact(claims_too)
         for tensor, (of_first, of_second) in follow_up.same.items():
@@ -262,9 +268,11 @@ def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> Iterator[Fo
 
 
 def autocast(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
-    """Under autocast to the dtype that the inputs have, a call is right."""
+    """Under autocast to bfloat16 a call is right, to the precision of bfloat16 if its inputs are float32, which it may also refuse."""
     if problem.X.dtype is torch.bfloat16:
         yield FollowUp(problem, _EVERYTHING, run=under_autocast)
+    elif problem.X.dtype is torch.float32:
+        yield FollowUp(rounded_to(problem, torch.bfloat16), run=under_autocast, dtype=torch.bfloat16)
 
 
 def other_stream(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:

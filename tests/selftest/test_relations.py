@@ -29,7 +29,7 @@ COMPARED = {
 @pytest.mark.parametrize("permute", PERMUTES)
 @pytest.mark.parametrize("relation", [name for name in cases.RELATIONS if device().type == "cuda" or name not in ON_A_GPU])
 def test_every_relation_compares_what_it_says(relation: str, permute: str) -> None:
-    dtype = "bfloat16" if relation == "autocast" else "float32"
+    dtype = "bfloat16" if relation == "autocast" else "float32"  # only then bits are compared
     case = GroupedGemmCase((3, 0, 5), N=4, K=3, tail_rows=2, dtype=dtype, data="signs", relation=relation, seed=1, **PERMUTES[permute])
     problem, target = build_grouped_gemm(case), default_target()
     first, compared = run_grouped_gemm(problem, target, device()), set()
@@ -75,6 +75,41 @@ def test_a_target_that_breaks_a_relation_alone_is_caught(relation: str) -> None:
     case = GroupedGemmCase(m_sizes=(2, 0, 1), N=2, K=3, data="signs", grads="")
     assert failure_of(case, target) is None
     assert any(failure_of(dataclasses.replace(case, seed=seed, relation=relation), target) for seed in range(9))
+
+
+def cast_to_bfloat16(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    return grouped_gemm_reference(X.bfloat16(), W.bfloat16(), m_sizes, 1) if torch.is_autocast_enabled("cpu") else as_it_is(X, W, m_sizes)
+
+
+def as_it_is(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    return grouped_gemm_reference(X, W, m_sizes, 1)
+
+
+def refuses(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    if torch.is_autocast_enabled("cpu"):
+        raise TypeError("no autocast")
+    return as_it_is(X, W, m_sizes)
+
+
+def cast_too_far(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    coarse = X.to(torch.float8_e4m3fn).to(X.dtype)
+    return as_it_is(coarse if torch.is_autocast_enabled("cpu") else X, W, m_sizes)
+
+
+def to_another_dtype(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    Y = as_it_is(X, W, m_sizes)
+    return Y.half() if torch.is_autocast_enabled("cpu") else Y
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("function", [as_it_is, cast_to_bfloat16, refuses, cast_too_far, to_another_dtype])
+def test_autocast_may_be_followed_ignored_or_refused_but_not_wrong(function: Callable[..., torch.Tensor], dtype: str) -> None:
+    target = Target(function.__name__, function)
+    case = GroupedGemmCase(m_sizes=(5, 0, 4), N=6, K=7, dtype=dtype, data="normal", relation="autocast")
+    allowed = function in (as_it_is, cast_to_bfloat16) or (function is refuses and dtype == "float32")
+    failure = failure_of(case, target)
+    assert (failure is None) == allowed, failure
+    assert failure_of(dataclasses.replace(case, relation=""), target) is None
 
 
 def test_the_reference_is_linear_and_its_passes_are_adjoint() -> None:
