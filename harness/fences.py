@@ -5,13 +5,10 @@ A load beyond the end of a tensor whose value is masked later changes no result,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
-from moefuzz.kernels.interpreter import read_watchers
 
 
 @dataclass(frozen=True)
@@ -38,21 +35,3 @@ class Fence:
         for start, stop in self.spans:
             outside &= (at < start) | (at + width > stop)
         return int(at[outside].min()) if outside.any() else None
-
-
-@contextmanager
-def reads_watched(fences: Sequence[Fence]) -> Iterator[list[str]]:
-    """Gives a list that holds, once there was one, where the first load outside read; ``fences`` may grow meanwhile."""
-    found: list[str] = []
-
-    def watch(addresses: np.ndarray, width: int) -> None:
-        for fence in () if found else fences:
-            byte = fence.stray(addresses, width)
-            if byte is not None:
-                found.append(fence.place_of(byte))
-
-    read_watchers.append(watch)
-    try:
-        yield found
-    finally:
-        read_watchers.remove(watch)

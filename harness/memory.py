@@ -17,9 +17,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch.utils import dlpack
 
+from moefuzz.kernels.interpreter import read_watchers
+
+from .cases import Case
+from .failures import ReadOutside, WroteOutside
 from .fences import Fence
 
 GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes between inputs; under the interpreter a stray store of a row tile stays inside
@@ -105,6 +110,7 @@ class Allocations:
         self._device, self._gap, self._poison = device, AROUND[device.type], poison
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.fences: list[Fence] = []
+        self._stray: list[str] = []  # where the first load outside read
         if device.type == "cuda":
             for size in _FREED_BLOCKS:
                 torch.full((size,), _GUARD, dtype=torch.uint8, device=device)
@@ -114,9 +120,11 @@ class Allocations:
             for owner, name, _, replacement in _REPLACED:
                 setattr(owner, name, replacement)
         _in_force.append(self)
+        read_watchers.append(self._watch)
         return self
 
     def __exit__(self, *_: object) -> None:
+        read_watchers.remove(self._watch)
         _in_force.remove(self)
         if not _in_force:
             for owner, name, original, _ in _REPLACED:
@@ -139,7 +147,21 @@ class Allocations:
         self.fences.append(Fence(buffer.data_ptr(), buffer.numel(), ((self._gap, self._gap + size),), place))
         return inside
 
-    def overrun(self) -> str | None:
+    def _watch(self, addresses: np.ndarray, width: int) -> None:
+        for fence in () if self._stray else self.fences:
+            byte = fence.stray(addresses, width)
+            if byte is not None:
+                self._stray.append(fence.place_of(byte))
+
+    def hold(self, case: Case, target: str) -> None:
+        """Raise WroteOutside or ReadOutside if the run stored or loaded outside."""
+        __tracebackhide__ = True
+        if overrun := self._overrun():
+            raise WroteOutside(case, target, f"wrote outside: {overrun}")
+        if self._stray:
+            raise ReadOutside(case, target, f"read outside: {self._stray[0]}")
+
+    def _overrun(self) -> str | None:
         """The first allocation with a store outside, in words."""
         guards = [guard for buffer, inside in self._buffers for guard in (buffer[: self._gap], buffer[self._gap + n_bytes(inside) :])]
         if not guards or not bool((torch.cat(guards) != _GUARD).any()):
