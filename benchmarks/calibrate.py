@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 
 from moefuzz.harness.cases import DTYPES, GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.harness.device import describe, share_cores, versions
 from moefuzz.harness.failures import Failure
+from moefuzz.harness.profiles import drawn
 from moefuzz.harness.targets import default_target
 from moefuzz.strategies.regimes import REGIMES
 
@@ -45,7 +46,7 @@ def run_part(dtype: str, number: int, workers: int) -> dict[str, Any]:
     shares: dict[str, tuple[float, str]] = {}
 
     @seed(number)
-    @settings(max_examples=PART, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @drawn(PART)
     @given(strategy)
     def one(case: GroupedGemmCase) -> None:
         if case in seen:

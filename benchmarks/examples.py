@@ -15,12 +15,13 @@ import time
 from collections import Counter
 
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.harness.device import describe, versions
+from moefuzz.harness.profiles import drawn
 from moefuzz.harness.targets import default_target
 from moefuzz.strategies import grouped_gemm_cases
 
@@ -32,7 +33,7 @@ def run(examples: int, which: int, *, forward_only: bool) -> tuple[float, Counte
     fields = {"grads": st.just("")} if forward_only else {}
 
     @seed(which)
-    @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @drawn(examples)
     @given(grouped_gemm_cases(default_target(), **fields))
     def one(case: GroupedGemmCase) -> None:
         for tensor, share in check(case).shares.items():

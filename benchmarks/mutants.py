@@ -23,7 +23,7 @@ from typing import Any
 
 import fixed_grid
 from equivalent_mutants import EQUIVALENT
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from isolated import Send, isolated
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
@@ -31,6 +31,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from moefuzz.harness.check import check
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.mutants import Mutant, mutants
+from moefuzz.harness.profiles import drawn
 from moefuzz.harness.targets import Target
 
 STAGES = (15, 60)  # examples of every regime, before the full number: most mutants die at once
@@ -63,14 +64,7 @@ def first_failure(strategy: Any, target: Target, most: int, which: int, regime: 
     count, killed = 0, None
 
     @seed(which)
-    @settings(
-        max_examples=most,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-    )
+    @drawn(most)
     @given(strategy)
     def attempt(case: Any) -> None:
         nonlocal count, killed

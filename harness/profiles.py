@@ -31,3 +31,15 @@ def register() -> None:
     settings.register_profile("gpu", base, max_examples=1_000)
     settings.register_profile("soak", base, max_examples=_SOAK_EXAMPLES)
     settings.register_profile("ci", base, max_examples=20, database=None, derandomize=True)
+
+
+def drawn(examples: int) -> settings:
+    """So many examples, which are drawn and not minimised, whatever the profile: for measurements."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )

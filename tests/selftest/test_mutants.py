@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.kernel_copies import SOURCE
 from moefuzz.harness.mutants import mutants
+from moefuzz.harness.profiles import drawn
 from moefuzz.strategies.regimes import any_cases
 
 SAMPLE = (
@@ -41,7 +42,7 @@ def test_a_mutant_is_killed(beginning: str) -> None:
     target = next(mutant for mutant in mutants() if mutant.name.startswith(beginning)).target()
 
     @seed(0)
-    @settings(max_examples=60, database=None, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @drawn(60)
     @given(any_cases(target))
     def attempt(case: GroupedGemmCase) -> None:
         check(case, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 from triton.runtime.errors import OutOfResources
 
@@ -12,6 +12,7 @@ from moefuzz.harness.cases import DTYPES, GroupedGemmCase
 from moefuzz.harness.check import check
 from moefuzz.harness.data import values
 from moefuzz.harness.device import device
+from moefuzz.harness.profiles import drawn
 from moefuzz.harness.targets import default_target
 from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_rows
 from moefuzz.kernels.autotuning import Choice
@@ -112,14 +113,8 @@ def test_2000_cases_compile_what_they_drew_and_nothing_for_a_shape() -> None:
     drawn_rows: set[tuple[object, ...]] = set()
     drawn_dw: set[tuple[object, ...]] = set()
 
-    @settings(
-        max_examples=2_000,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
+    @seed(0)
+    @drawn(2_000)
     @given(grouped_gemm_cases(default_target(), data=st.just("integers")))
     def draw(case: GroupedGemmCase) -> None:
         check(case)
