@@ -56,9 +56,8 @@ def build_moe_block(case: MoeBlockCase) -> MoeBlockProblem:
         "down_proj": draw("down_proj", E, H, intermediate) * _one_over_root(intermediate),
         "dY": draw("dY", T, H),
     }
-    return MoeBlockProblem(
-        case, **{name: torch.from_numpy(values).to(dtype) for name, values in tensors.items()}, chosen=torch.from_numpy(chosen)
-    )
+    made = {name: data.tensor(numbers, dtype) for name, numbers in tensors.items()}
+    return MoeBlockProblem(case, **made, chosen=torch.from_numpy(chosen))
 
 
 def _chosen(case: MoeBlockCase) -> np.ndarray:

@@ -125,7 +125,7 @@ class GroupedGemmCase(_Case):
         """
         config = fields.get("config", KernelConfig())
         if config is not None and config.aligned:
-            fields |= {"N": _round_up(fields.get("N", 1), 8), "K": _round_up(fields.get("K", 1), 8)}
+            fields |= {"N": round_up(fields.get("N", 1), 8), "K": round_up(fields.get("K", 1), 8)}
             fields |= {"x_layout": "contiguous", "w_layout": "contiguous", "dy_layout": "contiguous"}
         if fields.get("fuse_mul_post"):
             fields |= {"grads": ""}
@@ -215,7 +215,7 @@ class MoeBlockCase(_Case):
         fields |= {"topk": topk, "hidden_size": max(fields.get("hidden_size", 16), E)}
         if config is not None and config.aligned:
             multiple = max(config.block_n, config.block_k)
-            fields |= {name: _round_up(fields.get(name, 1), multiple) for name in ("hidden_size", "moe_intermediate_size")}
+            fields |= {name: round_up(fields.get(name, 1), multiple) for name in ("hidden_size", "moe_intermediate_size")}
         T = max(*loads, -(-sum(loads) // topk), 0)
         filled, missing = list(loads), T * topk - sum(loads)
         for e in sorted(range(E), key=lambda e: (loads[e] == 0, -e)):
@@ -232,7 +232,8 @@ class MoeBlockCase(_Case):
         return len(self.loads)
 
 
-def _round_up(n: int, block: int) -> int:
+def round_up(n: int, block: int) -> int:
+    """The next multiple of ``block``."""
     return -(-n // block) * block
 
 

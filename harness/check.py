@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from .block_oracle import moe_block_claims, run_moe_block
 from .block_problems import build_moe_block
 from .block_relations import check_block_relation
 from .cases import Case, GroupedGemmCase, MoeBlockCase
 from .claims import Claim, judge_all
 from .device import device
-from .failures import NOT_WRITTEN, Failure
+from .failures import NOT_WRITTEN, Failure, Raised, not_refused
 from .grouped_gemm_oracle import grouped_gemm_claims, run_grouped_gemm
 from .memory import is_poison
 from .problems import build_grouped_gemm
@@ -21,16 +23,18 @@ from .targets import BadTarget, Target, UndeclaredCase, default_target
 
 @dataclass(frozen=True)
 class Agreement:
-    """A case on which a target is right, and by tensor the largest share of its bound that was used."""
+    """A case on which a target is right, and by tensor the largest share of its bound that was used; or one that it rightly refused."""
 
     case: Case
     shares: dict[str, float]
+    refused: str = ""  # outside the declaration: what the target said
 
 
 def check(case: Case, target: Target | None = None) -> Agreement:
     """Hold a target (our own op by default) against the reference on one case.
 
-    Returns an Agreement, or raises a Failure that says which tensor of which pass disagrees and where.
+    Returns an Agreement, or raises a Failure that says which tensor of which pass disagrees and where. A case outside the target's
+    declaration must be right too, or refused with an exception.
 
     >>> from moefuzz.harness.cases import GroupedGemmCase
     >>> check(GroupedGemmCase(m_sizes=(1, 2), N=3, K=4)).shares
@@ -43,7 +47,8 @@ def check(case: Case, target: Target | None = None) -> Agreement:
         raise BadTarget(f"target {target.name!r} is a {target.level} and cannot run a case for a {level}")
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
-    return _check_moe_block(case, target) if isinstance(case, MoeBlockCase) else _check_grouped_gemm(case, target)
+    limit = target.limit_on(case)
+    return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
 
 
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:
@@ -55,6 +60,24 @@ def failure_of(case: Case, target: Target | None = None) -> Failure | None:
     except UndeclaredCase:
         return None
     return None
+
+
+def _in_full(case: Case, target: Target) -> Agreement:
+    __tracebackhide__ = True
+    return _check_moe_block(case, target) if isinstance(case, MoeBlockCase) else _check_grouped_gemm(case, target)
+
+
+def _refused_or_right(case: Case, target: Target, limit: str) -> Agreement:
+    """A case that ``limit`` puts outside the declaration: an error of the CUDA context is no refusal, since it takes everything along."""
+    __tracebackhide__ = True
+    try:
+        return _in_full(case, target)
+    except Failure as failure:
+        error = failure.__cause__
+        refused = isinstance(failure, Raised) and isinstance(error, Exception)
+        if refused and not isinstance(error, getattr(torch, "AcceleratorError", ())):
+            return Agreement(case, {}, failure.finding)
+        raise not_refused(failure, limit) from failure
 
 
 def _check_grouped_gemm(case: GroupedGemmCase, target: Target) -> Agreement:

@@ -9,16 +9,17 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .campaign import Interrupted, Tally, fuzz
-from .cases import case_from_json, case_from_repr
+from .cases import DTYPES, case_from_json, case_from_repr
 from .check import check
 from .device import describe, share_cores, versions
 from .environment import TARGET_VARIABLE
 from .failures import Failure
-from .targets import OWN_BLOCK, OWN_TARGET, BadTarget, Target, load_target
+from .targets import OWN_BLOCK, OWN_TARGET, BadTarget, Target, load_target, named_targets
 
 FOUND, USAGE = 1, 2
 
@@ -34,9 +35,9 @@ TargetOption = Annotated[
     typer.Option(
         "--target",
         "-t",
-        metavar="PKG.MOD:ATTR",
+        metavar="NAME|PKG.MOD:ATTR",
         envvar=TARGET_VARIABLE,
-        help="The grouped GEMM or MoE block to hold against the reference.",
+        help="The grouped GEMM or MoE block to hold against the reference; `moefuzz targets` lists the names.",
     ),
 ]
 
@@ -98,7 +99,10 @@ def replay(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case as a report prints it: GroupedGemmCase(...), or as JSON.")],
     target: TargetOption = None,
 ) -> None:
-    """Run one case again, by default on our own op or block. Exit code 0: the target is right, 1: it fails, 2: wrong usage."""
+    """Run one case again, by default on our own op or block.
+
+    Exit code 0: the target is right, or refuses what it does not declare, 1: it fails, 2: wrong usage.
+    """
     try:
         parsed = case_from_json(case) if case.lstrip().startswith("{") else case_from_repr(case)
     except ValueError as error:
@@ -110,8 +114,31 @@ def replay(
     except Failure as failure:
         typer.echo(str(failure))
         raise typer.Exit(FOUND) from None
+    if agreement.refused:
+        typer.echo(f"refused, as it may: {agreement.case!r}\n{agreement.refused}")
+        return
     shares = ", ".join(f"{tensor} {share:.1%}" for tensor, share in agreement.shares.items())
     typer.echo(f"right: {agreement.case!r}\nshare of the bound used: {shares}")
+
+
+@app.command("targets")
+def targets_command() -> None:
+    """List what is installed under a name (entry points of the group moefuzz.targets), and what each declares.
+
+    Exit code 0, also where one of them cannot be loaded: the list says why.
+    """
+    table = Table("name", "level", "dtypes", "declares", "where")
+    table.columns[0].no_wrap = True
+    table.columns[-1].overflow = "fold"
+    for name, where in sorted(named_targets().items()):
+        try:
+            target = load_target(name)
+        except BadTarget as error:
+            table.add_row(name, "-", "-", f"[red]{escape(str(error))}[/]", where)
+        else:
+            dtypes = "all" if target.dtypes == DTYPES else ", ".join(target.dtypes)
+            table.add_row(name, target.level, dtypes, ", ".join(target.declared()) or "-", where)
+    Console().print(table)
 
 
 def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:

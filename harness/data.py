@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 Shape = tuple[int, ...]
 
@@ -82,6 +83,11 @@ def values(recipe: str, seed: int, stream: int, shape: Shape, fp16: bool = False
     [[1.0, 1.0, -4.0], [-1.0, -1.0, -1.0]]
     """
     return _RECIPES[recipe](raw_bits(seed, stream, shape), fp16).astype(np.float32)
+
+
+def tensor(numbers: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    """The numbers in a dtype. An empty array of NumPy's may have strides of 0, which no tensor that torch makes has."""
+    return torch.from_numpy(numbers.ravel()).to(dtype).reshape(numbers.shape)
 
 
 def permutation(seed: int, stream: int, n: int) -> np.ndarray:

@@ -94,6 +94,25 @@ def raised(case: Case, target: str, error: BaseException) -> Raised:
     return _raised_class(type(error).__name__)(case, target, said_by(error))
 
 
+class NotRefused(Failure):
+    """A case outside the declaration was neither refused with an exception nor computed right."""
+
+    kind = "NotRefused"
+
+
+def not_refused(failure: Failure, limit: str) -> NotRefused:
+    """What a failure is outside the declaration, where ``limit`` says why the case lies there."""
+    kind = f"NotRefused {failure.kind}"
+    made = _not_refused_class(kind)(failure.case, failure.target, f"{limit}, and instead of an exception: {failure.finding}")
+    made.mismatch = failure.mismatch
+    return made
+
+
+@functools.cache
+def _not_refused_class(kind: str) -> type[NotRefused]:
+    return type(kind.replace(" ", "_"), (NotRefused,), {"kind": kind})
+
+
 class WrongRouting(Failure):
     """Another expert was chosen although the logits are further apart than their bounds."""
 

@@ -6,6 +6,7 @@ All three are judged in sorted order: row r of expert e, whatever the permutatio
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from moefuzz.kernels.reference import segment_matmul, segment_outer
 
 from .bounds import accumulation_error, quantum
 from .claims import Claim
+from .device import float32_reductions
 from .failures import GRAD_MISSING, INPUT_MODIFIED, WroteOutside, raised
 from .memory import Allocations
 from .problems import GroupedGemmProblem
@@ -45,8 +47,9 @@ def run_grouped_gemm(
     W = placed.W.detach().requires_grad_("W" in case.grads)
     allocations = Allocations(device, poison)
     allocations.fences.append(arena.fence())
+    reductions = float32_reductions() if target.float32_reductions else nullcontext()
     try:
-        with warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
+        with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
             Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
             returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
             if returned and not sum(case.m_sizes) and not Y.requires_grad:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import torch
 
 from .block_problems import MoeBlockProblem
-from .cases import GroupedGemmCase, MoeBlockCase
+from .cases import GroupedGemmCase, MoeBlockCase, round_up
 from .data import permutation
 from .memory import extent
 from .problems import GroupedGemmProblem
+from .targets import Target
 
 AnyCase = TypeVar("AnyCase", GroupedGemmCase, MoeBlockCase)
 
@@ -79,10 +80,11 @@ def padded(tensor: torch.Tensor, columns: int = 0, rows: int = 0) -> torch.Tenso
     return torch.nn.functional.pad(tensor, (0, columns, 0, rows))
 
 
-def further(problem: GroupedGemmProblem, block: str) -> int:
-    """By how much an axis is padded: over a tile edge, or by a tile of ``block`` where the config promises alignment."""
+def further(problem: GroupedGemmProblem, target: Target, axis: str) -> int:
+    """By how much N or K is padded: over a tile edge, or by a tile where the config promises alignment; as far as the target wants it."""
     config = problem.case.config
-    return 17 if config is None or not config.aligned else int(getattr(config, block))
+    step = 17 if config is None or not config.aligned else int(getattr(config, f"block_{axis.lower()}"))
+    return round_up(step, dict(zip("NK", target.multiples(problem.case.dtype), strict=True))[axis])
 
 
 def laid_out_like(model: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -52,7 +52,7 @@ def build_grouped_gemm(case: GroupedGemmCase) -> GroupedGemmProblem:
 
     def draw(name: str, shape: tuple[int, ...]) -> torch.Tensor:
         numbers = data.values(case.data, case.seed, _STREAMS[name], shape, fp16=case.dtype == "float16")
-        return torch.from_numpy(numbers).to(dtype)
+        return data.tensor(numbers, dtype)
 
     slots = _slots(case)
     X = draw("X", (case.M // case.topk if case.tokens_in else case.M, case.K))

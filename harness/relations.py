@@ -68,7 +68,8 @@ def check_relation(
     __tracebackhide__ = True
     case, exact = problem.case, _exact(claims)
     for follow_up in RELATIONS[case.relation](problem, target):
-        second, exact_too = follow_up.run(follow_up.problem, target, device), frozenset[str]()
+        declared, exact_too = target.limit_on(follow_up.problem.case) is None, frozenset[str]()
+        second = follow_up.run(follow_up.problem, target, device) if declared else None
         if second is None:
             continue
         if follow_up.judged:
@@ -186,18 +187,18 @@ def row_copied(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), whole)))
 
 
-def n_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def n_padded(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
     """Columns of zeros in W give columns of zeros in Y and change nothing else."""
-    N, more = problem.case.N, further(problem, "block_n")
+    N, more = problem.case.N, further(problem, target, "N")
     case = dataclasses.replace(problem.case, N=N + more)
     wider = dataclasses.replace(problem, case=case, W=padded(problem.W, rows=more), dY=padded(problem.dY, more))
     columns = _at((slice(None), slice(N)))
     yield FollowUp(wider, {"Y": (whole, columns), "dX": (whole, whole), "dW": (whole, columns)})
 
 
-def k_padded(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def k_padded(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
     """Zeros beyond the depth of X and W change nothing."""
-    K, more = problem.case.K, further(problem, "block_k")
+    K, more = problem.case.K, further(problem, target, "K")
     case = dataclasses.replace(problem.case, K=K + more)
     deeper = dataclasses.replace(problem, case=case, X=padded(problem.X, more), W=padded(problem.W, more))
     columns = _at((..., slice(K)))

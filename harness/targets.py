@@ -6,19 +6,24 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .cases import DTYPES, PERMUTES, Case, MoeBlockCase
 from .environment import TARGET_VARIABLE
 
+GROUP = "moefuzz.targets"
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
 OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
 
@@ -36,7 +41,7 @@ class BadTarget(Exception):
 
 
 class UndeclaredCase(BadTarget):
-    """A case that the target does not declare that it takes."""
+    """A case that cannot be put to the target: it has no keyword for it, or says nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ class Target:
     - ``moe_block``: ``f(block: Qwen3MoeSparseMoeBlock, **keywords) -> Module`` with the same forward pass. It gets a private copy of the
       block and must use that copy's parameters: gradients are read from it.
 
-    Inside the declaration every case must be right. Keywords of our own ``grouped_gemm`` are read off the function's signature: what it
-    does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of m_sizes: "zero" or "unspecified".
+    Inside the declaration every case must be right, outside it right or refused with an exception. Keywords of our own ``grouped_gemm``
+    are read off the function's signature: what it does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of
+    m_sizes: "zero" or "unspecified". The limits are those of the ``grouped_gemm`` level, but for dtypes.
     """
 
     name: str
@@ -56,6 +62,12 @@ class Target:
     dtypes: tuple[str, ...] = DTYPES
     tail_rows: str = "unspecified"
     strides: bool = True  # takes any strided view of X, W and dY
+    n_multiple: int = 1  # N is a multiple of this
+    k_multiple: int = 1
+    m_multiple: int = 1  # so is each of m_sizes
+    row_bytes: int = 1  # N and K make rows of a multiple of so many bytes
+    zero_rows: bool = True  # takes m_sizes of zeros alone
+    backward: bool = True
     level: str = "grouped_gemm"
     deterministic: bool = True  # the same call gives the same bits
     capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
@@ -76,17 +88,59 @@ class Target:
         return self.keywords >= set(CONFIGS)
 
     def takes(self, case: Case) -> bool:
-        """Whether the declaration covers a case: outside it a failure says nothing."""
+        """Whether a case can be put to it at all."""
         if isinstance(case, MoeBlockCase):
-            return case.dtype in self.dtypes
-        plain = (case.x_layout, case.w_layout, case.dy_layout) == ("contiguous",) * 3
-        return (
-            case.dtype in self.dtypes
-            and case.permute in self.permutes
-            and (self.fuses or not case.fuse_mul_post)
-            and (self.strides or plain)
-            and (self.tail_rows == "zero" or not case.tail_rows)
-        )
+            return True
+        return case.permute in self.permutes and (self.fuses or not case.fuse_mul_post) and (self.tail_rows == "zero" or not case.tail_rows)
+
+    def multiples(self, dtype: str) -> tuple[int, int]:
+        """What N and K are multiples of."""
+        elements = -(-self.row_bytes // getattr(torch, dtype).itemsize)
+        return math.lcm(self.n_multiple, elements), math.lcm(self.k_multiple, elements)
+
+    def limit_on(self, case: Case) -> str | None:
+        """In words, why a case lies outside the declaration; None inside it."""
+        if case.dtype not in self.dtypes:
+            return f"its dtype is none of {', '.join(self.dtypes)}"
+        if isinstance(case, MoeBlockCase):
+            return None
+        n_multiple, k_multiple = self.multiples(case.dtype)
+        broken = {
+            f"N is no multiple of {n_multiple}": case.N % n_multiple,
+            f"K is no multiple of {k_multiple}": case.K % k_multiple,
+            f"not all of m_sizes are multiples of {self.m_multiple}": any(size % self.m_multiple for size in case.m_sizes),
+            "it has no rows": not self.zero_rows and not any(case.m_sizes),
+            "its inputs are not contiguous": not self.strides and {case.x_layout, case.w_layout, case.dy_layout} != {"contiguous"},
+            "it asks for gradients": not self.backward and case.grads,
+        }
+        return next((limit for limit, holds in broken.items() if holds), None)
+
+    def declared(self) -> list[str]:
+        """What it declares beyond its level and dtypes, in words."""
+        if self.level != "grouped_gemm":
+            return ["configs"] * self.configurable
+        said = {
+            f"N % {self.n_multiple} == 0": self.n_multiple > 1,
+            f"K % {self.k_multiple} == 0": self.k_multiple > 1,
+            f"m_sizes % {self.m_multiple} == 0": self.m_multiple > 1,
+            f"rows of {self.row_bytes} bytes": self.row_bytes > 1,
+            "contiguous": not self.strides,
+            "some rows": not self.zero_rows,
+            "forward only": not self.backward,
+            "permutes": len(self.permutes) > 1,
+            "fused weights": self.fuses,
+            "configs": self.configurable,
+            "zeros in the tail": self.tail_rows == "zero",
+            "graphs": self.capturable,
+            "nondeterministic": not self.deterministic,
+        }
+        return [words for words, holds in said.items() if holds]
+
+    def without_one_limit(self) -> list[Target]:
+        """The target as if it declared one limit less, for each that it has."""
+        none: dict[str, Any] = {"dtypes": DTYPES, "strides": True, "zero_rows": True, "backward": True}
+        none |= dict.fromkeys(("n_multiple", "k_multiple", "m_multiple", "row_bytes"), 1)
+        return [dataclasses.replace(self, **{name: value}) for name, value in none.items() if getattr(self, name) != value]
 
     def tiles(self, case: Case) -> KernelConfig | None:
         """The tiles in which a case is computed, where it says them and the target takes them."""
@@ -102,12 +156,20 @@ def default_target(level: str = "grouped_gemm") -> Target:
     return load_target(os.environ.get(TARGET_VARIABLE) or {"grouped_gemm": OWN_TARGET, "moe_block": OWN_BLOCK}[level])
 
 
+def named_targets() -> dict[str, str]:
+    """What is installed under a name, by the entry points of the group ``moefuzz.targets``: name and ``pkg.mod:attr``."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
 @functools.cache
 def load_target(spec: str) -> Target:
-    """The target named ``pkg.mod:attr``, a Target or a function. Raises BadTarget with one line that says what to do."""
+    """The target of a name or of ``pkg.mod:attr``, a Target or a function. Raises BadTarget with one line that says what to do."""
+    named = named_targets()
+    if ":" not in spec and spec in named:
+        return dataclasses.replace(load_target(named[spec]), name=spec)
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
-        raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr")
+        raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
     try:
         module = _imported(module_name)
     except (Exception, SystemExit) as error:

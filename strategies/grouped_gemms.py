@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
 from moefuzz.harness import cases
-from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.cases import GroupedGemmCase, round_up
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
@@ -73,4 +75,19 @@ def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = 
         "data": data_recipes(),
         "seed": seeds(),
     }
-    return st.builds(GroupedGemmCase.fitted, m_sizes=expert_counts() if counts is None else counts, **{**drawn, **fields})
+    fitted = GroupedGemmCase.fitted if target is None else functools.partial(_fitted, target)
+    return st.builds(fitted, m_sizes=expert_counts() if counts is None else counts, **{**drawn, **fields})
+
+
+def _fitted(target: Target, *, m_sizes: Sequence[int], **fields: Any) -> GroupedGemmCase:
+    """The nearest case that the target declares: sizes rounded up, a row where none is not allowed, no gradients where it has none."""
+    n_multiple, k_multiple = target.multiples(fields["dtype"])
+    fields |= {"N": round_up(fields["N"], n_multiple), "K": round_up(fields["K"], k_multiple)}
+    sizes = [round_up(size, target.m_multiple) for size in m_sizes]
+    if not target.zero_rows and not any(sizes):
+        sizes[-1] = target.m_multiple
+    if not target.backward:
+        fields |= {"grads": ""}
+    if target.m_multiple > 1:
+        fields |= {"tail_rows": 0, "topk": math.gcd(fields["topk"], target.m_multiple)}  # no rows are added to come to a multiple of topk
+    return GroupedGemmCase.fitted(m_sizes=sizes, **fields)

@@ -99,6 +99,16 @@ def large_cases(target: Target) -> Cases:
     return grouped_gemm_cases(target, counts=counts, N=sizes, K=sizes, config=config)
 
 
+def outside_cases(target: Target) -> Cases | None:
+    """Beyond one of the limits that the target declares, where it must refuse, or be right."""
+    drawn = []
+    for wider in target.without_one_limit():
+        no_rows: dict[str, Any] = {"counts": st.lists(st.just(0), min_size=1, max_size=3), "tail_rows": st.just(0)}
+        wide = grouped_gemm_cases(wider, **(no_rows if wider.zero_rows != target.zero_rows else {}))
+        drawn.append(wide.filter(lambda case: target.limit_on(case) is not None))
+    return st.one_of(drawn) if drawn else None
+
+
 _FITTING: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "rows in two calls": {"permute": st.just("none"), "fuse_mul_post": st.just(False)},
     "row copied": {"permute": st.just("none"), "fuse_mul_post": st.just(False)},
@@ -183,6 +193,7 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "far": far_cases,
         "large": large_cases,
         "related": related_cases,
+        "outside": outside_cases,
     },
     "moe_block": {
         "any block": any_blocks,

@@ -73,3 +73,8 @@ def test_any_subset_of_inputs_may_require_grad(case: GroupedGemmCase) -> None:
 @gemms_from(regimes.far_cases)
 def test_offsets_beyond_2_to_the_31_do_not_wrap(case: GroupedGemmCase) -> None:
     check(case)
+
+
+@gemms_from(regimes.outside_cases)
+def test_what_is_not_declared_is_refused_or_right(case: GroupedGemmCase) -> None:
+    check(case)

@@ -43,6 +43,12 @@ def test_gather_indices_give_each_row_a_slot_of_its_own(case: GroupedGemmCase) -
     assert slots is None or (slots[sum(case.m_sizes) :] == -1).all()
 
 
+@pytest.mark.parametrize("sizes", [(0,), (0, 0), (2, 0)])
+def test_inputs_have_the_strides_of_torch_even_without_rows(sizes: tuple[int, ...]) -> None:
+    problem = build_grouped_gemm(GroupedGemmCase(sizes, N=3, K=5))
+    assert problem.X.stride() == (5, 1) and problem.dY.stride() == (3, 1) and problem.W.stride() == (15, 5, 1)
+
+
 @given(grouped_gemm_cases())
 def test_a_simpler_case_is_valid_and_another(case: GroupedGemmCase) -> None:
     assert all(simpler != case for simpler in simpler_cases(case))

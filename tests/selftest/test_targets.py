@@ -16,7 +16,7 @@ from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.targets import BadTarget, Target, load_target
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
-from moefuzz.strategies.regimes import permuted_cases
+from moefuzz.strategies.regimes import outside_cases, permuted_cases
 
 from .verbs import assert_all_examples, find_any, minimal_failure
 
@@ -92,17 +92,50 @@ def test_a_function_that_cannot_be_called_as_a_target_is_wrong_usage() -> None:
         load_target("operator:matmul")
 
 
-def test_a_case_outside_the_declaration_is_wrong_usage_and_never_a_minimal_case() -> None:
+def test_a_case_outside_the_declaration_is_never_a_minimal_case() -> None:
     def picky(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
         if X.dtype != torch.bfloat16:
             raise TypeError("bfloat16 only")
         return grouped_gemm_reference(X, W, m_sizes, 1) + (m_sizes.numel() > 2)
 
     target = Target("picky", picky, dtypes=("bfloat16",))
+    assert "raised TypeError: bfloat16 only" in check(GroupedGemmCase((1,)), target).refused
+    assert minimal_failure(grouped_gemm_cases(target), target).case == GroupedGemmCase((0, 0, 1), dtype="bfloat16")
     with pytest.raises(BadTarget, match="does not declare that it takes"):
-        check(GroupedGemmCase((1,)), target)
-    failure = minimal_failure(grouped_gemm_cases(target), target)
-    assert failure.case == GroupedGemmCase((0, 0, 1), dtype="bfloat16")
+        check(GroupedGemmCase((1,), tail_rows=1), target)
+
+
+LIMITS: tuple[dict[str, Any], ...] = (
+    {"dtypes": ("bfloat16", "float16")}, {"n_multiple": 8}, {"k_multiple": 6, "row_bytes": 16}, {"m_multiple": 4}, {"zero_rows": False},
+    {"strides": False}, {"backward": False},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_what_lies_outside_a_limit_is_drawn_and_must_be_refused_or_right(limits: dict[str, Any]) -> None:
+    def wrong(*tensors: torch.Tensor) -> torch.Tensor:
+        return plain(*tensors) + 1
+
+    def refusing(*_: torch.Tensor) -> torch.Tensor:
+        raise ValueError("refused")
+
+    right, lying, honest = (Target("limited", function, **limits) for function in (plain, wrong, refusing))
+    assert_all_examples(grouped_gemm_cases(right), lambda case: right.limit_on(case) is None)
+    outside = outside_cases(right)
+    assert outside is not None
+    case = find_any(outside, lambda case: sum(case.m_sizes) > 0 or "zero_rows" in limits)
+    assert right.limit_on(case) is not None and failure_of(case, right) is None
+    assert "raised ValueError: refused" in check(case, honest).refused
+    if sum(case.m_sizes):
+        assert type(failure_of(case, lying)).__name__ == "NotRefused_WrongValue"
+
+
+def test_what_limits_nothing_has_no_outside() -> None:
+    assert outside_cases(Target("anything", plain)) is None
+
+
+def plain(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    return grouped_gemm_reference(X, W, m_sizes, 1)
 
 
 def test_two_exceptions_are_two_buckets() -> None:
