@@ -95,7 +95,7 @@ def test_corners_of_the_general_strategy_are_reached(corner: str) -> None:
     find_any(grouped_gemm_cases(), CORNERS[corner])
 
 
-@pytest.mark.parametrize("name", GEMMS)
+@pytest.mark.parametrize("name", [name for name in GEMMS if name != "outside"])
 def test_a_plain_function_gets_no_case_outside_its_declaration(name: str) -> None:
     plain = Target("plain", lambda X, W, m_sizes: X, strides=False, dtypes=("bfloat16",))
     cases = GEMMS[name](plain)
@@ -104,5 +104,5 @@ def test_a_plain_function_gets_no_case_outside_its_declaration(name: str) -> Non
         assert_all_examples(cases, lambda case: (case.dtype, case.x_layout, case.w_layout) == ("bfloat16", "contiguous", "contiguous"))
 
 
-def test_our_own_op_declares_every_regime() -> None:
-    assert all(regime(default_target()) is not None for regime in GEMMS.values())
+def test_our_own_op_declares_every_regime_and_no_limit() -> None:
+    assert [name for name, regime in GEMMS.items() if regime(default_target()) is None] == ["outside"]
