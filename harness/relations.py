@@ -69,8 +69,7 @@ def check_relation(
     case, exact = problem.case, _exact(claims)
     for follow_up in RELATIONS[case.relation](problem, target):
         declared, exact_too = target.limit_on(follow_up.problem.case) is None, frozenset[str]()
-        second = follow_up.run(follow_up.problem, target, device) if declared else None
-        if second is None:
+        if not declared or (second := follow_up.run(follow_up.problem, target, device)) is None:
             continue
         if follow_up.judged:
             claims_too = grouped_gemm_claims(follow_up.problem, second, target)
@@ -119,10 +118,11 @@ def repeated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
         yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True, run=run)
 
 
-def other_shapes_between(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def other_shapes_between(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
     """Shapes A, B, A in one process: the second A gives the bits of the first."""
-    case = problem.case
-    yield FollowUp(build_grouped_gemm(with_fields(case, m_sizes=(*case.m_sizes[::-1], case.topk), N=case.N + 1, K=case.K + 7)))
+    case, (n, k) = problem.case, target.multiples(problem.case.dtype)
+    sizes = (*case.m_sizes[::-1], case.topk * target.m_multiple)
+    yield FollowUp(build_grouped_gemm(with_fields(case, m_sizes=sizes, N=case.N + n, K=case.K + 7 * k)))
     yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True)
 
 

@@ -54,7 +54,7 @@ class Target:
 
     Inside the declaration every case must be right, outside it right or refused with an exception. Keywords of our own ``grouped_gemm``
     are read off the function's signature: what it does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of
-    m_sizes: "zero" or "unspecified". The limits are those of the ``grouped_gemm`` level, but for dtypes.
+    m_sizes: "zero" or "unspecified". A block has limits of dtype and of rows alone: H and I are then what N and K are here.
     """
 
     name: str
@@ -102,9 +102,10 @@ class Target:
         """In words, why a case lies outside the declaration; None inside it."""
         if case.dtype not in self.dtypes:
             return f"its dtype is none of {', '.join(self.dtypes)}"
-        if isinstance(case, MoeBlockCase):
-            return None
         n_multiple, k_multiple = self.multiples(case.dtype)
+        if isinstance(case, MoeBlockCase):
+            odd = case.hidden_size % k_multiple or case.moe_intermediate_size % k_multiple
+            return f"hidden_size and moe_intermediate_size are not both multiples of {k_multiple}" if odd else None
         broken = {
             f"N is no multiple of {n_multiple}": case.N % n_multiple,
             f"K is no multiple of {k_multiple}": case.K % k_multiple,
@@ -118,7 +119,7 @@ class Target:
     def declared(self) -> list[str]:
         """What it declares beyond its level and dtypes, in words."""
         if self.level != "grouped_gemm":
-            return ["configs"] * self.configurable
+            return [f"rows of {self.row_bytes} bytes"] * (self.row_bytes > 1) + ["configs"] * self.configurable
         said = {
             f"N % {self.n_multiple} == 0": self.n_multiple > 1,
             f"K % {self.k_multiple} == 0": self.k_multiple > 1,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
 from moefuzz.harness import cases
-from moefuzz.harness.cases import MoeBlockCase
+from moefuzz.harness.cases import MoeBlockCase, round_up
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
@@ -67,4 +69,12 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
         "data": data_recipes(("normal", *(recipe for recipe in cases.BLOCK_RECIPES if recipe != "normal"))),
         "seed": seeds(),
     }
-    return st.builds(MoeBlockCase.fitted, loads=expert_loads() if loads is None else loads, **{**drawn, **fields})
+    fitted = MoeBlockCase.fitted if target is None else functools.partial(_fitted, target)
+    return st.builds(fitted, loads=expert_loads() if loads is None else loads, **{**drawn, **fields})
+
+
+def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> MoeBlockCase:
+    """The nearest case that the target declares: hidden_size and moe_intermediate_size rounded up."""
+    multiple = target.multiples(fields["dtype"])[1]
+    wanted = {"hidden_size": max(fields["hidden_size"], len(loads)), "moe_intermediate_size": fields["moe_intermediate_size"]}
+    return MoeBlockCase.fitted(loads=loads, **fields | {name: round_up(size, multiple) for name, size in wanted.items()})

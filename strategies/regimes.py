@@ -178,6 +178,12 @@ def related_blocks(target: Target, relation: str | None = None) -> Blocks:
     return moe_block_cases(target, relation=st.sampled_from(cases.BLOCK_RELATIONS if relation is None else [relation]))
 
 
+def outside_blocks(target: Target) -> Blocks | None:
+    """Beyond one of the limits that the target declares, where it must refuse, or be right."""
+    drawn = [moe_block_cases(wider).filter(lambda case: target.limit_on(case) is not None) for wider in target.without_one_limit()]
+    return st.one_of(drawn) if drawn else None
+
+
 REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]] = {
     "grouped_gemm": {
         "any": any_cases,
@@ -202,6 +208,7 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "square block": square_blocks,
         "large block": large_blocks,
         "related block": related_blocks,
+        "outside block": outside_blocks,
     },
 }
 """By level of target and name."""

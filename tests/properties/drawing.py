@@ -17,6 +17,7 @@ from moefuzz.harness.environment import TARGET_VARIABLE
 from moefuzz.harness.targets import Target, default_target, load_target
 
 Property = Callable[..., None]
+Regime = Callable[[Target], st.SearchStrategy[Any] | None]
 
 
 def fewer(property_: Property) -> Property:
@@ -24,21 +25,22 @@ def fewer(property_: Property) -> Property:
     return settings(max_examples=max(10, settings().max_examples // 10))(property_)
 
 
-def gemms_from(regime: Callable[[Target], st.SearchStrategy[Any] | None]) -> Callable[[Property], Property]:
+def gemms_from(regime: Regime) -> Callable[[Property], Property]:
     """Give a property grouped GEMM cases; skip it where the target is a block, or declares that it has none of this regime."""
-    target = default_target("grouped_gemm")
-    if target.level != "grouped_gemm":
+    return _from(regime, "grouped_gemm")
+
+
+def blocks_from(regime: Regime) -> Callable[[Property], Property]:
+    """Give a property MoE block cases; skip it where the target is a grouped GEMM, or declares that it has none of this regime."""
+    return _from(regime, "moe_block")
+
+
+def _from(regime: Regime, level: str) -> Callable[[Property], Property]:
+    target = default_target(level)
+    if target.level != level:
         return pytest.mark.skip(reason=f"{target.name} is a {target.level}")
     cases = regime(target)
     return pytest.mark.skip(reason=f"{target.name} declares no {regime.__name__}") if cases is None else given(case=cases)
-
-
-def blocks_from(regime: Callable[[Target], st.SearchStrategy[Any]]) -> Callable[[Property], Property]:
-    """Give a property MoE block cases; skip it where the target is a grouped GEMM."""
-    target = default_target("moe_block")
-    if target.level != "moe_block":
-        return pytest.mark.skip(reason=f"{target.name} is a {target.level}")
-    return given(case=regime(target))
 
 
 def block_targets() -> list[Target]:

@@ -40,6 +40,11 @@ def test_blocks_of_several_large_tiles_lose_and_gain_nothing(case: MoeBlockCase)
     check_each(case)
 
 
+@blocks_from(regimes.outside_blocks)
+def test_what_is_not_declared_is_refused_or_right(case: MoeBlockCase) -> None:
+    check_each(case)
+
+
 @pytest.mark.skipif(len(block_targets()) < 3, reason="one block was asked for, so there are no three to compare")
 @blocks_from(regimes.any_blocks)
 def test_hugging_face_the_torch_twin_and_triton_agree_stage_by_stage(case: MoeBlockCase) -> None:
