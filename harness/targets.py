@@ -27,6 +27,7 @@ GROUP = "moefuzz.targets"
 OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
 OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
 
+LEVELS = ("grouped_gemm", "moe_block")
 CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
 _NEEDED = {
     "x": {"gather_indices", "permute_x"},
@@ -72,6 +73,18 @@ class Target:
     deterministic: bool = True  # the same call gives the same bits
     capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
     float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
+
+    def __post_init__(self) -> None:
+        """Raise BadTarget for a declaration that says nothing."""
+        allowed = {"tail_rows": ("zero", "unspecified"), "level": LEVELS}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
+        if not self.dtypes or not set(self.dtypes) <= set(DTYPES):
+            raise BadTarget(f"target {self.name!r}: dtypes must be some of {DTYPES}, got {self.dtypes!r}")
+        for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise BadTarget(f"target {self.name!r}: {name} must be a whole number from 1 on, got {getattr(self, name)!r}")
 
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
@@ -173,6 +186,8 @@ def load_target(spec: str) -> Target:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
     try:
         module = _imported(module_name)
+    except BadTarget:
+        raise
     except (Exception, SystemExit) as error:
         raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)

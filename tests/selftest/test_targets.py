@@ -138,6 +138,17 @@ def plain(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tens
     return grouped_gemm_reference(X, W, m_sizes, 1)
 
 
+NOTHING: tuple[dict[str, Any], ...] = (
+    {"dtypes": ()}, {"dtypes": ("fp8",)}, {"k_multiple": 0}, {"row_bytes": "16"}, {"tail_rows": "kept"}, {"level": "gemm"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("declared", NOTHING, ids=str)
+def test_a_declaration_that_says_nothing_is_wrong_usage(declared: dict[str, Any]) -> None:
+    with pytest.raises(BadTarget, match=f"target 'odd': {next(iter(declared))} must be"):
+        Target("odd", plain, **declared)
+
+
 def test_two_exceptions_are_two_buckets() -> None:
     def raises(error: type[Exception]) -> Target:
         def target(*_: torch.Tensor) -> torch.Tensor:
