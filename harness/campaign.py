@@ -44,6 +44,7 @@ class Tally:
     regime: str
     examples: int = 0
     seconds: float = 0.0
+    refused: int = 0  # examples outside the declaration, to which the target said no
     failing: int = 0  # examples on which the target failed, those of minimising left out
     shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest share of a bound
 
@@ -102,6 +103,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
                 return
             minimising, smallest = True, failure
             raise
+        tally.refused += bool(agreement.refused)
         for tensor, share in agreement.shares.items():
             tally.shares[tensor] = max(share, tally.shares.get(tensor, 0.0))
 

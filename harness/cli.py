@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -30,16 +30,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-TargetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--target",
-        "-t",
-        metavar="NAME|PKG.MOD:ATTR",
-        envvar=TARGET_VARIABLE,
-        help="The grouped GEMM or MoE block to hold against the reference; `moefuzz targets` lists the names.",
-    ),
-]
+WHAT = "The grouped GEMM or MoE block to hold against the reference; `moefuzz targets` lists the names."
+TARGET: dict[str, Any] = {"metavar": "NAME|PKG.MOD:ATTR", "envvar": TARGET_VARIABLE}
 
 
 @app.callback(invoke_without_command=True)
@@ -52,7 +44,9 @@ def moefuzz(*, show_version: Annotated[bool, typer.Option("--version", help="Pri
 @app.command("fuzz")
 def fuzz_command(
     duration: Annotated[str, typer.Option("--time", metavar="DURATION", help="How long, as 90s, 2m or 1h.")] = "2m",
-    target: TargetOption = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help=f"{WHAT} Given several times, they take turns.", **TARGET)
+    ] = None,
 ) -> None:
     """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
 
@@ -64,10 +58,10 @@ def fuzz_command(
 
     share_cores()
     console, seconds = Console(), _seconds(duration)
-    targets = [_target(target)] if target else [_target(OWN_TARGET), _target(OWN_BLOCK)]
+    targets = [_target(spec) for spec in target or (OWN_TARGET, OWN_BLOCK)]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
     console.print(f"{versions()}\n", highlight=False, soft_wrap=True)
-    tallies: dict[str, Tally] = {}
+    tallies: dict[tuple[str, str], Tally] = {}
     failures: list[Failure] = []
     began, interrupted = time.monotonic(), False
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}"), TimeRemainingColumn())
@@ -75,7 +69,7 @@ def fuzz_command(
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("fuzzing", total=seconds, done="")
             for turn in fuzz(targets, seconds, REGIMES):
-                tallies[turn.tally.regime] = turn.tally
+                tallies[turn.tally.target.name, turn.tally.regime] = turn.tally
                 if turn.found is not None:
                     failures.append(turn.found)
                     console.print(f"[red]FAILED[/] in regime {turn.tally.regime}, minimised:\n", highlight=False)
@@ -97,7 +91,7 @@ def fuzz_command(
 @app.command()
 def replay(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case as a report prints it: GroupedGemmCase(...), or as JSON.")],
-    target: TargetOption = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, **TARGET)] = None,
 ) -> None:
     """Run one case again, by default on our own op or block.
 
@@ -142,14 +136,18 @@ def targets_command() -> None:
 
 
 def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
-    table = Table("regime", title=f"{len(tallies)} regime{'' if len(tallies) == 1 else 's'}", title_justify="left")
-    for column in ("examples", "per second", "largest share of a bound used", "failing"):
+    several = len({tally.target.level for tally in tallies}) < len({tally.target.name for tally in tallies})
+    table = Table(*["target"] * several, "regime", title=f"{len(tallies)} regime{'' if len(tallies) == 1 else 's'}", title_justify="left")
+    refusing = any(tally.refused for tally in tallies)
+    for column in ("examples", "per second", "largest share of a bound used", *["refused"] * refusing, "failing"):
         table.add_column(column, justify="right")
+    table.columns[0].no_wrap = True
     for tally in tallies:
         tensor, share = max(tally.shares.items(), key=lambda item: item[1], default=("-", 0.0))
         rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
         failing = f"[red]{tally.failing}[/]" if tally.failing else "0"
-        table.add_row(tally.regime, str(tally.examples), rate, f"{tensor} {share:.1%}", failing)
+        named, refused = [tally.target.name] * several, [str(tally.refused)] * refusing
+        table.add_row(*named, tally.regime, str(tally.examples), rate, f"{tensor} {share:.1%}", *refused, failing)
     console.print(table)
     total = sum(tally.examples for tally in tallies)
     console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
