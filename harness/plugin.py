@@ -39,10 +39,21 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit(f"moefuzz: no Hypothesis profile {profile!r}, known are {', '.join(known)}", USAGE)
     if profile in profiles.NEED_A_GPU:
         _want_gpu(profile)
+    if _by_package(config):
+        use_default_profile(config)
     if config.getoption("--moe-target"):
         os.environ[TARGET_VARIABLE] = config.getoption("--moe-target")
     if os.environ.get(TARGET_VARIABLE):
         _target_name()
+
+
+def pytest_report_header(config: pytest.Config) -> Sequence[str]:
+    return header() if _by_package(config) else ()
+
+
+def _by_package(config: pytest.Config) -> bool:
+    """Whether the suite is run by ``--pyargs moefuzz.tests...``, where its own conftest is read too late to choose a profile."""
+    return any(arg.startswith("moefuzz.tests") for arg in config.args)
 
 
 @pytest.hookimpl(wrapper=True)

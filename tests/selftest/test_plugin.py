@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[2]
 PROPERTIES = ROOT / "tests" / "properties"
 
 
-def run_pytest(*arguments: str, **environment: str) -> tuple[int, str]:
+def run_pytest(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
     """Exit code and output of pytest in a process of its own."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}, check=False)  # noqa: S603
     return done.returncode, done.stdout + done.stderr
 
 
@@ -26,6 +26,11 @@ def run_pytest(*arguments: str, **environment: str) -> tuple[int, str]:
 def test_the_gpu_profile_without_a_gpu_says_so_and_exits_2() -> None:
     code, text = run_pytest("--hypothesis-profile=gpu")
     assert code == 2 and "profile 'gpu' needs a CUDA GPU, but targets run on: CPU, Triton's interpreter" in text
+
+
+def test_the_suite_runs_from_the_installed_package_in_an_empty_folder(tmp_path: Path) -> None:
+    code, text = run_pytest("--pyargs", "moefuzz.tests.properties", "--moe-target=torch_loop", "-k", "any_subset", cwd=tmp_path, CI="true")
+    assert code == 0 and "moefuzz: torch_loop on " in text and "moefuzz: profile ci, 20 examples" in text and "1 passed" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Claims about a target; `pytest --pyargs moefuzz.tests.properties` finds them in an installed package."""
