@@ -9,7 +9,7 @@ import torch
 
 from .bounds import interval, outside, ulp
 from .cases import Case
-from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Mismatch
+from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure, Mismatch
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,14 @@ def share_of_bound(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> float
     return float((((value - R).abs() - ulp(value, got.dtype) / 2).clamp_min(0) / b).max())
 
 
-def judge_all(claims: Sequence[Claim], case: Case, target: str) -> dict[str, float]:
-    """Judge claims in order; the first that is broken raises. The shares by tensor."""
+def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:
+    """Judge claims in order; the first that is broken raises, and its finding ends with ``where``. The shares by tensor."""
     __tracebackhide__ = True
-    shares = {}
-    for claim in claims:
-        shares[claim.tensor] = claim.judge(case, target)
-    return shares
+    try:
+        return {claim.tensor: claim.judge(case, target) for claim in claims}
+    except Failure as failure:
+        failure.finding += where
+        raise
 
 
 def _describe(got: object) -> str:

@@ -85,6 +85,9 @@ def fuzz_command(
     if interrupted:
         console.print("interrupted")
     _summary(console, list(tallies.values()), failures, time.monotonic() - began)
+    had = [(chosen.name, name) for chosen in targets for name, regime in REGIMES[chosen.level].items() if regime(chosen) is not None]
+    if unreached := [name for target_name, name in had if (target_name, name) not in tallies]:
+        console.print(f"[yellow]no time for[/] {', '.join(dict.fromkeys(unreached))}", highlight=False)
     raise typer.Exit(130 if interrupted else FOUND if failures else 0)
 
 
@@ -102,7 +105,7 @@ def replay(
     except ValueError as error:
         _refuse(str(error))
     try:
-        agreement = check(parsed, _target(target) if target else None)
+        agreement = check(parsed, None if target is None else _target(target))
     except BadTarget as error:
         _refuse(str(error))
     except Failure as failure:
@@ -121,17 +124,17 @@ def targets_command() -> None:
 
     Exit code 0, also where one of them cannot be loaded: the list says why.
     """
-    table = Table("name", "level", "dtypes", "declares", "where")
+    table = Table("name", "from", "level", "dtypes", "declares")
     table.columns[0].no_wrap = True
-    table.columns[-1].overflow = "fold"
-    for name, where in sorted(named_targets().items()):
+    for name, point in sorted(named_targets().items()):
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else "-"
         try:
             target = load_target(name)
         except BadTarget as error:
-            table.add_row(name, "-", "-", f"[red]{escape(str(error))}[/]", where)
+            table.add_row(name, package, "-", "-", f"[red]{escape(str(error))}[/]")
         else:
             dtypes = "all" if target.dtypes == DTYPES else ", ".join(target.dtypes)
-            table.add_row(name, target.level, dtypes, ", ".join(target.declared()) or "-", where)
+            table.add_row(name, package, target.level, dtypes, ", ".join(target.declared()) or "-")
     Console().print(table)
 
 

@@ -102,15 +102,14 @@ class NotRefused(Failure):
 
 def not_refused(failure: Failure, limit: str) -> NotRefused:
     """What a failure is outside the declaration, where ``limit`` says why the case lies there."""
-    kind = f"NotRefused {failure.kind}"
-    made = _not_refused_class(kind)(failure.case, failure.target, f"{limit}, and instead of an exception: {failure.finding}")
-    made.mismatch = failure.mismatch
-    return made
+    made = _not_refused_class(failure.kind, failure.tensor)
+    return made(failure.case, failure.target, f"{limit}, and instead of an exception: {failure.finding}", failure.mismatch)
 
 
 @functools.cache
-def _not_refused_class(kind: str) -> type[NotRefused]:
-    return type(kind.replace(" ", "_"), (NotRefused,), {"kind": kind})
+def _not_refused_class(kind: str, tensor: str | None) -> type[NotRefused]:
+    name = "_".join(["NotRefused", *kind.split(), *([tensor] if tensor else [])])
+    return type(name, (NotRefused,), {"kind": f"NotRefused {kind}", "tensor": tensor})
 
 
 class WrongRouting(Failure):

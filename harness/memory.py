@@ -181,6 +181,7 @@ def _beside(inside: torch.Tensor, gap: int, byte: int) -> str:
     return f"{where} an allocation of {inside.dtype}, shape {tuple(inside.shape)}"
 
 
+_wrapped: Callable[[object], bool] = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda _: False)  # under vmap or grad
 _in_force: list[Allocations] = []  # the functions that stand in for torch's are always the same, so that torch.compile meets no new ones
 
 
@@ -188,7 +189,8 @@ def _stand_in(original: Callable[..., torch.Tensor], *, written: bool) -> Callab
     @functools.wraps(original)
     def allocate(*args: Any, **keywords: Any) -> torch.Tensor:
         out = original(*args, **keywords)
-        return _in_force[-1]._guarded(out, written=written) if _in_force else out
+        own = keywords.get("out") is None and not _wrapped(out)
+        return _in_force[-1]._guarded(out, written=written) if _in_force and own else out
 
     return allocate
 

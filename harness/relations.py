@@ -75,7 +75,7 @@ def check_relation(
             claims_too = grouped_gemm_claims(follow_up.problem, second, target)
             if follow_up.dtype is not None:
                 claims_too = [claim.rounded_to(follow_up.dtype) for claim in claims_too]
-            judge_all(claims_too, case, target.name)
+            judge_all(claims_too, case, target.name, f", in the second call of {case.relation!r}")
             exact_too = _exact(claims_too)
         for tensor, (of_first, of_second) in follow_up.same.items():
             a, b = getattr(first, tensor), getattr(second, tensor)
@@ -152,7 +152,7 @@ def empty_expert_inserted(problem: GroupedGemmProblem, _: Target) -> Iterator[Fo
     e = int(drawn_permutation(problem, len(sizes) + 1)[0])
     with_empty = torch.cat([W[:e], torch.full_like(W[:1], torch.nan), W[e:]])
     before = others(len(sizes) + 1, torch.tensor([e]))
-    yield FollowUp(resized(problem, (*sizes[:e], 0, *sizes[e:]), W=with_empty), _EVERYTHING | {"dW": (whole, _at(before))}, always=True)
+    yield FollowUp(resized(problem, (*sizes[:e], 0, *sizes[e:]), W=with_empty), _EVERYTHING | {"dW": (whole, _at(before))})
 
 
 def expert_split(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -259,7 +259,7 @@ def strides_dropped(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp
 def fewer_gradients(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     """Any subset of requires_grad gives the same remaining results."""
     for grads in {"XW": ("X", "W", "")}.get(problem.case.grads, ("",)):
-        yield FollowUp(dataclasses.replace(problem, case=dataclasses.replace(problem.case, grads=grads)), _EVERYTHING, always=True)
+        yield FollowUp(dataclasses.replace(problem, case=dataclasses.replace(problem.case, grads=grads)), _EVERYTHING)
 
 
 def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
@@ -279,13 +279,13 @@ def autocast(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
 def other_stream(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     """A call on a side stream equals one on the default stream."""
     if torch.cuda.is_available():
-        yield FollowUp(problem, _EVERYTHING, always=True, judged=False, run=on_another_stream)
+        yield FollowUp(problem, _EVERYTHING, run=on_another_stream)
 
 
 def graph_replayed(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
     """A CUDA graph that was captured with other contents, replayed with these, equals eager."""
     if torch.cuda.is_available() and target.capturable:
-        yield FollowUp(problem, _EVERYTHING, always=True, judged=False, run=replayed)
+        yield FollowUp(problem, _EVERYTHING, run=replayed)
 
 
 _FUNCTIONS = {

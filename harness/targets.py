@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -82,6 +82,8 @@ class Target:
                 raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
         if not self.dtypes or not set(self.dtypes) <= set(DTYPES):
             raise BadTarget(f"target {self.name!r}: dtypes must be some of {DTYPES}, got {self.dtypes!r}")
+        if not callable(self.function):
+            raise BadTarget(f"target {self.name!r}: function must be callable, got {self.function!r}")
         for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise BadTarget(f"target {self.name!r}: {name} must be a whole number from 1 on, got {getattr(self, name)!r}")
@@ -170,9 +172,9 @@ def default_target(level: str = "grouped_gemm") -> Target:
     return load_target(os.environ.get(TARGET_VARIABLE) or {"grouped_gemm": OWN_TARGET, "moe_block": OWN_BLOCK}[level])
 
 
-def named_targets() -> dict[str, str]:
-    """What is installed under a name, by the entry points of the group ``moefuzz.targets``: name and ``pkg.mod:attr``."""
-    return {point.name: point.value for point in entry_points(group=GROUP)}
+def named_targets() -> dict[str, EntryPoint]:
+    """What is installed under a name, by the entry points of the group ``moefuzz.targets``."""
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 @functools.cache
@@ -180,7 +182,7 @@ def load_target(spec: str) -> Target:
     """The target of a name or of ``pkg.mod:attr``, a Target or a function. Raises BadTarget with one line that says what to do."""
     named = named_targets()
     if ":" not in spec and spec in named:
-        return dataclasses.replace(load_target(named[spec]), name=spec)
+        return dataclasses.replace(load_target(named[spec].value), name=spec)
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
@@ -192,6 +194,8 @@ def load_target(spec: str) -> Target:
         raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
+        if found.level == "grouped_gemm":
+            _check_signature(found.function, spec)
         return dataclasses.replace(found, name=spec)
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"

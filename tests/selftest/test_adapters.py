@@ -18,7 +18,7 @@ from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.targets import Target, load_target, named_targets
 from moefuzz.kernels import experts
 from moefuzz.kernels.routing import sort_by_expert
-from moefuzz.strategies.regimes import any_blocks, any_cases, outside_blocks, outside_cases
+from moefuzz.strategies.regimes import any_blocks, any_cases, outside_blocks, outside_cases, related_cases
 
 Regimes = dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]
 
@@ -66,6 +66,15 @@ def test_our_experts_refuse_what_they_do_not_compute() -> None:
 def test_torch_refuses_rows_of_other_than_16_bytes() -> None:
     refused = check(GroupedGemmCase((1,), N=4, K=3), load_target("torch_grouped_mm")).refused
     assert "RuntimeError" in refused and "16" in refused
+
+
+@pytest.mark.parametrize("relation", ["empty expert inserted", "fewer gradients"])
+@given(data=st.data())
+def test_a_loop_whose_bits_follow_alignment_breaks_no_relation(relation: str, data: st.DataObject) -> None:
+    target = load_target("torch_loop")
+    cases = related_cases(target, relation)
+    assert cases is not None
+    check(data.draw(cases), target)
 
 
 def test_moefuzz_targets_lists_every_name_and_its_limits() -> None:

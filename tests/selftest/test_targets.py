@@ -127,7 +127,8 @@ def test_what_lies_outside_a_limit_is_drawn_and_must_be_refused_or_right(limits:
     assert right.limit_on(case) is not None and failure_of(case, right) is None
     assert "raised ValueError: refused" in check(case, honest).refused
     if sum(case.m_sizes):
-        assert type(failure_of(case, lying)).__name__ == "NotRefused_WrongValue"
+        failure = failure_of(case, lying)
+        assert type(failure).__name__ == "NotRefused_WrongValue_Y" and "and instead of an exception: Y is wrong" in str(failure)
 
 
 def test_what_limits_nothing_has_no_outside() -> None:
@@ -147,6 +148,23 @@ NOTHING: tuple[dict[str, Any], ...] = (
 def test_a_declaration_that_says_nothing_is_wrong_usage(declared: dict[str, Any]) -> None:
     with pytest.raises(BadTarget, match=f"target 'odd': {next(iter(declared))} must be"):
         Target("odd", plain, **declared)
+
+
+def test_writing_into_a_given_tensor_is_right() -> None:
+    def through_out(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        out = torch.empty(len(X), W.shape[1], dtype=X.dtype)
+        torch.zeros(len(X), W.shape[1], dtype=X.dtype, out=out)
+        return out + plain(X, W, m_sizes)
+
+    assert failure_of(GroupedGemmCase((2, 1), N=3, K=2), Target("out", through_out)) is None
+
+
+def test_allocating_under_vmap_is_right() -> None:
+    def mapped(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        row = lambda x: torch.zeros_like(x) + x
+        return plain(torch.vmap(row)(X), W, m_sizes)
+
+    assert failure_of(GroupedGemmCase((2, 1), N=3, K=2), Target("mapped", mapped)) is None
 
 
 def test_two_exceptions_are_two_buckets() -> None:
