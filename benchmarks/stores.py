@@ -24,7 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from moefuzz.harness.mutants import mutants
-from moefuzz.harness.targets import OWN_TARGET, Target, load_target
+from moefuzz.harness.targets import OWN_TARGETS, Target, load_target
 from moefuzz.kernels.kernel_config import KernelConfig
 
 KERNELS = {
@@ -68,7 +68,7 @@ def main() -> None:
     for kernel, change in KERNELS.items():
         mutant = next(mutant for mutant in mutants() if mutant.file == f"{kernel}.py" and mutant.name.endswith(change))
         for config, dtype in itertools.product(CONFIGS, TYPES):
-            pair = [stores(target, kernel, config, dtype) for target in (load_target(OWN_TARGET), mutant.target())]
+            pair = [stores(target, kernel, config, dtype) for target in (load_target(OWN_TARGETS["grouped_gemm"]), mutant.target())]
             tiles = f"{config.block_m}x{config.block_n}x{config.block_k}{' aligned' if config.aligned else ''}"
             widths = [", ".join(f"{count} {width}" for width, count in found.items()) for found in pair]
             table.add_row(kernel.removeprefix("grouped_gemm_"), tiles, dtype, *widths)

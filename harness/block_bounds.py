@@ -1,50 +1,27 @@
 """What a correct Qwen3 MoE block may compute: every intermediate and every gradient, with its carried error.
 
-    logits = X gate^T;   p = softmax(logits);   w = p of the topk, over their sum if norm_topk_prob;   sorted row r is slot g:
-    first = X[g // topk] gate_up^T;   inter = act(first's gate half) * up half;   second = inter down^T;   output[t] = sum_j w[t, j] second
+    logits = X gate^T;   p = softmax(logits);   w = p of the topk, over their sum if norm_topk_prob;   experts of X and w
 
-A tensor of ``BlockBounds`` is what a float32 computation may hold *before* its own last store, so that ``violations(got, tensor, dtype)``
-rounds once. Later stages start from the stored tensor. Stores at which rounding to the dtype is allowed, and never required:
+What the experts may compute, and what a carried tensor is, says ``experts_bounds.py``. Further stores at which rounding to the dtype is
+allowed, and never required:
 
-    forward    logits, topk weights, first GEMM, act(gate), act * up, second GEMM, weighted rows, each of the topk - 1 adds of the output
-    backward   the elements of dY * second and their sum over H (the weights' gradient), the logits' gradient; dY * w, inter's gradient,
-               act's, up's and gate's; dX of the gate half, of the up half and their sum (three stores in transformers 4.57, the last alone
-               in 5.x), the router's dX, each of the topk adds of all contributions to X's gradient
+    forward    logits, topk weights
+    backward   the logits' gradient, the router's dX, and each of the topk adds of all contributions to X's gradient
 
-Each contraction accumulates in float32 and in any order; softmax, activation and the router's backward are computed in float32.
+Softmax and the router's backward are computed in float32.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from moefuzz.kernels.reference import segment_matmul, segment_outer
-from moefuzz.kernels.routing import sort_by_expert
-
 from .bounds import TINY, U
-from .carried import (
-    Carried,
-    bounded,
-    cat,
-    contract,
-    exact,
-    exp_error,
-    mul,
-    relu,
-    relu_grad,
-    silu,
-    silu_grad,
-    softmax,
-    softmax_distance,
-    stored,
-    sum_stored,
-)
-
-ACTIVATIONS = {"silu": (silu, silu_grad), "relu": (relu, relu_grad)}
+from .carried import Carried, bounded, cat, contract, exact, exp_error, softmax, softmax_distance, stored, sum_stored
+from .experts_bounds import carried_tensors, experts_bounds
 
 
 @dataclass(frozen=True)
@@ -70,8 +47,7 @@ class BlockBounds:
 
     def carried(self) -> dict[str, Carried]:
         """The carried tensors by name, in the order in which they are computed."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: tensor for name, tensor in named.items() if isinstance(tensor, Carried)}
+        return dict(carried_tensors(self))
 
 
 def block_bounds(
@@ -96,83 +72,36 @@ def block_bounds(
     - ``topk_weights`` [T, topk]: an implementation's own rounded weights, which its experts are then held to, forward and backward; by
       default any weights that the router may have put out.
     """
-    E, H, intermediate_size = down_proj.shape
-    x, g, w1, w2, dy = (exact(tensor) for tensor in (X, gate, gate_up_proj, down_proj, dY))
-    activation, activation_grad = ACTIVATIONS[act]
-
+    E, H = gate.shape
+    x, g = exact(X), exact(gate)
     router_logits = contract(x, g.map(lambda t: t.T), torch.matmul, H)
     logits = stored(router_logits, dtype)
     topk_ids = torch.topk(logits.value, topk).indices if topk_ids is None else topk_ids.long()
-    m_sizes, order = sort_by_expert(topk_ids, E)
-    slots, tokens = order.long(), order.long() // topk
-    slot_of = torch.argsort(slots)
-    rows = m_sizes.double()[:, None, None]
-
     weights = _router_weights(logits, topk_ids, norm_topk_prob)
     given = stored(weights, dtype) if topk_weights is None else exact(topk_weights)
-    w = given.map(lambda t: t.reshape(-1, 1)[slots])
-    x_rows, dy_rows = x.map(lambda t: t[tokens]), dy.map(lambda t: t[tokens])
+    experts = experts_bounds(X, topk_ids, given, gate_up_proj, down_proj, dY, act=act, dtype=dtype)
 
-    def experts(a: Carried, b: Carried, depth: int) -> Carried:
-        return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), depth)
-
-    def weight_gradient(a: Carried, b: Carried) -> Carried:
-        return contract(a, b, lambda p, q: segment_outer(p, q, m_sizes), rows)
-
-    def by_token(a: Carried) -> Carried:
-        return a.map(lambda t: t[slot_of].reshape(-1, topk, t.shape[1]))
-
-    first_gemm = experts(x_rows, w1.map(lambda t: t.transpose(1, 2)), H)
-    first = stored(first_gemm, dtype)
-    gate_half, up_half = first.map(lambda t: t[:, :intermediate_size]), first.map(lambda t: t[:, intermediate_size:])
-    acted = stored(activation(gate_half), dtype)
-    intermediate = mul(acted, up_half)
-    inter = stored(intermediate, dtype)
-    second_gemm = experts(inter, w2.map(lambda t: t.transpose(1, 2)), intermediate_size)
-    second = stored(second_gemm, dtype)
-    output = sum_stored(by_token(stored(mul(second, w), dtype)), 1, dtype, topk)
-
-    products = stored(mul(dy_rows, second), dtype)
-    d_weights = stored(contract(products, exact(X.new_ones(H, 1)), torch.matmul, H), dtype).map(lambda t: t[slot_of].reshape(-1, topk))
+    d_weights = stored(experts.topk_weights_grad, dtype)
     d_logits = stored(_router_backward(logits, weights, d_weights, topk_ids, norm_topk_prob), dtype)
-
-    d_second = stored(mul(dy_rows, w), dtype)
-    d_inter = stored(experts(d_second, w2, H), dtype)
-    d_up = stored(mul(d_inter, acted), dtype)
-    d_gate = stored(mul(stored(mul(d_inter, up_half), dtype), activation_grad(gate_half)), dtype)
-    d_rows = _rows_gradient(d_gate, d_up, w1, m_sizes, dtype)
     d_router = stored(contract(d_logits, g, torch.matmul, E), dtype).map(lambda t: t[:, None])
     return BlockBounds(
         router_logits=router_logits,
         topk_weights=weights,
-        first_gemm=first_gemm,
-        intermediate=intermediate,
-        second_gemm=second_gemm,
-        hidden_states_unpermute=second_gemm.map(lambda t: t[slot_of]),
-        output=output,
-        X_grad=sum_stored(cat((by_token(d_rows), d_router), 1), 1, dtype, topk + 1),
+        first_gemm=experts.first_gemm,
+        intermediate=experts.intermediate,
+        second_gemm=experts.second_gemm,
+        hidden_states_unpermute=experts.hidden_states_unpermute,
+        output=experts.output,
+        X_grad=sum_stored(cat((experts.X_grads, d_router), 1), 1, dtype, topk + 1),
         gate_grad=contract(d_logits.map(lambda t: t.T), x, torch.matmul, len(X)),
-        gate_proj_grad=weight_gradient(d_gate, x_rows),
-        up_proj_grad=weight_gradient(d_up, x_rows),
-        down_proj_grad=weight_gradient(d_second, inter),
+        gate_proj_grad=experts.gate_proj_grad,
+        up_proj_grad=experts.up_proj_grad,
+        down_proj_grad=experts.down_proj_grad,
         topk_ids=topk_ids,
-        m_sizes=m_sizes,
-        gather_indices=order,
+        m_sizes=experts.m_sizes,
+        gather_indices=experts.gather_indices,
         router_gap=_router_gap(logits, topk),
     )
-
-
-def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Tensor, dtype: torch.dtype) -> Carried:
-    """d_gate gate_proj + d_up up_proj, stored: one contraction over 2I, or two that are stored and then added. Both are correct."""
-    size = d_gate.value.shape[1]
-
-    def product(a: Carried, b: Carried) -> Carried:
-        return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), a.value.shape[1])
-
-    one = product(cat((d_gate, d_up), 1), w1)
-    gate_half, up_half = product(d_gate, w1.map(lambda t: t[:, :size])), product(d_up, w1.map(lambda t: t[:, size:]))
-    two = sum_stored(cat([stored(half, dtype).map(lambda t: t[None]) for half in (gate_half, up_half)], 0), 0, dtype, 2)
-    return stored(Carried(one.value, torch.maximum(one.error, two.error)), dtype)
 
 
 def _selected(x: Carried, topk_ids: Tensor) -> Carried:

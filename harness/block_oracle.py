@@ -6,8 +6,6 @@ too; those are held stage by stage, and what comes after the router is held to t
 
 from __future__ import annotations
 
-import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,10 +19,10 @@ from moefuzz.kernels.qwen3_moe import GroupedGEMMBlock, GroupedGEMMResult
 from .block_bounds import BlockBounds, block_bounds
 from .block_problems import MoeBlockProblem
 from .block_run import BackwardResult, ForwardResult, run_backward, run_forward
+from .calls import call_in_fences
 from .claims import Claim
-from .device import float32_reductions
-from .failures import INPUT_MODIFIED, WrongRouting, raised
-from .memory import Allocations, same_bits
+from .failures import INPUT_MODIFIED, WrongRouting
+from .memory import same_bits
 from .targets import CONFIGS, Target
 
 AXES = {
@@ -85,26 +83,24 @@ def run_moe_block(
     private = hf_block(problem, device)  # made for this call alone
     private.experts.requires_grad_(not frozen_experts)
     batch = 1 if sequences else 0
-    allocations, dY = Allocations(device, poison), problem.dY.unsqueeze(batch).to(device, copy=True)
+    dY = problem.dY.unsqueeze(batch).to(device, copy=True)
     keywords: dict[str, Any] = {}
     if {"permute_x", "permute_y"} <= target.keywords:
         keywords |= {"permute_x": case.permute_x, "permute_y": case.permute_y}
     if target.configurable:
         keywords |= dict.fromkeys(CONFIGS, case.config)
-    reductions = float32_reductions() if target.float32_reductions else nullcontext()
-    try:
-        with reductions, warnings.catch_warnings(action="ignore"), allocations:
-            module = _module(target.function(private, **keywords))
-            forward = run_forward(module, problem.X.unsqueeze(batch).to(device), private.gate)
-            owner = module if isinstance(module, GroupedGEMMBlock) else private
-            backward = run_backward(owner, forward, dY, times=backwards, frozen_experts=frozen_experts)
-    except (Exception, SystemExit) as error:
-        raise raised(case, target.name, error) from error
-    for name, after in (("X", forward.X), ("dY", dY)):
+
+    def run() -> BlockResult:
+        module = _module(target.function(private, **keywords))
+        forward = run_forward(module, problem.X.unsqueeze(batch).to(device), private.gate)
+        owner = module if isinstance(module, GroupedGEMMBlock) else private
+        return BlockResult(forward, run_backward(owner, forward, dY, times=backwards, frozen_experts=frozen_experts))
+
+    result = call_in_fences(run, case, target, device, poison=poison)
+    for name, after in (("X", result.forward.X), ("dY", dY)):
         if not same_bits(after.detach().squeeze(batch).cpu(), getattr(problem, name)):
             raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name}")
-    allocations.hold(case, target.name)
-    return BlockResult(forward, backward)
+    return result
 
 
 def _module(returned: object) -> nn.Module:
@@ -125,7 +121,7 @@ def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None
     return bounds
 
 
-def tensors_of(problem: MoeBlockProblem, result: BlockResult) -> dict[str, torch.Tensor]:
+def moe_block_tensors(problem: MoeBlockProblem, result: BlockResult) -> dict[str, torch.Tensor]:
     """Every tensor that a block showed, in the order of computation, under the names and in the shapes of its bounds."""
     case, shown = problem.case, result.forward.grouped_gemm_result
     logits = result.forward.router_logits
@@ -148,7 +144,7 @@ def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: Targ
     else:
         bounds = bounds_of(problem, shown.topk_weights.detach().cpu(), topk_ids_of(problem, shown, target.name))
     tiles = target.tiles(problem.case)
-    return [_claim(problem, name, got, bounds, tiles) for name, got in tensors_of(problem, result).items()]
+    return [_claim(problem, name, got, bounds, tiles) for name, got in moe_block_tensors(problem, result).items()]
 
 
 def _claim(problem: MoeBlockProblem, name: str, got: torch.Tensor, bounds: BlockBounds, tiles: KernelConfig | None) -> Claim:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from . import data
-from .cases import MoeBlockCase
+from .cases import ExpertsCase, MoeBlockCase
 
 NUDGE = 0.25
 
@@ -43,7 +43,7 @@ def build_moe_block(case: MoeBlockCase) -> MoeBlockProblem:
     def draw(name: str, *shape: int, recipe: str = weights) -> np.ndarray:
         return data.values(recipe, case.seed, _STREAMS[name], shape, fp16=True)
 
-    chosen = _chosen(case)
+    chosen = chosen_experts(case, _STREAMS["tokens"])
     X = draw("X", T, H, recipe=case.data)
     X[:, :E] = _wants(case, chosen)
     gate = np.zeros((E, H), np.float32)
@@ -52,15 +52,15 @@ def build_moe_block(case: MoeBlockCase) -> MoeBlockProblem:
     tensors = {
         "X": X,
         "gate": gate,
-        "gate_up_proj": draw("gate_up_proj", E, 2 * intermediate, H) * _one_over_root(H),
-        "down_proj": draw("down_proj", E, H, intermediate) * _one_over_root(intermediate),
+        "gate_up_proj": draw("gate_up_proj", E, 2 * intermediate, H) * one_over_root(H),
+        "down_proj": draw("down_proj", E, H, intermediate) * one_over_root(intermediate),
         "dY": draw("dY", T, H),
     }
     made = {name: data.tensor(numbers, dtype) for name, numbers in tensors.items()}
     return MoeBlockProblem(case, **made, chosen=torch.from_numpy(chosen))
 
 
-def _chosen(case: MoeBlockCase) -> np.ndarray:
+def chosen_experts(case: MoeBlockCase | ExpertsCase, stream: int) -> np.ndarray:
     """[T, E] bool with ``loads[e]`` tokens for expert e and topk experts for each token.
 
     The experts' loads are laid end to end and wound round the tokens: no expert is longer than a turn, so none meets a token twice, and
@@ -69,7 +69,7 @@ def _chosen(case: MoeBlockCase) -> np.ndarray:
     chosen = np.zeros((case.T, case.E), bool)
     expert = np.repeat(np.arange(case.E), case.loads)
     if len(expert):
-        tokens = data.permutation(case.seed, _STREAMS["tokens"], case.T) if case.order == "shuffled" else np.arange(case.T)
+        tokens = data.permutation(case.seed, stream, case.T) if case.order == "shuffled" else np.arange(case.T)
         chosen[tokens[np.arange(len(expert)) % case.T], expert] = True
     return chosen
 
@@ -92,6 +92,6 @@ def _nudging(gate: np.ndarray, X: np.ndarray) -> np.ndarray:
     return gate * np.float32(NUDGE * 2.0 ** -math.ceil(math.log2(largest))) if largest else gate
 
 
-def _one_over_root(n: int) -> np.float32:
+def one_over_root(n: int) -> np.float32:
     """The power of two next below 1 / sqrt(n): sums of n products keep the size of one."""
     return np.float32(2.0 ** -math.ceil(math.log2(n) / 2))

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from .block_oracle import moe_block_claims, run_moe_block
+from .block_oracle import moe_block_claims, moe_block_tensors, run_moe_block
 from .block_problems import build_moe_block
-from .block_relations import check_block_relation
-from .cases import Case, GroupedGemmCase, MoeBlockCase
+from .block_relations import BLOCK_RELATIONS
+from .cases import Case
 from .claims import Claim, judge_all
 from .device import device
+from .experts_oracle import experts_claims, experts_tensors, run_experts
+from .experts_problems import build_experts
+from .experts_relations import EXPERTS_RELATIONS
 from .failures import NOT_WRITTEN, Failure, Raised, not_refused
-from .grouped_gemm_oracle import grouped_gemm_claims, run_grouped_gemm
+from .follow_ups import Level, check_follow_ups
+from .grouped_gemm_oracle import grouped_gemm_claims, grouped_gemm_tensors, run_grouped_gemm
 from .memory import is_poison
 from .problems import build_grouped_gemm
-from .relations import check_relation
+from .relations import RELATIONS
 from .targets import BadTarget, Target, UndeclaredCase, default_target
+
+LEVELS: dict[str, Level[Any]] = {
+    "grouped_gemm": Level(build_grouped_gemm, run_grouped_gemm, grouped_gemm_tensors, grouped_gemm_claims, RELATIONS),
+    "experts": Level(build_experts, run_experts, experts_tensors, experts_claims, EXPERTS_RELATIONS),
+    "moe_block": Level(build_moe_block, run_moe_block, moe_block_tensors, moe_block_claims, BLOCK_RELATIONS),
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +52,9 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     {'Y': 0.0, 'dX': 0.0, 'dW': 0.0}
     """
     __tracebackhide__ = True
-    level = "moe_block" if isinstance(case, MoeBlockCase) else "grouped_gemm"
-    target = target or default_target(level)
-    if target.level != level:
-        raise BadTarget(f"target {target.name!r} is a {target.level} and cannot run a case for a {level}")
+    target = target or default_target(case.level)
+    if target.level != case.level:
+        raise BadTarget(f"target {target.name!r} is of level {target.level} and cannot run a case of level {case.level}")
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
     limit = target.limit_on(case)
@@ -64,7 +74,15 @@ def failure_of(case: Case, target: Target | None = None) -> Failure | None:
 
 def _in_full(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
-    return _check_moe_block(case, target) if isinstance(case, MoeBlockCase) else _check_grouped_gemm(case, target)
+    level, on = LEVELS[case.level], device()
+    problem = level.build(case)
+    result = level.run(problem, target, on)
+    claims = level.claims(problem, result, target)
+    again = lambda: level.claims(problem, level.run(problem, target, on, poison="number"), target)
+    shares = _judged(claims, again, case, target)
+    if case.relation:
+        check_follow_ups(level, problem, level.tensors(problem, result), claims, target, on)
+    return Agreement(case, shares)
 
 
 def _refused_or_right(case: Case, target: Target, limit: str) -> Agreement:
@@ -78,30 +96,6 @@ def _refused_or_right(case: Case, target: Target, limit: str) -> Agreement:
         if refused and not isinstance(error, getattr(torch, "AcceleratorError", ())):
             return Agreement(case, {}, failure.finding)
         raise not_refused(failure, limit) from failure
-
-
-def _check_grouped_gemm(case: GroupedGemmCase, target: Target) -> Agreement:
-    __tracebackhide__ = True
-    problem = build_grouped_gemm(case)
-    result = run_grouped_gemm(problem, target, device())
-    claims = grouped_gemm_claims(problem, result, target)
-    again = lambda: grouped_gemm_claims(problem, run_grouped_gemm(problem, target, device(), poison="number"), target)
-    shares = _judged(claims, again, case, target)
-    if case.relation:
-        check_relation(problem, result, claims, target, device())
-    return Agreement(case, shares)
-
-
-def _check_moe_block(case: MoeBlockCase, target: Target) -> Agreement:
-    __tracebackhide__ = True
-    problem = build_moe_block(case)
-    result = run_moe_block(problem, target, device())
-    claims = moe_block_claims(problem, result, target)
-    again = lambda: moe_block_claims(problem, run_moe_block(problem, target, device(), poison="number"), target)
-    shares = _judged(claims, again, case, target)
-    if case.relation:
-        check_block_relation(problem, result, target, device())
-    return Agreement(case, shares)
 
 
 def _judged(claims: list[Claim], again: Callable[[], list[Claim]], case: Case, target: Target) -> dict[str, float]:

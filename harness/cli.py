@@ -19,7 +19,7 @@ from .check import check
 from .device import describe, share_cores, versions
 from .environment import TARGET_VARIABLE
 from .failures import Failure
-from .targets import OWN_BLOCK, OWN_TARGET, BadTarget, Target, load_target, named_targets
+from .targets import OWN_TARGETS, BadTarget, Target, load_target, named_targets
 
 FOUND, USAGE = 1, 2
 
@@ -50,7 +50,7 @@ def fuzz_command(
 ) -> None:
     """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
 
-    Without --target: our own Triton grouped GEMM and the Qwen3 MoE block on it.
+    Without --target: our own Triton grouped GEMM, and the experts and the Qwen3 MoE block on it.
 
     A failure is minimised and printed as a report. Exit code 0: nothing found, 1: failures, 2: wrong usage, 130: interrupted.
     """
@@ -58,7 +58,7 @@ def fuzz_command(
 
     share_cores()
     console, seconds = Console(), _seconds(duration)
-    targets = [_target(spec) for spec in target or (OWN_TARGET, OWN_BLOCK)]
+    targets = [_target(spec) for spec in target or OWN_TARGETS.values()]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
     console.print(f"{versions()}\n", highlight=False, soft_wrap=True)
     tallies: dict[tuple[str, str], Tally] = {}

@@ -90,6 +90,15 @@ def tensor(numbers: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(numbers.ravel()).to(dtype).reshape(numbers.shape)
 
 
+def routing_weights(recipe: str, seed: int, stream: int, shape: Shape) -> np.ndarray:
+    """float32 weights in (0, 1], of 24 bits; powers of two where the recipe is of whole numbers, so that products stay exact."""
+    bits = raw_bits(seed, stream, shape)
+    if recipe in ("integers", "signs", "positive"):
+        return np.ldexp(np.float32(1), -(bits % 4).astype(np.int32))
+    weights: np.ndarray = ((bits % 2**24).astype(np.float32) + 1) / np.float32(2**24)
+    return weights
+
+
 def permutation(seed: int, stream: int, n: int) -> np.ndarray:
     """A permutation of range(n): the order of n counter outputs, equal ones in place."""
     return np.argsort(raw_bits(seed, stream, (n,)), kind="stable")

@@ -27,14 +27,16 @@ PASS_OF = {
     "hidden_states_unpermute": "forward",
     "output": "forward",
     "X_grad": "backward",
+    "topk_weights_grad": "backward",
     "gate_grad": "backward",
     "gate_proj_grad": "backward",
     "up_proj_grad": "backward",
+    "gate_up_proj_grad": "backward",
     "down_proj_grad": "backward",
 }
 """The tensors that are compared, and the pass that makes each."""
 
-INPUTS = ("X", "W", "m_sizes", "gather_indices", "topk_weights", "dY")
+INPUTS = ("X", "W", "m_sizes", "gather_indices", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ All three are judged in sorted order: row r of expert e, whatever the permutatio
 
 from __future__ import annotations
 
-import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,10 +13,9 @@ import torch
 from moefuzz.kernels.reference import segment_matmul, segment_outer
 
 from .bounds import accumulation_error, quantum
+from .calls import call_in_fences
 from .claims import Claim
-from .device import float32_reductions
-from .failures import GRAD_MISSING, INPUT_MODIFIED, WroteOutside, raised
-from .memory import Allocations
+from .failures import GRAD_MISSING
 from .problems import GroupedGemmProblem
 from .targets import CONFIGS, Target
 
@@ -45,28 +42,27 @@ def run_grouped_gemm(
     placed, arena = problem.placed(device)
     X = placed.X.detach().requires_grad_("X" in case.grads)
     W = placed.W.detach().requires_grad_("W" in case.grads)
-    allocations = Allocations(device, poison)
-    allocations.fences.append(arena.fence())
-    reductions = float32_reductions() if target.float32_reductions else nullcontext()
-    try:
-        with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
-            Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
-            returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
-            if returned and not sum(case.m_sizes) and not Y.requires_grad:
-                returned = False  # without rows nothing need be attached to a graph
-            for further in reversed(range(backwards if case.grads and returned else 0)):
-                Y.backward(placed.dY, retain_graph=further > 0)
-    except (Exception, SystemExit) as error:
-        raise raised(case, target.name, error) from error
-    for name, byte in arena.changes():
-        if name is None:
-            raise WroteOutside(case, target.name, f"wrote outside: {arena.place_of(byte)}")
-        raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
-    allocations.hold(case, target.name)
+
+    def run() -> tuple[torch.Tensor, bool]:
+        Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
+        returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
+        if returned and not sum(case.m_sizes) and not Y.requires_grad:
+            returned = False  # without rows nothing need be attached to a graph
+        for further in reversed(range(backwards if case.grads and returned else 0)):
+            Y.backward(placed.dY, retain_graph=further > 0)
+        return Y, returned
+
+    Y, returned = call_in_fences(run, case, target, device, poison=poison, arena=arena)
     for name, tensor in (("X", X), ("W", W)):
         if name in case.grads and tensor.grad is None and returned:
             raise GRAD_MISSING[f"d{name}"](case, target.name, f"left {name}.grad empty although {name} requires grad")
     return GroupedGemmResult(Y, X.grad, W.grad)
+
+
+def grouped_gemm_tensors(_: GroupedGemmProblem, result: GroupedGemmResult) -> dict[str, torch.Tensor]:
+    """Y, and the gradients that there are."""
+    named = {"Y": result.Y, "dX": result.dX, "dW": result.dW}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:

@@ -31,7 +31,7 @@ _SIMPLEST_FIRST: dict[str, tuple[Any, ...]] = {
     "dy_layout": cases.FAR_DY_LAYOUTS,
     "dtype": cases.DTYPES,
     "data": cases.RECIPES,
-    "grads": cases.GRADS,
+    "grads": (*cases.GRADS, *cases.EXPERTS_GRADS),
     "act": cases.ACTS,
     "logits": cases.LOGIT_SIGNS,
     "norm_topk_prob": (True,),

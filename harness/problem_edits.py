@@ -8,18 +8,19 @@ from typing import Any, TypeVar
 import torch
 
 from .block_problems import MoeBlockProblem
-from .cases import GroupedGemmCase, MoeBlockCase, round_up
+from .cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, round_up
 from .data import permutation
+from .experts_problems import ExpertsProblem
 from .memory import extent
 from .problems import GroupedGemmProblem
 from .targets import Target
 
-AnyCase = TypeVar("AnyCase", GroupedGemmCase, MoeBlockCase)
+AnyCase = TypeVar("AnyCase", GroupedGemmCase, ExpertsCase, MoeBlockCase)
 
 _STREAM = 8  # of the bits that a permutation is drawn from
 
 
-def drawn_permutation(problem: GroupedGemmProblem | MoeBlockProblem, n: int) -> torch.Tensor:
+def drawn_permutation(problem: GroupedGemmProblem | ExpertsProblem | MoeBlockProblem, n: int) -> torch.Tensor:
     """A permutation of range(n) that the case's seed decides."""
     return torch.from_numpy(permutation(problem.case.seed, _STREAM, n))
 

@@ -38,7 +38,7 @@ class GroupedGemmProblem:
         case = self.case
         layouts = {"X": case.x_layout, "W": case.w_layout, "dY": case.dy_layout}
         far = {name: FAR_AXES[layout] for name, layout in layouts.items() if layout in FAR_AXES}
-        tensors = {name: getattr(self, name) for name in INPUTS if getattr(self, name) is not None}
+        tensors = {name: getattr(self, name) for name in INPUTS if getattr(self, name, None) is not None}
         arena = Arena({name: tensor for name, tensor in tensors.items() if name not in far}, device)
         apart = {name: far_apart(tensors[name].to(device), axis) for name, axis in far.items()}
         moved: dict[str, Any] = arena.tensors | apart
@@ -65,12 +65,12 @@ def build_grouped_gemm(case: GroupedGemmCase) -> GroupedGemmProblem:
     permuted = case.permute != "none" or case.fuse_mul_post
     return GroupedGemmProblem(
         case,
-        X=_laid_out(X, case.x_layout),
-        W=_laid_out(draw("W", (case.E, case.N, case.K)), case.w_layout),
+        X=laid_out(X, case.x_layout),
+        W=laid_out(draw("W", (case.E, case.N, case.K)), case.w_layout),
         m_sizes=torch.tensor(case.m_sizes, dtype=torch.int32),
         gather_indices=torch.from_numpy(slots.astype(np.int32)) if permuted else None,
-        topk_weights=_weights(case).to(dtype) if case.fuse_mul_post else None,
-        dY=_laid_out(dY, case.dy_layout),
+        topk_weights=_weights(case, dtype) if case.fuse_mul_post else None,
+        dY=laid_out(dY, case.dy_layout),
     )
 
 
@@ -85,15 +85,11 @@ def _slots(case: GroupedGemmCase) -> np.ndarray:
     return order
 
 
-def _weights(case: GroupedGemmCase) -> torch.Tensor:
-    """Routing weights in (0, 1], of 24 bits; powers of two where the data are whole numbers, so that products stay exact."""
-    bits = data.raw_bits(case.seed, _STREAMS["topk_weights"], (case.M // case.topk, case.topk))
-    if case.data in ("integers", "signs", "positive"):
-        return torch.from_numpy(np.ldexp(np.float32(1), -(bits % 4).astype(np.int32)))
-    return torch.from_numpy(((bits % 2**24).astype(np.float32) + 1) / np.float32(2**24))
+def _weights(case: GroupedGemmCase, dtype: torch.dtype) -> torch.Tensor:
+    return data.tensor(data.routing_weights(case.data, case.seed, _STREAMS["topk_weights"], (case.M // case.topk, case.topk)), dtype)
 
 
-def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
+def laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
     """The same values in other strides: the last two axes exchanged in memory, or one axis wider with NaN in the gaps."""
     if layout == "transposed":
         return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)

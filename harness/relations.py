@@ -1,8 +1,4 @@
-"""Relations: a second call whose results follow from those of the first, whatever the reference says.
-
-A case that names a relation is checked alone, then once more with each follow-up of the relation. A follow-up's results are judged like
-any others, unless its inputs hold NaN on purpose. Then the related parts of both results are compared bit for bit: always, where neither
-order nor depth of any sum differs between the two calls; else where both bounds are 0, since then every order gives the same bits.
+"""Relations at the ``grouped_gemm`` level, one sentence each: see ``follow_ups.py`` for how they are held.
 
 Linearity in X, W and dY and <dY, Y> = <dW, W> = <dX, X> need no call here: on the data on which they hold bit for bit all three tensors
 are compared with the reference bit for bit, and the tests hold the reference to them.
@@ -11,19 +7,14 @@ are compared with the reference bit for bit, and the tests hold the reference to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from . import cases
-from .cases import Case
-from .claims import Claim, judge_all
-from .failures import BROKEN_RELATION, NON_DETERMINISTIC
-from .grouped_gemm_oracle import GroupedGemmResult, grouped_gemm_claims, run_grouped_gemm
+from .follow_ups import FollowUp, Part, at, whole
 from .grouped_gemm_runs import on_another_stream, replayed, twice_on_one_graph, under_autocast, with_another_poison
 from .problem_edits import (
     drawn_permutation,
@@ -43,82 +34,20 @@ from .problem_edits import (
 from .problems import GroupedGemmProblem, build_grouped_gemm
 from .targets import Target
 
-Run = Callable[[GroupedGemmProblem, Target, torch.device], GroupedGemmResult | None]
-Part = Callable[[torch.Tensor], torch.Tensor]
+FollowUps = Iterator[FollowUp[GroupedGemmProblem]]
 _OTHER_TILES = (KernelConfig(block_m=64, block_n=16, block_k=32), KernelConfig(block_m=16, block_n=32, block_k=64))
-
-
-@dataclass(frozen=True)
-class FollowUp:
-    """A second call: what is the same in its results, as (part of the first's tensor, part of the second's tensor)."""
-
-    problem: GroupedGemmProblem
-    same: Mapping[str, tuple[Part, Part]] = field(default_factory=dict)
-    always: bool = False  # bit for bit on any data
-    judged: bool = True
-    run: Run = run_grouped_gemm  # gives None where the target may refuse, and does
-    dtype: torch.dtype | None = None  # in which the results are judged, if not that of the inputs
-    nondeterminism: bool = False  # the same call: a difference is no broken relation but nondeterminism
-
-
-def check_relation(
-    problem: GroupedGemmProblem, first: GroupedGemmResult, claims: Sequence[Claim], target: Target, device: torch.device
-) -> None:
-    """Raise a Failure where the relation that the problem's case names does not hold; ``first`` is the plain call, ``claims`` are its."""
-    __tracebackhide__ = True
-    case, exact = problem.case, _exact(claims)
-    for follow_up in RELATIONS[case.relation](problem, target):
-        declared, exact_too = target.limit_on(follow_up.problem.case) is None, frozenset[str]()
-        if not declared or (second := follow_up.run(follow_up.problem, target, device)) is None:
-            continue
-        if follow_up.judged:
-            claims_too = grouped_gemm_claims(follow_up.problem, second, target)
-            if follow_up.dtype is not None:
-                claims_too = [claim.rounded_to(follow_up.dtype) for claim in claims_too]
-            judge_all(claims_too, case, target.name, f", in the second call of {case.relation!r}")
-            exact_too = _exact(claims_too)
-        for tensor, (of_first, of_second) in follow_up.same.items():
-            a, b = getattr(first, tensor), getattr(second, tensor)
-            if a is None or b is None or not ((follow_up.always and target.deterministic) or tensor in exact & exact_too):
-                continue
-            same = of_first(a.detach().cpu()), of_second(b.detach().cpu())
-            hold_together(case, target, tensor, *same, nondeterminism=follow_up.nondeterminism)
-
-
-def hold_together(case: Case, target: Target, tensor: str, a: torch.Tensor, b: torch.Tensor, *, nondeterminism: bool) -> None:
-    """Raise a Failure where two tensors that must hold the same numbers do not; NaN equals NaN, -0 equals +0."""
-    __tracebackhide__ = True
-    wrong = ~((a == b) | (a.isnan() & b.isnan()))
-    if wrong.any():
-        kind = NON_DETERMINISTIC if nondeterminism else BROKEN_RELATION
-        at = tuple(int(i) for i in wrong.nonzero()[0])
-        said = f"{tensor} differs in {int(wrong.sum())} of {wrong.numel()} elements"
-        raise kind[tensor](case, target.name, f"{case.relation}: {said}, first at {list(at)}: {a[at]:.9g}, then {b[at]:.9g}")
-
-
-def _exact(claims: Sequence[Claim]) -> frozenset[str]:
-    """The tensors whose every element has a bound of 0."""
-    return frozenset(claim.tensor for claim in claims if not claim.bound.any())
-
-
-def whole(t: torch.Tensor) -> torch.Tensor:
-    return t
-
-
-def _at(index: Any) -> Part:
-    return lambda t: t[index]
 
 
 _EVERYTHING = dict.fromkeys(("Y", "dX", "dW"), (whole, whole))
 
 
-def repeated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def repeated(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """The same call gives the same bits, whatever the memory held."""
-    for run in (run_grouped_gemm, with_another_poison):
+    for run in (None, with_another_poison):
         yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True, run=run)
 
 
-def other_shapes_between(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
+def other_shapes_between(problem: GroupedGemmProblem, target: Target) -> FollowUps:
     """Shapes A, B, A in one process: the second A gives the bits of the first."""
     case, (n, k) = problem.case, target.multiples(problem.case.dtype)
     sizes = (*case.m_sizes[::-1], case.topk * target.m_multiple)
@@ -126,15 +55,15 @@ def other_shapes_between(problem: GroupedGemmProblem, target: Target) -> Iterato
     yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True)
 
 
-def experts_permuted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def experts_permuted(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """Permuting the experts, weights and loads, permutes the blocks."""
     p = drawn_permutation(problem, problem.case.E)
     rows = torch.cat([*(segments(problem)[e] for e in p.tolist()), tail(problem)])
     after = reordered(problem, rows, tuple(problem.case.m_sizes[e] for e in p.tolist()), laid_out_like(problem.W, problem.W[p]))
-    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (_at(p), whole)})
+    yield FollowUp(after, _rows_moved(problem, rows) | {"dW": (at(p), whole)})
 
 
-def rows_permuted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def rows_permuted(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """Permuting the tokens of an expert permutes its rows."""
     rows = torch.cat([*(own[drawn_permutation(problem, len(own))] for own in segments(problem)), tail(problem)])
     after = reordered(problem, rows, problem.case.m_sizes, problem.W)
@@ -143,19 +72,19 @@ def rows_permuted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
 
 def _rows_moved(problem: GroupedGemmProblem, rows: torch.Tensor) -> dict[str, tuple[Part, Part]]:
     permute = problem.case.permute
-    return {"Y": (whole if permute == "y" else _at(rows), whole), "dX": (whole if permute == "x" else _at(rows), whole)}
+    return {"Y": (whole if permute == "y" else at(rows), whole), "dX": (whole if permute == "x" else at(rows), whole)}
 
 
-def empty_expert_inserted(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def empty_expert_inserted(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """An empty expert anywhere, its weights NaN, changes nothing else, and its dW is zero."""
     sizes, W = problem.case.m_sizes, problem.W
     e = int(drawn_permutation(problem, len(sizes) + 1)[0])
     with_empty = torch.cat([W[:e], torch.full_like(W[:1], torch.nan), W[e:]])
     before = others(len(sizes) + 1, torch.tensor([e]))
-    yield FollowUp(resized(problem, (*sizes[:e], 0, *sizes[e:]), W=with_empty), _EVERYTHING | {"dW": (whole, _at(before))})
+    yield FollowUp(resized(problem, (*sizes[:e], 0, *sizes[e:]), W=with_empty), _EVERYTHING | {"dW": (whole, at(before))})
 
 
-def expert_split(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def expert_split(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """Splitting an expert into two with the same weight changes no row."""
     sizes = problem.case.m_sizes
     e = max(range(len(sizes)), key=sizes.__getitem__)
@@ -164,7 +93,7 @@ def expert_split(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     yield FollowUp(after, {"Y": (whole, whole), "dX": (whole, whole)})
 
 
-def rows_in_two_calls(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def rows_in_two_calls(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """A batch run in two calls gives the same rows."""
     if problem.gather_indices is not None:
         return
@@ -172,10 +101,10 @@ def rows_in_two_calls(problem: GroupedGemmProblem, _: Target) -> Iterator[Follow
         parts = [own[: len(own) // 2] if first else own[len(own) // 2 :] for own in segments(problem)]
         rows = torch.cat([*parts, tail(problem)])
         after = resized(problem, tuple(map(len, parts)), X=problem.X[rows], dY=problem.dY[rows])
-        yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), whole)))
+        yield FollowUp(after, dict.fromkeys(("Y", "dX"), (at(rows), whole)))
 
 
-def row_copied(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def row_copied(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """Padding with copies of a token gives copies of its row and changes no other."""
     sizes = problem.case.m_sizes
     if problem.gather_indices is not None or not sum(sizes):
@@ -184,28 +113,28 @@ def row_copied(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     own = segments(problem)
     rows = torch.cat([*own[: e + 1], own[e][:1].repeat(3), *own[e + 1 :], tail(problem)])
     after = resized(problem, (*sizes[:e], sizes[e] + 3, *sizes[e + 1 :]), X=problem.X[rows], dY=problem.dY[rows])
-    yield FollowUp(after, dict.fromkeys(("Y", "dX"), (_at(rows), whole)))
+    yield FollowUp(after, dict.fromkeys(("Y", "dX"), (at(rows), whole)))
 
 
-def n_padded(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
+def n_padded(problem: GroupedGemmProblem, target: Target) -> FollowUps:
     """Columns of zeros in W give columns of zeros in Y and change nothing else."""
     N, more = problem.case.N, further(problem, target, "N")
     case = dataclasses.replace(problem.case, N=N + more)
     wider = dataclasses.replace(problem, case=case, W=padded(problem.W, rows=more), dY=padded(problem.dY, more))
-    columns = _at((slice(None), slice(N)))
+    columns = at((slice(None), slice(N)))
     yield FollowUp(wider, {"Y": (whole, columns), "dX": (whole, whole), "dW": (whole, columns)})
 
 
-def k_padded(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
+def k_padded(problem: GroupedGemmProblem, target: Target) -> FollowUps:
     """Zeros beyond the depth of X and W change nothing."""
     K, more = problem.case.K, further(problem, target, "K")
     case = dataclasses.replace(problem.case, K=K + more)
     deeper = dataclasses.replace(problem, case=case, X=padded(problem.X, more), W=padded(problem.W, more))
-    columns = _at((..., slice(K)))
+    columns = at((..., slice(K)))
     yield FollowUp(deeper, {"Y": (whole, whole), "dX": (whole, columns), "dW": (whole, columns)})
 
 
-def scaled(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def scaled(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """Twice X gives twice Y and dW bit for bit, while everything stays normal and finite, and the same dX."""
     limits = torch.finfo(problem.X.dtype)
 
@@ -220,55 +149,55 @@ def scaled(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
     yield FollowUp(doubled, {"Y": (twice, comparable), "dW": (twice, comparable), "dX": (whole, whole)}, always=True)
 
 
-def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """NaN in one expert's rows reaches its own rows of Y and its own dW, and nobody else."""
     if problem.case.tokens_in:  # a token's row belongs to several experts
         return
     e = drawn_permutation(problem, problem.case.E)[:1]
     own, X = segments(problem)[int(e)], problem.X.clone()
     X[x_rows(problem, own)] = torch.nan
-    rows, experts = _at(others(problem.case.M, y_rows(problem, own))), _at(others(problem.case.E, e))
+    rows, experts = at(others(problem.case.M, y_rows(problem, own))), at(others(problem.case.E, e))
     after = dataclasses.replace(problem, X=laid_out_like(problem.X, X))
     yield FollowUp(after, {"Y": (rows, rows), "dX": (whole, whole), "dW": (experts, experts)}, always=True, judged=False)
 
 
-def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """NaN in one expert's weights reaches its own rows of Y and dX, and nobody else."""
     e = drawn_permutation(problem, problem.case.E)[:1]
     own, W = segments(problem)[int(e)], problem.W.clone()
     W[e] = torch.nan
-    rows, inputs = _at(others(problem.case.M, y_rows(problem, own))), _at(others(len(problem.X), x_rows(problem, own)))
+    rows, inputs = at(others(problem.case.M, y_rows(problem, own))), at(others(len(problem.X), x_rows(problem, own)))
     after = dataclasses.replace(problem, W=laid_out_like(problem.W, W))
     yield FollowUp(after, {"Y": (rows, rows), "dX": (inputs, inputs), "dW": (whole, whole)}, always=True, judged=False)
 
 
-def other_tiles(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
+def other_tiles(problem: GroupedGemmProblem, target: Target) -> FollowUps:
     """Every tile configuration agrees with every other."""
     if target.configurable:
         for config in _OTHER_TILES:
             yield FollowUp(dataclasses.replace(problem, case=dataclasses.replace(problem.case, config=config)), _EVERYTHING)
 
 
-def strides_dropped(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def strides_dropped(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """A strided view agrees with its copy."""
     case = dataclasses.replace(problem.case, x_layout="contiguous", w_layout="contiguous", dy_layout="contiguous")
     copies = {name: getattr(problem, name).contiguous() for name in ("X", "W", "dY")}
     yield FollowUp(dataclasses.replace(problem, case=case, **copies), _EVERYTHING)
 
 
-def fewer_gradients(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def fewer_gradients(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """Any subset of requires_grad gives the same remaining results."""
     for grads in {"XW": ("X", "W", "")}.get(problem.case.grads, ("",)):
         yield FollowUp(dataclasses.replace(problem, case=dataclasses.replace(problem.case, grads=grads)), _EVERYTHING)
 
 
-def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """A second backward pass on the same graph adds the same gradients once more."""
     twice = (lambda t: 2 * t, whole)
     yield FollowUp(problem, {"Y": (whole, whole), "dX": twice, "dW": twice}, always=True, judged=False, run=twice_on_one_graph)
 
 
-def autocast(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def autocast(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """Under autocast to bfloat16 a call is right, to the precision of bfloat16 if its inputs are float32, which it may also refuse."""
     if problem.X.dtype is torch.bfloat16:
         yield FollowUp(problem, _EVERYTHING, run=under_autocast)
@@ -276,13 +205,13 @@ def autocast(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
         yield FollowUp(rounded_to(problem, torch.bfloat16), run=under_autocast, dtype=torch.bfloat16)
 
 
-def other_stream(problem: GroupedGemmProblem, _: Target) -> Iterator[FollowUp]:
+def other_stream(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """A call on a side stream equals one on the default stream."""
     if torch.cuda.is_available():
         yield FollowUp(problem, _EVERYTHING, run=on_another_stream)
 
 
-def graph_replayed(problem: GroupedGemmProblem, target: Target) -> Iterator[FollowUp]:
+def graph_replayed(problem: GroupedGemmProblem, target: Target) -> FollowUps:
     """A CUDA graph that was captured with other contents, replayed with these, equals eager."""
     if torch.cuda.is_available() and target.capturable:
         yield FollowUp(problem, _EVERYTHING, run=replayed)

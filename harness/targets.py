@@ -20,14 +20,17 @@ import torch
 
 from moefuzz.kernels.kernel_config import KernelConfig
 
-from .cases import DTYPES, PERMUTES, Case, MoeBlockCase
+from .cases import DTYPES, PERMUTES, Case, ExpertsCase, GroupedGemmCase
 from .environment import TARGET_VARIABLE
 
 GROUP = "moefuzz.targets"
-OWN_TARGET = "moefuzz.kernels.grouped_gemm:grouped_gemm"
-OWN_BLOCK = "moefuzz.harness.blocks:triton_block"
+OWN_TARGETS = {
+    "grouped_gemm": "moefuzz.kernels.grouped_gemm:grouped_gemm",
+    "experts": "moefuzz.kernels.experts:triton_experts",
+    "moe_block": "moefuzz.harness.blocks:triton_block",
+}
+"""By level."""
 
-LEVELS = ("grouped_gemm", "moe_block")
 CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
 _NEEDED = {
     "x": {"gather_indices", "permute_x"},
@@ -35,6 +38,13 @@ _NEEDED = {
     "fused": {"gather_indices", "topk_weights", "fuse_mul_post"},
 }
 _KEYWORDS = frozenset({*CONFIGS, "topk", "is_first_gemm"}.union(*_NEEDED.values()))
+
+_NO_LIMIT: dict[str, Any] = {
+    "dtypes": DTYPES, "zero_rows": True, "k_multiple": 1, "row_bytes": 1,
+    "strides": True, "backward": True,
+    "n_multiple": 1, "m_multiple": 1,
+}  # fmt: skip
+_LIMITS = {"grouped_gemm": tuple(_NO_LIMIT), "experts": tuple(_NO_LIMIT)[:6], "moe_block": tuple(_NO_LIMIT)[:4]}
 
 
 class BadTarget(Exception):
@@ -47,15 +57,18 @@ class UndeclaredCase(BadTarget):
 
 @dataclass(frozen=True)
 class Target:
-    """An implementation at one of two levels.
+    """An implementation at one of three levels.
 
     - ``grouped_gemm``: ``f(X [M, K], W [E, N, K], m_sizes [E], **keywords) -> Y [M, N]``, differentiable in X and W.
+    - ``experts``: ``f(hidden_states [T, H], top_k_index [T, topk] int64, top_k_weights [T, topk], gate_up_proj [E, 2I, H], down_proj
+      [E, H, I], act) -> [T, H]``, differentiable in the four floating tensors; gate rows [0, I), then up rows; ``act`` is a callable.
     - ``moe_block``: ``f(block: Qwen3MoeSparseMoeBlock, **keywords) -> Module`` with the same forward pass. It gets a private copy of the
       block and must use that copy's parameters: gradients are read from it.
 
     Inside the declaration every case must be right, outside it right or refused with an exception. Keywords of our own ``grouped_gemm``
     are read off the function's signature: what it does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of
-    m_sizes: "zero" or "unspecified". A block has limits of dtype and of rows alone: H and I are then what N and K are here.
+    m_sizes: "zero" or "unspecified". H and I of a block or of experts are multiples of what K is one of here, and strides, rows and
+    gradients are limits of experts too.
     """
 
     name: str
@@ -76,7 +89,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raise BadTarget for a declaration that says nothing."""
-        allowed = {"tail_rows": ("zero", "unspecified"), "level": LEVELS}
+        allowed = {"tail_rows": ("zero", "unspecified"), "level": tuple(OWN_TARGETS)}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
@@ -87,6 +100,9 @@ class Target:
         for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise BadTarget(f"target {self.name!r}: {name} must be a whole number from 1 on, got {getattr(self, name)!r}")
+        for name, none in _NO_LIMIT.items():
+            if name not in _LIMITS[self.level] and getattr(self, name) != none:
+                raise BadTarget(f"target {self.name!r}: {name} is no limit at level {self.level}, whose limits are {_LIMITS[self.level]}")
 
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
@@ -104,7 +120,7 @@ class Target:
 
     def takes(self, case: Case) -> bool:
         """Whether a case can be put to it at all."""
-        if isinstance(case, MoeBlockCase):
+        if not isinstance(case, GroupedGemmCase):
             return True
         return case.permute in self.permutes and (self.fuses or not case.fuse_mul_post) and (self.tail_rows == "zero" or not case.tail_rows)
 
@@ -118,23 +134,30 @@ class Target:
         if case.dtype not in self.dtypes:
             return f"its dtype is none of {', '.join(self.dtypes)}"
         n_multiple, k_multiple = self.multiples(case.dtype)
-        if isinstance(case, MoeBlockCase):
+        broken: dict[str, object] = {}
+        if isinstance(case, GroupedGemmCase):
+            broken = {
+                f"N is no multiple of {n_multiple}": case.N % n_multiple,
+                f"K is no multiple of {k_multiple}": case.K % k_multiple,
+                f"not all of m_sizes are multiples of {self.m_multiple}": any(size % self.m_multiple for size in case.m_sizes),
+                "it has no rows": not self.zero_rows and not any(case.m_sizes),
+            }
+        else:
             odd = case.hidden_size % k_multiple or case.moe_intermediate_size % k_multiple
-            return f"hidden_size and moe_intermediate_size are not both multiples of {k_multiple}" if odd else None
-        broken = {
-            f"N is no multiple of {n_multiple}": case.N % n_multiple,
-            f"K is no multiple of {k_multiple}": case.K % k_multiple,
-            f"not all of m_sizes are multiples of {self.m_multiple}": any(size % self.m_multiple for size in case.m_sizes),
-            "it has no rows": not self.zero_rows and not any(case.m_sizes),
-            "its inputs are not contiguous": not self.strides and {case.x_layout, case.w_layout, case.dy_layout} != {"contiguous"},
-            "it asks for gradients": not self.backward and case.grads,
-        }
+            broken = {
+                f"hidden_size and moe_intermediate_size are not both multiples of {k_multiple}": odd,
+                "it has no tokens": not self.zero_rows and not case.T,
+            }
+        if isinstance(case, GroupedGemmCase | ExpertsCase):
+            strided = {case.x_layout, case.w_layout, case.dy_layout} != {"contiguous"}
+            broken |= {
+                "its inputs are not contiguous": not self.strides and strided,
+                "it asks for gradients": not self.backward and case.grads not in ("", "none"),
+            }
         return next((limit for limit, holds in broken.items() if holds), None)
 
     def declared(self) -> list[str]:
         """What it declares beyond its level and dtypes, in words."""
-        if self.level != "grouped_gemm":
-            return [f"rows of {self.row_bytes} bytes"] * (self.row_bytes > 1) + ["configs"] * self.configurable
         said = {
             f"N % {self.n_multiple} == 0": self.n_multiple > 1,
             f"K % {self.k_multiple} == 0": self.k_multiple > 1,
@@ -154,13 +177,12 @@ class Target:
 
     def without_one_limit(self) -> list[Target]:
         """The target as if it declared one limit less, for each that it has."""
-        none: dict[str, Any] = {"dtypes": DTYPES, "strides": True, "zero_rows": True, "backward": True}
-        none |= dict.fromkeys(("n_multiple", "k_multiple", "m_multiple", "row_bytes"), 1)
-        return [dataclasses.replace(self, **{name: value}) for name, value in none.items() if getattr(self, name) != value]
+        limits = {name: _NO_LIMIT[name] for name in _LIMITS[self.level] if getattr(self, name) != _NO_LIMIT[name]}
+        return [dataclasses.replace(self, **{name: value}) for name, value in limits.items()]
 
     def tiles(self, case: Case) -> KernelConfig | None:
         """The tiles in which a case is computed, where it says them and the target takes them."""
-        return case.config if self.configurable else None
+        return None if isinstance(case, ExpertsCase) or not self.configurable else case.config
 
     @property
     def fuses(self) -> bool:
@@ -169,7 +191,7 @@ class Target:
 
 def default_target(level: str = "grouped_gemm") -> Target:
     """The target that the environment variable MOEFUZZ_TARGET names, of whatever level, else our own of this level."""
-    return load_target(os.environ.get(TARGET_VARIABLE) or {"grouped_gemm": OWN_TARGET, "moe_block": OWN_BLOCK}[level])
+    return load_target(os.environ.get(TARGET_VARIABLE) or OWN_TARGETS[level])
 
 
 def named_targets() -> dict[str, EntryPoint]:
@@ -194,18 +216,22 @@ def load_target(spec: str) -> Target:
         raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
-        if found.level == "grouped_gemm":
-            _check_signature(found.function, spec)
+        _check_signature(found.function, spec, found.level)
         return dataclasses.replace(found, name=spec)
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
-    if spec == OWN_TARGET:
+    if spec == OWN_TARGETS["grouped_gemm"]:
         return Target(spec, found, tail_rows="zero", capturable=True)
-    if next(iter(_signature(found).parameters), None) == "block":  # the mark of this level
-        return Target(spec, found, level="moe_block", float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
-    _check_signature(found, spec)
-    return Target(spec, found)
+    level = _level_of(found)
+    _check_signature(found, spec, level)
+    return Target(spec, found, level=level, float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
+
+
+def _level_of(function: Callable[..., Any]) -> str:
+    """The level of a plain function, told by the name of its first parameter."""
+    first = next(iter(_signature(function).parameters), None)
+    return {"block": "moe_block", "hidden_states": "experts"}.get(str(first), "grouped_gemm")
 
 
 def _imported(name: str) -> ModuleType:
@@ -223,13 +249,21 @@ def _imported(name: str) -> ModuleType:
         sys.path.remove(here)
 
 
-def _check_signature(function: Callable[..., Any], spec: str) -> None:
-    signature = _signature(function)
-    topk = {"topk": 1} if "topk" in signature.parameters else {}
+_CALLED_WITH = {
+    "grouped_gemm": ("X", "W", "m_sizes"),
+    "experts": ("hidden_states", "top_k_index", "top_k_weights", "gate_up_proj", "down_proj", "act"),
+    "moe_block": ("block",),
+}
+
+
+def _check_signature(function: Callable[..., Any], spec: str, level: str) -> None:
+    signature, arguments = _signature(function), _CALLED_WITH[level]
+    topk = {"topk": 1} if level == "grouped_gemm" and "topk" in signature.parameters else {}
     try:
-        signature.bind("X", "W", "m_sizes", **topk)
+        signature.bind(*arguments, **topk)
     except TypeError as error:
-        raise BadTarget(f"target {spec!r} cannot be called as f(X, W, m_sizes): {error} (a block target: f(block))") from None
+        others = "; ".join(f"{kind}: f({', '.join(names)})" for kind, names in _CALLED_WITH.items() if kind != level)
+        raise BadTarget(f"target {spec!r} cannot be called as f({', '.join(arguments)}): {error} ({others})") from None
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

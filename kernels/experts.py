@@ -1,4 +1,4 @@
-"""The Triton grouped GEMM as an experts implementation of transformers 5, which a model selects by name.
+"""The experts of an MoE block on the Triton grouped GEMM, and as an experts implementation of transformers 5, selected by name.
 
     from moefuzz.kernels.experts import register
     register()
@@ -9,6 +9,7 @@ Hidden states h [T, H], slots g = t * topk + j with expert top_k_index[t, j]:  o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,22 +19,73 @@ from .routing import sort_by_expert
 
 NAME = "moefuzz_triton"
 
+Act = Callable[[torch.Tensor], torch.Tensor]
+ACTS: dict[str, Act] = {"silu": torch.nn.functional.silu, "relu": torch.relu}
+
 
 def triton_experts(
-    self: Any,  # an experts module of transformers: gate_up_proj [E, 2I, H], down_proj [E, H, I]
     hidden_states: torch.Tensor,  # [T, H]
     top_k_index: torch.Tensor,  # [T, topk] int64
     top_k_weights: torch.Tensor,  # [T, topk]
+    gate_up_proj: torch.Tensor,  # [E, 2I, H]: gate rows [0, I), then up rows
+    down_proj: torch.Tensor,  # [E, H, I]
+    act: Act,
 ) -> torch.Tensor:
-    """[T, H] in the dtype of the hidden states. Raises ValueError for experts with biases, without a gate, or with transposed weights."""
-    if self.has_bias or not self.has_gate or self.is_transposed:
-        raise ValueError(f"{NAME} takes gated experts without biases, their weights [E, out, in]")
+    """[T, H] in the dtype of the hidden states; differentiable in all four floating inputs. Nothing is read back from the device."""
+    return _experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, lambda first: gated(first, act))
+
+
+def torch_experts(
+    hidden_states: torch.Tensor,
+    top_k_index: torch.Tensor,
+    top_k_weights: torch.Tensor,
+    gate_up_proj: torch.Tensor,
+    down_proj: torch.Tensor,
+    act: Act,
+) -> torch.Tensor:
+    """The twin of ``triton_experts``: a loop over experts, each row computed in float32 and rounded at the end."""
+    wide = torch.promote_types(hidden_states.dtype, torch.float32)
+    h, weights, first, second = (t.to(wide) for t in (hidden_states, top_k_weights, gate_up_proj, down_proj))
+    out = torch.zeros_like(h, memory_format=torch.contiguous_format)
+    for e in range(len(second)):
+        tokens, choices = (top_k_index == e).nonzero(as_tuple=True)
+        rows = gated(h[tokens] @ first[e].T, act) @ second[e].T
+        out = out.index_add(0, tokens, rows * weights[tokens, choices][:, None])
+    return out.to(hidden_states.dtype)
+
+
+def gated(first: torch.Tensor, act: Act) -> torch.Tensor:
+    """act(gate half) * up half: [M, 2I] -> [M, I]."""
+    gate, up = first.chunk(2, dim=1)
+    return act(gate) * up
+
+
+def _experts(
+    hidden_states: torch.Tensor,
+    top_k_index: torch.Tensor,
+    top_k_weights: torch.Tensor,
+    gate_up_proj: torch.Tensor,
+    down_proj: torch.Tensor,
+    gate: Act,
+) -> torch.Tensor:
     T, topk = top_k_index.shape
-    m_sizes, slots = sort_by_expert(top_k_index, len(self.down_proj))
-    first = grouped_gemm(hidden_states, self.gate_up_proj, m_sizes, topk, slots, permute_x=True)
-    second = grouped_gemm(self._apply_gate(first), self.down_proj, m_sizes, topk, slots, permute_y=True, is_first_gemm=False)
+    m_sizes, slots = sort_by_expert(top_k_index, len(down_proj))
+    first = grouped_gemm(hidden_states, gate_up_proj, m_sizes, topk, slots, permute_x=True)
+    second = grouped_gemm(gate(first), down_proj, m_sizes, topk, slots, permute_y=True, is_first_gemm=False)
     weighted = second.view(T, topk, second.shape[1]) * top_k_weights[:, :, None]
     return weighted.sum(1).to(hidden_states.dtype)
+
+
+def _implementation(
+    self: Any,  # an experts module of transformers
+    hidden_states: torch.Tensor,
+    top_k_index: torch.Tensor,
+    top_k_weights: torch.Tensor,
+) -> torch.Tensor:
+    """What transformers calls. Raises ValueError for experts with biases, without a gate, or with transposed weights."""
+    if self.has_bias or not self.has_gate or self.is_transposed:
+        raise ValueError(f"{NAME} takes gated experts without biases, their weights [E, out, in]")
+    return _experts(hidden_states, top_k_index, top_k_weights, self.gate_up_proj, self.down_proj, self._apply_gate)
 
 
 def register() -> None:
@@ -42,4 +94,4 @@ def register() -> None:
         from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
     except ImportError as error:
         raise ImportError("experts implementations need transformers 5") from error
-    ALL_EXPERTS_FUNCTIONS.register(NAME, triton_experts)
+    ALL_EXPERTS_FUNCTIONS.register(NAME, _implementation)

@@ -11,6 +11,7 @@ from .expert_counts import (
     starving_counts,
     tile_edge_counts,
 )
+from .experts import experts_cases
 from .grouped_gemms import data_recipes, grouped_gemm_cases, kernel_configs
 from .moe_blocks import expert_loads, moe_block_cases
 from .sizes import dimension_sizes, tile_edge_sizes, token_counts
@@ -22,6 +23,7 @@ __all__ = [
     "even_counts",
     "expert_counts",
     "expert_loads",
+    "experts_cases",
     "fewer_rows_than_experts",
     "free_counts",
     "grouped_gemm_cases",

@@ -74,7 +74,9 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
 
 
 def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> MoeBlockCase:
-    """The nearest case that the target declares: hidden_size and moe_intermediate_size rounded up."""
+    """The nearest case that the target declares: hidden_size and moe_intermediate_size rounded up, a token where none is not allowed."""
     multiple = target.multiples(fields["dtype"])[1]
     wanted = {"hidden_size": max(fields["hidden_size"], len(loads)), "moe_intermediate_size": fields["moe_intermediate_size"]}
+    some = any(loads) or target.zero_rows
+    loads = loads if some else [*loads[:-1], 1]
     return MoeBlockCase.fitted(loads=loads, **fields | {name: round_up(size, multiple) for name, size in wanted.items()})

@@ -12,16 +12,26 @@ from typing import Any
 from hypothesis import strategies as st
 
 from moefuzz.harness import cases
-from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
-from .expert_counts import even_counts, fewer_rows_than_experts, one_expert_takes_all, power_law_counts, starving_counts, tile_edge_counts
+from .expert_counts import (
+    Counts,
+    even_counts,
+    fewer_rows_than_experts,
+    one_expert_takes_all,
+    power_law_counts,
+    starving_counts,
+    tile_edge_counts,
+)
+from .experts import experts_cases
 from .grouped_gemms import CONFIGS, data_recipes, grouped_gemm_cases
 from .moe_blocks import moe_block_cases
 from .sizes import tile_edge_sizes
 
 Cases = st.SearchStrategy[GroupedGemmCase]
+Experts = st.SearchStrategy[ExpertsCase]
 Blocks = st.SearchStrategy[MoeBlockCase]
 
 
@@ -138,6 +148,60 @@ def _has(target: Target, relation: str) -> bool:
     return declared.get(relation, True)
 
 
+def any_experts(target: Target) -> Experts:
+    """The experts of every MoE block that the target declares."""
+    return experts_cases(target)
+
+
+def exact_experts(target: Target) -> Experts:
+    """ReLU and weights that are powers of two, on data so small that most results are the same in every order of accumulation."""
+    return experts_cases(target, act=st.just("relu"), data=data_recipes(("signs", "integers")))
+
+
+def skewed_experts(target: Target) -> Experts:
+    """One expert with all tokens, experts without any, a power law, fewer tokens than experts."""
+    return experts_cases(target, loads=_skewed_loads())
+
+
+def square_experts(target: Target) -> Experts:
+    """2I == H, where gate, up and down are easily taken for each other, with weights in any stride."""
+    halves = st.sampled_from([4, 8, 16])
+    return halves.flatmap(lambda half: experts_cases(target, hidden_size=st.just(2 * half), moe_intermediate_size=st.just(half)))
+
+
+def large_experts(target: Target) -> Experts:
+    """Sizes at the edges of a tile of 64."""
+    sizes = tile_edge_sizes(64, smallest=1, largest=129)
+    return experts_cases(target, loads=tile_edge_counts(block=64, most_experts=3), hidden_size=sizes, moe_intermediate_size=sizes)
+
+
+def related_experts(target: Target, relation: str | None = None) -> Experts:
+    """Two calls that must agree, in one relation or in any; half of them with ReLU on small data, where bits are compared."""
+    named = st.sampled_from(cases.EXPERTS_RELATIONS if relation is None else [relation])
+    return experts_cases(target, relation=named) | experts_cases(target, relation=named, act=st.just("relu"), data=st.just("signs"))
+
+
+def outside_experts(target: Target) -> Experts | None:
+    """Beyond one of the limits that the target declares, where it must refuse, or be right."""
+    drawn = [_outside(target, wider, experts_cases) for wider in target.without_one_limit()]
+    return st.one_of(drawn) if drawn else None
+
+
+def _outside(target: Target, wider: Target, drawn_from: Callable[..., st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """What lies inside ``wider``, which has one limit less, and outside the target."""
+    no_tokens = {"loads": st.lists(st.just(0), min_size=1, max_size=3)} if wider.zero_rows != target.zero_rows else {}
+    return drawn_from(wider, **no_tokens).filter(lambda case: target.limit_on(case) is not None)
+
+
+def _skewed_loads() -> Counts:
+    return st.one_of(
+        one_expert_takes_all(most_experts=5),
+        starving_counts(largest=8),
+        fewer_rows_than_experts(most_experts=8),
+        power_law_counts(most_experts=6, largest=12),
+    )
+
+
 def any_blocks(target: Target) -> Blocks:
     """Every MoE block that the target declares."""
     return moe_block_cases(target)
@@ -145,13 +209,7 @@ def any_blocks(target: Target) -> Blocks:
 
 def skewed_blocks(target: Target) -> Blocks:
     """One expert with all tokens, experts without any, a power law, fewer tokens than experts."""
-    skews = st.one_of(
-        one_expert_takes_all(most_experts=5),
-        starving_counts(largest=8),
-        fewer_rows_than_experts(most_experts=8),
-        power_law_counts(most_experts=6, largest=12),
-    )
-    return moe_block_cases(target, loads=skews)
+    return moe_block_cases(target, loads=_skewed_loads())
 
 
 def routed_blocks(target: Target) -> Blocks:
@@ -180,7 +238,7 @@ def related_blocks(target: Target, relation: str | None = None) -> Blocks:
 
 def outside_blocks(target: Target) -> Blocks | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
-    drawn = [moe_block_cases(wider).filter(lambda case: target.limit_on(case) is not None) for wider in target.without_one_limit()]
+    drawn = [_outside(target, wider, moe_block_cases) for wider in target.without_one_limit()]
     return st.one_of(drawn) if drawn else None
 
 
@@ -200,6 +258,15 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "large": large_cases,
         "related": related_cases,
         "outside": outside_cases,
+    },
+    "experts": {
+        "any experts": any_experts,
+        "exact experts": exact_experts,
+        "skewed experts": skewed_experts,
+        "square experts": square_experts,
+        "large experts": large_experts,
+        "related experts": related_experts,
+        "outside experts": outside_experts,
     },
     "moe_block": {
         "any block": any_blocks,

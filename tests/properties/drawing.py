@@ -26,19 +26,24 @@ def fewer(property_: Property) -> Property:
 
 
 def gemms_from(regime: Regime) -> Callable[[Property], Property]:
-    """Give a property grouped GEMM cases; skip it where the target is a block, or declares that it has none of this regime."""
+    """Give a property grouped GEMM cases; skip it where the target is of another level, or declares that it has none of this regime."""
     return _from(regime, "grouped_gemm")
 
 
+def experts_from(regime: Regime) -> Callable[[Property], Property]:
+    """Give a property cases of experts; skip it where the target is of another level, or declares that it has none of this regime."""
+    return _from(regime, "experts")
+
+
 def blocks_from(regime: Regime) -> Callable[[Property], Property]:
-    """Give a property MoE block cases; skip it where the target is a grouped GEMM, or declares that it has none of this regime."""
+    """Give a property MoE block cases; skip it where the target is of another level, or declares that it has none of this regime."""
     return _from(regime, "moe_block")
 
 
 def _from(regime: Regime, level: str) -> Callable[[Property], Property]:
     target = default_target(level)
     if target.level != level:
-        return pytest.mark.skip(reason=f"{target.name} is a {target.level}")
+        return pytest.mark.skip(reason=f"{target.name} is of level {target.level}")
     cases = regime(target)
     return pytest.mark.skip(reason=f"{target.name} declares no {regime.__name__}") if cases is None else given(case=cases)
 

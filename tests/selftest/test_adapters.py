@@ -60,7 +60,7 @@ def test_a_broken_experts_implementation_is_caught(monkeypatch: pytest.MonkeyPat
 def test_our_experts_refuse_what_they_do_not_compute() -> None:
     biased = SimpleNamespace(has_bias=True, has_gate=True, is_transposed=False)
     with pytest.raises(ValueError, match="without biases"):
-        experts.triton_experts(biased, torch.ones(1, 2), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1))
+        experts._implementation(biased, torch.ones(1, 2), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1))
 
 
 def test_torch_refuses_rows_of_other_than_16_bytes() -> None:

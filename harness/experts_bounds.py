@@ -1,0 +1,139 @@
+"""What correct experts of an MoE block may compute, their inputs given: every intermediate and every gradient, with its carried error.
+
+With sorted row r from flat slot g = t * topk + j, and w[g] its weight:
+
+    first = X[g // topk] gate_up^T;   inter = act(first's gate half) * up half;   second = inter down^T;   output[t] = sum_j w[t, j] second
+
+A tensor of ``ExpertsBounds`` is what a float32 computation may hold *before* its own last store, so that ``violations(got, tensor, dtype)``
+rounds once. Later stages start from the stored tensor. Stores at which rounding to the dtype is allowed, and never required:
+
+    forward    first GEMM, act(gate), act * up, second GEMM, weighted rows, each of the topk - 1 adds of the output
+    backward   the elements of dY * second and their sum over H (the weights' gradient); dY * w, inter's gradient, act's, up's and gate's;
+               dX of the gate half, of the up half and their sum (three stores in transformers 4.57, the last alone in 5.x), each of the
+               topk - 1 adds of X's gradient
+
+Each contraction accumulates in float32 and in any order; the activation is computed in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from moefuzz.kernels.reference import segment_matmul, segment_outer
+from moefuzz.kernels.routing import sort_by_expert
+
+from .carried import Carried, cat, contract, exact, mul, relu, relu_grad, silu, silu_grad, stored, sum_stored
+
+ACTIVATIONS = {"silu": (silu, silu_grad), "relu": (relu, relu_grad)}
+
+
+@dataclass(frozen=True)
+class ExpertsBounds:
+    """The carried tensors of one forward and backward pass; M = T * topk."""
+
+    first_gemm: Carried  # [M, 2I], sorted by expert
+    intermediate: Carried  # [M, I], sorted by expert
+    second_gemm: Carried  # [M, H], sorted by expert
+    hidden_states_unpermute: Carried  # [M, H], in flat-slot order
+    output: Carried  # [T, H]
+    X_grads: Carried  # [T, topk, H], that of each choice: stored, and not yet added up
+    X_grad: Carried  # [T, H]
+    topk_weights_grad: Carried  # [T, topk]
+    gate_proj_grad: Carried  # [E, I, H]
+    up_proj_grad: Carried  # [E, I, H]
+    down_proj_grad: Carried  # [E, H, I]
+    m_sizes: Tensor  # [E]
+    gather_indices: Tensor  # [M]
+
+    @property
+    def gate_up_proj_grad(self) -> Carried:
+        """[E, 2I, H]"""
+        return cat((self.gate_proj_grad, self.up_proj_grad), 1)
+
+
+def carried_tensors(bounds: object) -> Iterator[tuple[str, Carried]]:
+    """The carried tensors among the fields of bounds, by name."""
+    for field in fields(bounds):  # type: ignore[arg-type]
+        if isinstance(tensor := getattr(bounds, field.name), Carried):
+            yield field.name, tensor
+
+
+def experts_bounds(
+    X: Tensor,  # [T, H]
+    topk_ids: Tensor,  # [T, topk]
+    topk_weights: Carried,  # [T, topk], as they are stored
+    gate_up_proj: Tensor,  # [E, 2I, H]
+    down_proj: Tensor,  # [E, H, I]
+    dY: Tensor,  # [T, H]
+    *,
+    act: str,
+    dtype: torch.dtype,
+) -> ExpertsBounds:
+    """Carry the errors for tensors as they are, already in ``dtype``. ``act``: "silu" or "relu"."""
+    E, H, intermediate_size = down_proj.shape
+    topk = topk_ids.shape[1]
+    x, w1, w2, dy = (exact(tensor) for tensor in (X, gate_up_proj, down_proj, dY))
+    activation, activation_grad = ACTIVATIONS[act]
+    m_sizes, order = sort_by_expert(topk_ids.long(), E)
+    slots, tokens = order.long(), order.long() // topk
+    slot_of = torch.argsort(slots)
+    rows = m_sizes.double()[:, None, None]
+    w = topk_weights.map(lambda t: t.reshape(-1, 1)[slots])
+    x_rows, dy_rows = x.map(lambda t: t[tokens]), dy.map(lambda t: t[tokens])
+
+    def experts(a: Carried, b: Carried, depth: int) -> Carried:
+        return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), depth)
+
+    def weight_gradient(a: Carried, b: Carried) -> Carried:
+        return contract(a, b, lambda p, q: segment_outer(p, q, m_sizes), rows)
+
+    def by_token(a: Carried) -> Carried:
+        return a.map(lambda t: t[slot_of].reshape(-1, topk, t.shape[1]))
+
+    first_gemm = experts(x_rows, w1.map(lambda t: t.transpose(1, 2)), H)
+    first = stored(first_gemm, dtype)
+    gate_half, up_half = first.map(lambda t: t[:, :intermediate_size]), first.map(lambda t: t[:, intermediate_size:])
+    acted = stored(activation(gate_half), dtype)
+    intermediate = mul(acted, up_half)
+    inter = stored(intermediate, dtype)
+    second_gemm = experts(inter, w2.map(lambda t: t.transpose(1, 2)), intermediate_size)
+    second = stored(second_gemm, dtype)
+
+    products = stored(mul(dy_rows, second), dtype)
+    d_second = stored(mul(dy_rows, w), dtype)
+    d_inter = stored(experts(d_second, w2, H), dtype)
+    d_up = stored(mul(d_inter, acted), dtype)
+    d_gate = stored(mul(stored(mul(d_inter, up_half), dtype), activation_grad(gate_half)), dtype)
+    X_grads = by_token(_rows_gradient(d_gate, d_up, w1, m_sizes, dtype))
+    return ExpertsBounds(
+        first_gemm=first_gemm,
+        intermediate=intermediate,
+        second_gemm=second_gemm,
+        hidden_states_unpermute=second_gemm.map(lambda t: t[slot_of]),
+        output=sum_stored(by_token(stored(mul(second, w), dtype)), 1, dtype, topk),
+        X_grads=X_grads,
+        X_grad=sum_stored(X_grads, 1, dtype, topk),
+        topk_weights_grad=contract(products, exact(X.new_ones(H, 1)), torch.matmul, H).map(lambda t: t[slot_of].reshape(-1, topk)),
+        gate_proj_grad=weight_gradient(d_gate, x_rows),
+        up_proj_grad=weight_gradient(d_up, x_rows),
+        down_proj_grad=weight_gradient(d_second, inter),
+        m_sizes=m_sizes,
+        gather_indices=order,
+    )
+
+
+def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Tensor, dtype: torch.dtype) -> Carried:
+    """d_gate gate_proj + d_up up_proj, stored: one contraction over 2I, or two that are stored and then added. Both are correct."""
+    size = d_gate.value.shape[1]
+
+    def product(a: Carried, b: Carried) -> Carried:
+        return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), a.value.shape[1])
+
+    one = product(cat((d_gate, d_up), 1), w1)
+    gate_half, up_half = product(d_gate, w1.map(lambda t: t[:, :size])), product(d_up, w1.map(lambda t: t[:, size:]))
+    two = sum_stored(cat([stored(half, dtype).map(lambda t: t[None]) for half in (gate_half, up_half)], 0), 0, dtype, 2)
+    return stored(Carried(one.value, torch.maximum(one.error, two.error)), dtype)

@@ -1,0 +1,56 @@
+"""Cases at the ``experts`` level: routings with a drawn skew, given with their weights, and the sizes of a shrunken Qwen3."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from moefuzz.harness import cases
+from moefuzz.harness.cases import ExpertsCase, round_up
+from moefuzz.harness.targets import Target
+
+from .expert_counts import Counts
+from .grouped_gemms import data_recipes, seeds
+from .moe_blocks import expert_loads
+from .sizes import tile_edge_sizes
+
+
+def experts_cases(target: Target | None = None, *, loads: Counts | None = None, **fields: Any) -> st.SearchStrategy[ExpertsCase]:
+    """Return a strategy for the experts of MoE blocks that a target must get right.
+
+    - ``target`` bounds them by what it declares, defaulting to everything that a case can say.
+    - ``loads`` replaces the expert loads, and each of ``fields`` the strategy of one field of ExpertsCase.
+
+    Drawn example: ExpertsCase(loads=(4, 0, 1, 3), topk=2, hidden_size=17, dtype='bfloat16', order='shuffled', seed=5).
+    """
+    strides = target is None or target.strides
+    sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=33)
+    drawn: dict[str, st.SearchStrategy[Any]] = {
+        "topk": st.integers(1, 8),
+        "hidden_size": sizes,
+        "moe_intermediate_size": sizes,
+        "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
+        "act": st.sampled_from(cases.ACTS),
+        "order": st.sampled_from(["sorted", "shuffled"]),
+        "x_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
+        "w_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
+        "dy_layout": st.sampled_from(cases.DY_LAYOUTS if strides else cases.DY_LAYOUTS[:1]),
+        "grads": st.sampled_from(["all", "all", *cases.EXPERTS_GRADS]),
+        "data": data_recipes(("normal", *(recipe for recipe in cases.BLOCK_RECIPES if recipe != "normal"))),
+        "seed": seeds(),
+    }
+    fitted = ExpertsCase.fitted if target is None else functools.partial(_fitted, target)
+    return st.builds(fitted, loads=expert_loads() if loads is None else loads, **{**drawn, **fields})
+
+
+def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> ExpertsCase:
+    """The nearest case that the target declares: sizes rounded up, a token where none is not allowed, no gradients where it has none."""
+    multiple = target.multiples(fields["dtype"])[1]
+    fields |= {name: round_up(fields[name], multiple) for name in ("hidden_size", "moe_intermediate_size")}
+    if not target.backward:
+        fields |= {"grads": "none"}
+    some = any(loads) or target.zero_rows
+    return ExpertsCase.fitted(loads=loads if some else [*loads[:-1], 1], **fields)
