@@ -54,15 +54,14 @@ def run_experts(problem: ExpertsProblem, target: Target, device: torch.device, *
     def run() -> tuple[torch.Tensor, bool]:
         output = target.function(*given.values(), ACTS[case.act])
         returned = isinstance(output, torch.Tensor) and output.shape == placed.dY.shape
-        if returned and not case.T and not output.requires_grad:
-            returned = False  # without tokens nothing need be attached to a graph
-        for further in reversed(range(backwards if wanted and returned else 0)):
+        attached = returned and (case.T > 0 or output.requires_grad)  # without tokens nothing need be attached to a graph
+        for further in reversed(range(backwards if wanted and attached else 0)):
             output.backward(placed.dY, retain_graph=further > 0)
         return output, returned
 
     output, returned = call_in_fences(run, case, target, device, poison=poison, arena=arena)
     for name, leaf in leaves.items():
-        if leaf.grad is None and returned:
+        if leaf.grad is None and returned and case.T:
             raise GRAD_MISSING[f"{name}_grad"](case, target.name, f"left the gradient of {name} empty although it requires grad")
     return ExpertsResult(output, {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
 

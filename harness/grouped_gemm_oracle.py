@@ -38,7 +38,7 @@ def run_grouped_gemm(
     and GradMissing.
     """
     __tracebackhide__ = True
-    case = problem.case
+    case, rows = problem.case, sum(problem.case.m_sizes)
     placed, arena = problem.placed(device)
     X = placed.X.detach().requires_grad_("X" in case.grads)
     W = placed.W.detach().requires_grad_("W" in case.grads)
@@ -46,15 +46,14 @@ def run_grouped_gemm(
     def run() -> tuple[torch.Tensor, bool]:
         Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
         returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
-        if returned and not sum(case.m_sizes) and not Y.requires_grad:
-            returned = False  # without rows nothing need be attached to a graph
-        for further in reversed(range(backwards if case.grads and returned else 0)):
+        attached = returned and (rows > 0 or Y.requires_grad)  # without rows nothing need be attached to a graph
+        for further in reversed(range(backwards if case.grads and attached else 0)):
             Y.backward(placed.dY, retain_graph=further > 0)
         return Y, returned
 
     Y, returned = call_in_fences(run, case, target, device, poison=poison, arena=arena)
     for name, tensor in (("X", X), ("W", W)):
-        if name in case.grads and tensor.grad is None and returned:
+        if name in case.grads and tensor.grad is None and returned and rows:
             raise GRAD_MISSING[f"d{name}"](case, target.name, f"left {name}.grad empty although {name} requires grad")
     return GroupedGemmResult(Y, X.grad, W.grad)
 
