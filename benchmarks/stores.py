@@ -68,7 +68,7 @@ def main() -> None:
     for kernel, change in KERNELS.items():
         mutant = next(mutant for mutant in mutants() if mutant.file == f"{kernel}.py" and mutant.name.endswith(change))
         for config, dtype in itertools.product(CONFIGS, TYPES):
-            pair = [stores(target, kernel, config, dtype) for target in (load_target(OWN_TARGETS["grouped_gemm"]), mutant.target())]
+            pair = [stores(target, kernel, config, dtype) for target in (load_target(OWN_TARGETS["grouped_gemm"][0]), mutant.target())]
             tiles = f"{config.block_m}x{config.block_n}x{config.block_k}{' aligned' if config.aligned else ''}"
             widths = [", ".join(f"{count} {width}" for width, count in found.items()) for found in pair]
             table.add_row(kernel.removeprefix("grouped_gemm_"), tiles, dtype, *widths)

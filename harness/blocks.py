@@ -38,7 +38,3 @@ def triton_block(
         kernel_config_bwd_dX=kernel_config_bwd_dX,
         kernel_config_bwd_dW=kernel_config_bwd_dW,
     )
-
-
-OWN_BLOCKS = tuple(f"{__name__}:{block.__name__}" for block in (hugging_face_block, torch_block, triton_block))
-"""The specs of all three."""

@@ -45,6 +45,7 @@ class Tally:
     examples: int = 0
     seconds: float = 0.0
     refused: int = 0  # examples outside the declaration, to which the target said no
+    known: int = 0  # examples on which it failed as a known issue says
     failing: int = 0  # examples on which the target failed, those of minimising left out
     shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest share of a bound
 
@@ -104,6 +105,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
             minimising, smallest = True, failure
             raise
         tally.refused += bool(agreement.refused)
+        tally.known += bool(agreement.known) and not minimising
         for tensor, share in agreement.shares.items():
             tally.shares[tensor] = max(share, tally.shares.get(tensor, 0.0))
 

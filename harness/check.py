@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from . import known_issues
 from .block_oracle import moe_block_claims, moe_block_tensors, run_moe_block
 from .block_problems import build_moe_block
 from .block_relations import BLOCK_RELATIONS
@@ -39,6 +40,7 @@ class Agreement:
     case: Case
     shares: dict[str, float]
     refused: str = ""  # outside the declaration: what the target said
+    known: str = ""  # the target is wrong as a known issue says, for this reason
 
 
 def check(case: Case, target: Target | None = None) -> Agreement:
@@ -58,7 +60,14 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
     limit = target.limit_on(case)
-    return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
+    try:
+        agreement = _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
+    except Failure as failure:
+        if issue := known_issues.met(case, target.name, failure):
+            return Agreement(case, {}, known=issue.reason)
+        raise
+    known_issues.met(case, target.name, None)
+    return agreement
 
 
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:

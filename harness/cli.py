@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,8 +19,9 @@ from .campaign import Interrupted, Tally, fuzz
 from .cases import DTYPES, case_from_json, case_from_repr
 from .check import check
 from .device import describe, share_cores, versions
-from .environment import TARGET_VARIABLE
+from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
 from .failures import Failure
+from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .targets import OWN_TARGETS, BadTarget, Target, load_target, named_targets
 
 FOUND, USAGE = 1, 2
@@ -47,6 +50,12 @@ def fuzz_command(
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help=f"{WHAT} Given several times, they take turns.", **TARGET)
     ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            "--known-issues", metavar="FILE", envvar=KNOWN_ISSUES_VARIABLE, help="What is reported already, and is fuzzed around."
+        ),
+    ] = None,
 ) -> None:
     """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
 
@@ -58,7 +67,8 @@ def fuzz_command(
 
     share_cores()
     console, seconds = Console(), _seconds(duration)
-    targets = [_target(spec) for spec in target or OWN_TARGETS.values()]
+    issues = _known_issues(known)
+    targets = [_target(spec) for spec in target or [own[0] for own in OWN_TARGETS.values()]]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
     console.print(f"{versions()}\n", highlight=False, soft_wrap=True)
     tallies: dict[tuple[str, str], Tally] = {}
@@ -66,7 +76,7 @@ def fuzz_command(
     began, interrupted = time.monotonic(), False
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}"), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True) as progress, in_force(issues):
             task = progress.add_task("fuzzing", total=seconds, done="")
             for turn in fuzz(targets, seconds, REGIMES):
                 tallies[turn.tally.target.name, turn.tally.regime] = turn.tally
@@ -88,6 +98,8 @@ def fuzz_command(
     had = [(chosen.name, name) for chosen in targets for name, regime in REGIMES[chosen.level].items() if regime(chosen) is not None]
     if unreached := [name for target_name, name in had if (target_name, name) not in tallies]:
         console.print(f"[yellow]no time for[/] {', '.join(dict.fromkeys(unreached))}", highlight=False)
+    for line in issues.report():
+        console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
     raise typer.Exit(130 if interrupted else FOUND if failures else 0)
 
 
@@ -139,25 +151,30 @@ def targets_command() -> None:
 
 
 def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
-    several = len({tally.target.level for tally in tallies}) < len({tally.target.name for tally in tallies})
-    table = Table(*["target"] * several, "regime", title=f"{len(tallies)} regime{'' if len(tallies) == 1 else 's'}", title_justify="left")
-    refusing = any(tally.refused for tally in tallies)
-    for column in ("examples", "per second", "largest share of a bound used", *["refused"] * refusing, "failing"):
-        table.add_column(column, justify="right")
-    table.columns[0].no_wrap = True
-    for tally in tallies:
-        tensor, share = max(tally.shares.items(), key=lambda item: item[1], default=("-", 0.0))
-        rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
-        failing = f"[red]{tally.failing}[/]" if tally.failing else "0"
-        named, refused = [tally.target.name] * several, [str(tally.refused)] * refusing
-        table.add_row(*named, tally.regime, str(tally.examples), rate, f"{tensor} {share:.1%}", *refused, failing)
-    console.print(table)
+    for target in dict.fromkeys(tally.target.name for tally in tallies):
+        console.print(_table(target, [tally for tally in tallies if tally.target.name == target]))
     total = sum(tally.examples for tally in tallies)
     console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
     for failure in failures:
         console.print(f"[red]failed[/] {type(failure).__name__}: {failure.case!r}", highlight=False, soft_wrap=True)
     if not failures:
         console.print("[green]nothing found[/]")
+
+
+def _table(target: str, tallies: list[Tally]) -> Table:
+    table = Table("regime", title=target, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True)
+    seen = [name for name in ("refused", "known") if any(getattr(tally, name) for tally in tallies)]
+    for column in ("examples", "per s", *seen, "failing", "bound used"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("by", overflow="fold")
+    table.columns[0].no_wrap = True
+    for tally in tallies:
+        tensor, share = max(tally.shares.items(), key=lambda item: item[1], default=("-", 0.0))
+        rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
+        failing = f"[red]{tally.failing}[/]" if tally.failing else "0"
+        counts = [str(getattr(tally, name)) for name in seen]
+        table.add_row(tally.regime, str(tally.examples), rate, *counts, failing, f"{share:.1%}", tensor)
+    return table
 
 
 def _seconds(duration: str) -> float:
@@ -171,6 +188,13 @@ def _target(spec: str) -> Target:
     try:
         return load_target(spec)
     except BadTarget as error:
+        _refuse(str(error))
+
+
+def _known_issues(path: Path | None) -> KnownIssues:
+    try:
+        return KnownIssues() if path is None else KnownIssues.read(path)
+    except BadKnownIssues as error:
         _refuse(str(error))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 TARGET_VARIABLE = "MOEFUZZ_TARGET"
-VARIABLES = (TARGET_VARIABLE,)
+KNOWN_ISSUES_VARIABLE = "MOEFUZZ_KNOWN_ISSUES"
+VARIABLES = (TARGET_VARIABLE, KNOWN_ISSUES_VARIABLE)
 
 
 def unknown_variables() -> list[str]:

@@ -1,7 +1,7 @@
 """The pytest plugin: the profiles, ``--moe-target``, and the exit code 2 for what cannot run.
 
 It is loaded in every project that has moefuzz installed, so it imports torch and Triton only where they are needed; the suite's own
-``tests/conftest.py`` asks for the default profile and the header.
+``tests/conftest.py`` asks for the default profile and with it for the header.
 """
 
 from __future__ import annotations
@@ -14,19 +14,28 @@ import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from . import profiles
-from .environment import TARGET_VARIABLE, VARIABLES, unknown_variables
+from . import known_issues_of_run, profiles
+from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables
 from .failures import Failure
 
 USAGE = 2
+_OWN_SUITE = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("moefuzz", "fuzzing Mixture-of-Experts kernels")
     group.addoption(
         "--moe-target",
-        metavar="PKG.MOD:ATTR",
-        help=f"the grouped GEMM or MoE block to hold against the reference (default: {TARGET_VARIABLE}, else moefuzz's own Triton op)",
+        metavar="NAME|PKG.MOD:ATTR",
+        action="append",
+        help="a grouped GEMM, experts, or an MoE block to hold against the reference; may be given several times; `moefuzz targets` lists "
+        f"names (default: {TARGET_VARIABLE}, else moefuzz's own Triton kernels)",
+    )
+    group.addoption(
+        "--known-issues",
+        metavar="FILE",
+        default=os.environ.get(KNOWN_ISSUES_VARIABLE),
+        help=f"what is reported already, and is fuzzed around (default: {KNOWN_ISSUES_VARIABLE})",
     )
 
 
@@ -42,13 +51,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if _by_package(config):
         use_default_profile(config)
     if config.getoption("--moe-target"):
-        os.environ[TARGET_VARIABLE] = config.getoption("--moe-target")
+        os.environ[TARGET_VARIABLE] = " ".join(config.getoption("--moe-target"))
     if os.environ.get(TARGET_VARIABLE):
-        _target_name()
+        _target_names()
+    if config.getoption("--known-issues"):
+        known_issues_of_run.start(config)
 
 
 def pytest_report_header(config: pytest.Config) -> Sequence[str]:
-    return header() if _by_package(config) else ()
+    return header() if config.stash.get(_OWN_SUITE, False) else ()
 
 
 def _by_package(config: pytest.Config) -> bool:
@@ -77,12 +88,22 @@ def _failures(error: BaseException | None) -> list[Failure]:
     return [error] if isinstance(error, Failure) else []
 
 
-def _target_name() -> str:
-    """The target of the run; one that cannot be used ends the run with one line."""
-    from .targets import BadTarget, default_target
+@pytest.fixture(scope="module")
+def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
+    """The target that a property is about, which is the default meanwhile."""
+    from .targets import chosen
 
+    with chosen(request.param):
+        yield request.param
+
+
+def _target_names() -> str:
+    """The targets of the run; one that cannot be used ends the run with one line."""
+    from .targets import OWN_TARGETS, BadTarget, load_target
+
+    specs = os.environ.get(TARGET_VARIABLE, "").split() or [own[0] for own in OWN_TARGETS.values()]
     try:
-        return default_target("grouped_gemm").name
+        return ", ".join(load_target(spec).name for spec in specs)
     except BadTarget as error:
         pytest.exit(f"moefuzz: {error}", USAGE)
 
@@ -95,7 +116,8 @@ def _want_gpu(profile: str) -> None:
 
 
 def use_default_profile(config: pytest.Config) -> None:
-    """For the suite's own conftest: load ``ci`` where CI is set, else ``dev``."""
+    """For a run of moefuzz's own suite: show the header; load ``ci`` where CI is set, else ``dev``, if no profile is asked for."""
+    config.stash[_OWN_SUITE] = True
     profiles.register()
     if config.getoption("--hypothesis-profile", None) is None:
         settings.load_profile("ci" if os.environ.get("CI") else "dev")
@@ -106,7 +128,7 @@ def header() -> Sequence[str]:
     from .device import describe, versions
 
     return [
-        f"moefuzz: {_target_name()} on {describe()}",
+        f"moefuzz: {_target_names()} on {describe()}",
         f"moefuzz: {versions()}",
         f"moefuzz: profile {settings.get_current_profile_name()}, {settings().max_examples} examples, database {settings().database!r}",
         *(f"moefuzz: WARNING: unknown environment variable {name}; known are {', '.join(VARIABLES)}" for name in unknown_variables()),

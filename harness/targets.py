@@ -9,7 +9,8 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -25,11 +26,11 @@ from .environment import TARGET_VARIABLE
 
 GROUP = "moefuzz.targets"
 OWN_TARGETS = {
-    "grouped_gemm": "moefuzz.kernels.grouped_gemm:grouped_gemm",
-    "experts": "moefuzz.kernels.experts:triton_experts",
-    "moe_block": "moefuzz.harness.blocks:triton_block",
+    "grouped_gemm": ("moefuzz.kernels.grouped_gemm:grouped_gemm",),
+    "experts": ("moefuzz.kernels.experts:triton_experts",),
+    "moe_block": tuple(f"moefuzz.harness.blocks:{name}_block" for name in ("triton", "torch", "hugging_face")),
 }
-"""By level."""
+"""By level; the first is the default."""
 
 CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
 _NEEDED = {
@@ -189,9 +190,29 @@ class Target:
         return self.keywords >= _NEEDED["fused"]
 
 
+_chosen: list[str] = []
+
+
+@contextmanager
+def chosen(spec: str) -> Iterator[None]:
+    """While it lasts, this target is the default."""
+    _chosen.append(spec)
+    try:
+        yield
+    finally:
+        _chosen.remove(spec)
+
+
+def specs_of_run(level: str) -> list[str]:
+    """The targets of a level that the environment variable MOEFUZZ_TARGET names, separated by blanks; without it, our own."""
+    named = os.environ.get(TARGET_VARIABLE, "").split()
+    return [spec for spec in named if load_target(spec).level == level] if named else list(OWN_TARGETS[level])
+
+
 def default_target(level: str = "grouped_gemm") -> Target:
-    """The target that the environment variable MOEFUZZ_TARGET names, of whatever level, else our own of this level."""
-    return load_target(os.environ.get(TARGET_VARIABLE) or OWN_TARGETS[level])
+    """The target that is chosen, else the first that the environment variable MOEFUZZ_TARGET names, of whatever level, else our own."""
+    named = _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS[level]
+    return load_target(named[0])
 
 
 def named_targets() -> dict[str, EntryPoint]:
@@ -221,7 +242,7 @@ def load_target(spec: str) -> Target:
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
-    if spec == OWN_TARGETS["grouped_gemm"]:
+    if spec in OWN_TARGETS["grouped_gemm"]:
         return Target(spec, found, tail_rows="zero", capturable=True)
     level = _level_of(found)
     _check_signature(found, spec, level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,6 @@ _SELFTEST = Path(__file__).parent / "selftest"
 def pytest_configure(config: pytest.Config) -> None:
     plugin.use_default_profile(config)
     share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-
-
-def pytest_report_header() -> Sequence[str]:
-    return plugin.header()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

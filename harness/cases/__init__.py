@@ -23,7 +23,7 @@ from .base import (
 )
 from .grouped_gemm import GroupedGemmCase
 from .moe import ExpertsCase, MoeBlockCase
-from .text import Case, case_from_json, case_from_repr
+from .text import KINDS, Case, case_from_json, case_from_repr
 
 __all__ = [
     "ACTS",
@@ -38,6 +38,7 @@ __all__ = [
     "FAR_LAYOUTS",
     "FORMAT_VERSION",
     "GRADS",
+    "KINDS",
     "LAYOUTS",
     "LOGIT_SIGNS",
     "ORDERS",

@@ -1,8 +1,7 @@
-"""How a property gets its cases: from a regime, for the target of the run."""
+"""How a property gets its cases: from a regime, for each target of the run."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moefuzz.harness.blocks import OWN_BLOCKS
-from moefuzz.harness.cases import MoeBlockCase
-from moefuzz.harness.check import check
-from moefuzz.harness.environment import TARGET_VARIABLE
-from moefuzz.harness.targets import Target, default_target, load_target
+from moefuzz.harness.cases import Case
+from moefuzz.harness.targets import Target, default_target, load_target, specs_of_run
 
 Property = Callable[..., None]
 Regime = Callable[[Target], st.SearchStrategy[Any] | None]
@@ -26,36 +22,34 @@ def fewer(property_: Property) -> Property:
 
 
 def gemms_from(regime: Regime) -> Callable[[Property], Property]:
-    """Give a property grouped GEMM cases; skip it where the target is of another level, or declares that it has none of this regime."""
+    """Give a property grouped GEMM cases; skip it where no target is of this level, or has none of this regime."""
     return _from(regime, "grouped_gemm")
 
 
 def experts_from(regime: Regime) -> Callable[[Property], Property]:
-    """Give a property cases of experts; skip it where the target is of another level, or declares that it has none of this regime."""
+    """Give a property cases of experts; skip it where no target is of this level, or has none of this regime."""
     return _from(regime, "experts")
 
 
 def blocks_from(regime: Regime) -> Callable[[Property], Property]:
-    """Give a property MoE block cases; skip it where the target is of another level, or declares that it has none of this regime."""
+    """Give a property MoE block cases; skip it where no target is of this level, or has none of this regime."""
     return _from(regime, "moe_block")
 
 
 def _from(regime: Regime, level: str) -> Callable[[Property], Property]:
-    target = default_target(level)
-    if target.level != level:
-        return pytest.mark.skip(reason=f"{target.name} is of level {target.level}")
-    cases = regime(target)
-    return pytest.mark.skip(reason=f"{target.name} declares no {regime.__name__}") if cases is None else given(case=cases)
+    """A test for each target of the run that is of this level and has such cases."""
+    specs = specs_of_run(level)
+    if not specs:
+        return pytest.mark.skip(reason=f"no target of level {level} was asked for")
+    drawn = {spec: cases for spec in specs if (cases := regime(load_target(spec))) is not None}
+    if not drawn:
+        return pytest.mark.skip(reason=f"{', '.join(specs)} declare{'s' * (len(specs) == 1)} no {regime.__name__}")
 
+    @st.composite
+    def of_the_chosen_target(draw: st.DrawFn) -> Case:
+        case: Case = draw(drawn[default_target(level).name])
+        return case
 
-def block_targets() -> list[Target]:
-    """The block that was asked for, or all of ours: Hugging Face's, the torch twin, and the one on Triton."""
-    if os.environ.get(TARGET_VARIABLE):
-        return [default_target("moe_block")]
-    return [load_target(spec) for spec in OWN_BLOCKS]
-
-
-def check_each(case: MoeBlockCase) -> None:
-    """Hold the block that was asked for, or each of ours, against the reference, and to the relation that the case names."""
-    for target in block_targets():
-        check(case, target)
+    asked = pytest.mark.parametrize("moe_target", list(drawn), indirect=True, scope="module")
+    used = pytest.mark.usefixtures("moe_target")
+    return lambda property_: used(asked(given(case=of_the_chosen_target())(property_)))

@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import given
 
 from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_gemm_results
 from moefuzz.harness.block_oracle import bounds_of, run_moe_block, topk_ids_of
 from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import MoeBlockCase
+from moefuzz.harness.check import check
 from moefuzz.harness.device import device
-from moefuzz.strategies import regimes
+from moefuzz.harness.environment import TARGET_VARIABLE
+from moefuzz.harness.targets import OWN_TARGETS, load_target
+from moefuzz.strategies import moe_block_cases, regimes
 
-from .drawing import block_targets, blocks_from, check_each, fewer
+from .drawing import blocks_from, fewer
 
 
 @blocks_from(regimes.any_blocks)
 def test_every_tensor_of_a_block_lies_within_its_carried_bound(case: MoeBlockCase) -> None:
-    check_each(case)
+    check(case)
 
 
 @blocks_from(regimes.skewed_blocks)
 def test_skewed_routing_reaches_the_right_experts(case: MoeBlockCase) -> None:
-    check_each(case)
+    check(case)
 
 
 @blocks_from(regimes.routed_blocks)
 def test_the_router_decides_and_weighs_at_its_corners(case: MoeBlockCase) -> None:
-    check_each(case)
+    check(case)
 
 
 @blocks_from(regimes.square_blocks)
 def test_gate_up_and_down_are_not_taken_for_each_other(case: MoeBlockCase) -> None:
-    check_each(case)
+    check(case)
 
 
 @fewer
 @blocks_from(regimes.large_blocks)
 def test_blocks_of_several_large_tiles_lose_and_gain_nothing(case: MoeBlockCase) -> None:
-    check_each(case)
+    check(case)
 
 
 @blocks_from(regimes.outside_blocks)
 def test_what_is_not_declared_is_refused_or_right(case: MoeBlockCase) -> None:
-    check_each(case)
+    check(case)
 
 
-@pytest.mark.skipif(len(block_targets()) < 3, reason="one block was asked for, so there are no three to compare")
-@blocks_from(regimes.any_blocks)
+@pytest.mark.skipif(TARGET_VARIABLE in os.environ, reason="a target was asked for, so there are no three to compare")
+@given(case=moe_block_cases())
 def test_hugging_face_the_torch_twin_and_triton_agree_stage_by_stage(case: MoeBlockCase) -> None:
     problem = build_moe_block(case)
-    hf, twin, fused = (run_moe_block(problem, target, device()) for target in block_targets())
+    fused, twin, hf = (run_moe_block(problem, load_target(spec), device()) for spec in OWN_TARGETS["moe_block"])
     fused_stages, twin_stages = fused.forward.grouped_gemm_result, twin.forward.grouped_gemm_result
     assert fused_stages is not None and twin_stages is not None
     bounds = bounds_of(problem, topk_ids=topk_ids_of(problem, twin_stages, "the torch twin"))

@@ -13,12 +13,11 @@ from hypothesis import given
 from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_gemm_results
 from moefuzz.harness.block_oracle import BlockResult, bounds_of, run_moe_block
 from moefuzz.harness.block_problems import build_moe_block
-from moefuzz.harness.blocks import OWN_BLOCKS
 from moefuzz.harness.cases import ACTS, DTYPES, MoeBlockCase, case_from_json, case_from_repr
 from moefuzz.harness.check import failure_of
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Disagreement
-from moefuzz.harness.targets import Target, load_target
+from moefuzz.harness.targets import OWN_TARGETS, Target, load_target
 from moefuzz.kernels.qwen3_moe import Qwen3MoeGroupedGEMMBlock
 from moefuzz.strategies import moe_block_cases
 from moefuzz.strategies.regimes import routed_blocks, square_blocks
@@ -65,11 +64,13 @@ def test_corners_of_blocks_are_reached(corner: str) -> None:
 
 
 def test_square_blocks_are_square() -> None:
-    assert_all_examples(square_blocks(load_target(OWN_BLOCKS[2])), lambda case: 2 * case.moe_intermediate_size == case.hidden_size)
+    assert_all_examples(
+        square_blocks(load_target(OWN_TARGETS["moe_block"][0])), lambda case: 2 * case.moe_intermediate_size == case.hidden_size
+    )
 
 
 def test_negative_logits_are_negative() -> None:
-    case = find_any(routed_blocks(load_target(OWN_BLOCKS[2])), lambda case: case.logits == "negative" and case.T > 2)
+    case = find_any(routed_blocks(load_target(OWN_TARGETS["moe_block"][0])), lambda case: case.logits == "negative" and case.T > 2)
     assert (bounds_of(build_moe_block(case)).router_logits.value < 0).all()
 
 
@@ -124,7 +125,7 @@ def test_a_block_with_a_fault_is_caught_at_the_stage_where_it_shows(block: type[
     assert type(failure).__name__ == WRONG_BLOCKS[block]
 
 
-@pytest.mark.parametrize("spec", OWN_BLOCKS)
+@pytest.mark.parametrize("spec", OWN_TARGETS["moe_block"])
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_blocks_of_the_package_are_right(dtype: str, act: str, spec: str) -> None:
@@ -133,7 +134,7 @@ def test_the_blocks_of_the_package_are_right(dtype: str, act: str, spec: str) ->
 
 def results() -> tuple[BlockResult, BlockResult, Any]:
     problem = build_moe_block(CASE)
-    twin, fused = (run_moe_block(problem, load_target(spec), device()) for spec in OWN_BLOCKS[1:])
+    twin, fused = (run_moe_block(problem, load_target(spec), device()) for spec in OWN_TARGETS["moe_block"][1::-1])
     return fused, twin, bounds_of(problem)
 
 

@@ -52,7 +52,14 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments: tuple[str, ...]
 def test_the_header_names_device_versions_profile_and_database() -> None:
     code, text = run_pytest(str(PROPERTIES), "--collect-only", "--hypothesis-profile=dev", MOEFUZZ_TRAGET="x")
     assert code == 0 and "MOEFUZZ_TRAGET" in text
-    for part in ("moefuzz.kernels.grouped_gemm:grouped_gemm on", "torch 2.", "triton 3.", "hypothesis 6.", "profile dev", ".hypothesis"):
+    for part in (
+        "moefuzz.kernels.grouped_gemm:grouped_gemm, moefuzz.kernels.experts:",
+        "torch 2.",
+        "triton 3.",
+        "hypothesis 6.",
+        "profile dev",
+        ".hypothesis",
+    ):
         assert part in text
 
 

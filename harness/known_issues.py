@@ -1,0 +1,171 @@
+"""Known issues: a file of predicates over the case, so that fuzzing goes on around a bug that is reported already.
+
+    [[issue]]
+    target = "their_kernel"                              # a name of a target, or a pattern like "transformers_*"
+    when = 'dtype == "bfloat16" and K % 8 != 0'          # an expression over the fields and properties of the case
+    failure = "WrongValue_*"                             # optional: which failures, a pattern over the names that reports print
+    versions = "transformers <6, >=5.10"                 # optional: a package and the versions that have the bug
+    reason = "rows are read in steps of 16 bytes"
+    link = "https://..."
+    expires = 2027-06-30                                 # from that day on it covers nothing
+
+A failure that an entry covers counts as known and is not reported. At the end of a run an entry is named that covered no failure, since
+no case met it or since all that did were right, and one that has expired.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import datetime as dt
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from .cases import KINDS, Case
+from .failures import Failure
+
+_ALLOWED = (
+    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
+    ast.GtE, ast.In, ast.NotIn, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Mod, ast.FloorDiv, ast.Name, ast.Load, ast.Constant, ast.Tuple,
+    ast.List, ast.Subscript, ast.Call,
+)  # fmt: skip
+_FUNCTIONS = {"min": min, "max": max, "sum": sum, "len": len}
+
+
+class BadKnownIssues(Exception):
+    """A file that cannot be used; the text is one line that says which entry, and why."""
+
+
+@dataclass
+class KnownIssue:
+    """One entry, and what it met in this run."""
+
+    target: str
+    when: str
+    reason: str
+    link: str
+    expires: dt.date
+    failure: str = "*"
+    versions: str = ""
+    matched: int = 0  # cases that it is about
+    failed: int = 0  # those on which the target failed as it says
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no expression, no requirement or no date."""
+        if type(self.expires) is not dt.date:
+            raise ValueError(f"expires must be a date like 2027-06-30, got {self.expires!r}")
+        try:
+            tree = ast.parse(self.when, mode="eval")
+            self._requirement = Requirement(self.versions) if self.versions else None
+        except (SyntaxError, InvalidRequirement) as error:
+            raise ValueError(f"{self.when!r}, {self.versions!r}: {str(error).splitlines()[0]}") from None
+        called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        if not all(isinstance(node, _ALLOWED) for node in ast.walk(tree)) or {getattr(f, "id", "") for f in called} - set(_FUNCTIONS):
+            raise ValueError(f"when must be made of fields, numbers, texts, comparisons, and, or, not, + - * // %, got {self.when!r}")
+        self._names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in called}
+        if not any(self._names <= _said_by(kind) for kind in KINDS.values()):
+            unknown = self._names - set().union(*map(_said_by, KINDS.values()))
+            raise ValueError(f"no kind of case has {', '.join(sorted(unknown or self._names))}, in {self.when!r}")
+        self._code = compile(tree, "when", "eval")
+
+    @property
+    def expired(self) -> bool:
+        return dt.datetime.now(tz=dt.UTC).date() >= self.expires
+
+    def is_about(self, case: Case, target: str) -> bool:
+        """Whether the case meets the predicate, for this target in the version that is installed."""
+        if not fnmatchcase(target, self.target) or not self._names <= _said_by(type(case)) or not self._installed():
+            return False
+        try:
+            return bool(eval(self._code, {"__builtins__": {}, **_FUNCTIONS}, {name: getattr(case, name) for name in self._names}))
+        except (TypeError, ZeroDivisionError, IndexError, AttributeError):  # m_sizes[2] of two experts
+            return False
+
+    def _installed(self) -> bool:
+        if self._requirement is None:
+            return True
+        try:
+            return version(self._requirement.name) in self._requirement.specifier
+        except PackageNotFoundError:
+            return False
+
+    def __str__(self) -> str:
+        return f"{self.target}: {self.when} ({self.reason}, {self.link})"
+
+
+def _said_by(kind: type[Case]) -> set[str]:
+    """The names of the fields and properties of a kind of case."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    return fields | {name for name in dir(kind) if isinstance(getattr(kind, name), property)}
+
+
+@dataclass
+class KnownIssues:
+    """The entries of a run."""
+
+    entries: list[KnownIssue] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> KnownIssues:
+        """The entries of a TOML file. Raises BadKnownIssues."""
+        try:
+            tables = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise BadKnownIssues(f"known issues {path}: {error}") from None
+        if set(tables) - {"issue"} or not isinstance(tables.get("issue", []), list):
+            raise BadKnownIssues(f"known issues {path}: must hold tables [[issue]] and nothing else, got {', '.join(tables)}")
+        entries = []
+        for number, table in enumerate(tables.get("issue", []), 1):
+            try:
+                entries.append(KnownIssue(**table))
+            except (TypeError, ValueError) as error:
+                raise BadKnownIssues(f"known issues {path}, entry {number}: {str(error).replace('KnownIssue.__init__()', 'it')}") from None
+        return cls(entries)
+
+    def met(self, case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
+        """Count a case and its outcome; the entry that covers the failure, if any."""
+        covering = None
+        for entry in self.entries:
+            about = not entry.expired and entry.is_about(case, target)
+            entry.matched += about
+            if about and failure is not None and fnmatchcase(type(failure).__name__, entry.failure):
+                entry.failed += 1
+                covering = covering or entry
+        return covering
+
+    def report(self) -> list[str]:
+        """A line for each entry that covered no failure, or has expired."""
+        lines = []
+        for entry in self.entries:
+            if entry.expired:
+                lines.append(f"known issue expired on {entry.expires}: {entry}")
+            elif not entry.matched:
+                lines.append(f"known issue met no case: {entry}")
+            elif not entry.failed:
+                lines.append(f"known issue passes again, on {entry.matched} cases: {entry}")
+        return lines
+
+
+_in_force: list[KnownIssues] = []
+
+
+@contextmanager
+def in_force(issues: KnownIssues) -> Iterator[KnownIssues]:
+    """While it lasts, ``check`` takes a failure that an entry covers for known."""
+    _in_force.append(issues)
+    try:
+        yield issues
+    finally:
+        _in_force.remove(issues)
+
+
+def met(case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
+    """Count a case for the known issues that are in force; the entry that covers its failure, if any."""
+    return _in_force[-1].met(case, target, failure) if _in_force else None

@@ -1,0 +1,51 @@
+"""Known issues in a run of pytest: read once, in force in every process, reported at the end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+USAGE = 2
+_COUNTS = "moefuzz_known_issues"
+
+
+def start(config: pytest.Config) -> None:
+    """Put the file of ``--known-issues`` in force until the run ends."""
+    from .known_issues import BadKnownIssues, KnownIssues, in_force
+
+    try:
+        issues = KnownIssues.read(Path(config.getoption("--known-issues")))
+    except BadKnownIssues as error:
+        pytest.exit(f"moefuzz: {error}", USAGE)
+    config.pluginmanager.register(_KnownIssuesOfRun(config, issues))
+    lasting = ExitStack()
+    lasting.enter_context(in_force(issues))
+    config.add_cleanup(lasting.close)
+
+
+class _KnownIssuesOfRun:
+    """Collects what the workers of xdist counted, and says at the end what an entry did not cover."""
+
+    def __init__(self, config: pytest.Config, issues: Any) -> None:
+        self.config, self.issues = config, issues
+
+    def pytest_sessionfinish(self) -> None:
+        counts: dict[str, Any] | None = getattr(self.config, "workeroutput", None)
+        if counts is not None:
+            counts[_COUNTS] = [(entry.matched, entry.failed) for entry in self.issues.entries]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        counts = getattr(node, "workeroutput", {}).get(_COUNTS, ())
+        for entry, (matched, failed) in zip(self.issues.entries, counts, strict=False):
+            entry.matched += matched
+            entry.failed += failed
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self.issues.report():
+            terminalreporter.write_line(f"moefuzz: {line}")
+        covered = sum(entry.failed for entry in self.issues.entries)
+        terminalreporter.write_line(f"moefuzz: {covered} failures were known issues")
