@@ -25,11 +25,11 @@ import torch
 from hypothesis import given, seed
 
 from moefuzz.harness.cases import DTYPES, GroupedGemmCase
-from moefuzz.harness.check import check
 from moefuzz.harness.device import describe, share_cores, versions
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.profiles import drawn
 from moefuzz.harness.targets import default_target
+from moefuzz.harness.verdict import check
 from moefuzz.strategies.regimes import REGIMES
 
 PART = 1000  # examples

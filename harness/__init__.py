@@ -1,0 +1,46 @@
+"""Cases, targets and the verdict. What is public stands in ``__all__`` and is imported when it is asked for: the pytest plugin, which is
+loaded in every project that has moefuzz installed, lives here too.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, case_from_json, case_from_repr
+    from .failures import Failure
+    from .known_issues import KnownIssues, in_force
+    from .targets import BadTarget, Target, load_target
+    from .verdict import Agreement, check, failure_of
+
+_HOMES = {
+    "cases": ("ExpertsCase", "GroupedGemmCase", "MoeBlockCase", "case_from_json", "case_from_repr"),
+    "failures": ("Failure",),
+    "known_issues": ("KnownIssues", "in_force"),
+    "targets": ("BadTarget", "Target", "load_target"),
+    "verdict": ("Agreement", "check", "failure_of"),
+}
+__all__ = [
+    "Agreement",
+    "BadTarget",
+    "ExpertsCase",
+    "Failure",
+    "GroupedGemmCase",
+    "KnownIssues",
+    "MoeBlockCase",
+    "Target",
+    "case_from_json",
+    "case_from_repr",
+    "check",
+    "failure_of",
+    "in_force",
+    "load_target",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure
 
 from .cases import Case
-from .check import check, failure_of
 from .failures import NON_DETERMINISTIC, Failure
 from .minimise import minimise
 from .targets import Target
+from .verdict import check, failure_of
 
 Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
 

@@ -17,12 +17,12 @@ from rich.table import Table
 
 from .campaign import Interrupted, Tally, fuzz
 from .cases import DTYPES, case_from_json, case_from_repr
-from .check import check
 from .device import describe, share_cores, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
 from .failures import Failure
 from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .targets import OWN_TARGETS, BadTarget, Target, load_target, named_targets
+from .verdict import check
 
 FOUND, USAGE = 1, 2
 

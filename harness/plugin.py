@@ -73,8 +73,8 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
     report = yield
     failures = _failures(call.excinfo.value if call.excinfo else None)
     if failures:
-        from .check import failure_of
         from .minimise import minimise
+        from .verdict import failure_of
     for failure in failures:
         smallest = minimise(failure, failure_of)
         same = " (the same as Hypothesis' own)" if smallest.case == failure.case else ""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 from moefuzz.harness.cases import MoeBlockCase
-from moefuzz.harness.check import check
+from moefuzz.harness.verdict import check
 from moefuzz.strategies import regimes
 
 from .drawing import Property, blocks_from, fewer

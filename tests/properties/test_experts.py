@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moefuzz.harness.cases import ExpertsCase
-from moefuzz.harness.check import check
+from moefuzz.harness.verdict import check
 from moefuzz.strategies import regimes
 
 from .drawing import experts_from, fewer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import target
 
 from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.check import check
+from moefuzz.harness.verdict import check
 from moefuzz.strategies import regimes
 
 from .drawing import fewer, gemms_from

@@ -11,10 +11,10 @@ from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_g
 from moefuzz.harness.block_oracle import bounds_of, run_moe_block, topk_ids_of
 from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import MoeBlockCase
-from moefuzz.harness.check import check
 from moefuzz.harness.device import device
 from moefuzz.harness.environment import TARGET_VARIABLE
 from moefuzz.harness.targets import OWN_TARGETS, load_target
+from moefuzz.harness.verdict import check
 from moefuzz.strategies import moe_block_cases, regimes
 
 from .drawing import blocks_from, fewer

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.check import check
 from moefuzz.harness.device import device
+from moefuzz.harness.verdict import check
 from moefuzz.strategies import regimes
 
 from .drawing import Property, gemms_from

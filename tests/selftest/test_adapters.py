@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from moefuzz.harness import cli
 from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.targets import Target, load_target, named_targets
+from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels import experts
 from moefuzz.kernels.routing import sort_by_expert
 from moefuzz.strategies.regimes import any_blocks, any_cases, outside_blocks, outside_cases, related_cases

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from moefuzz.harness.cases import BLOCK_RELATIONS, MoeBlockCase
-from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import check, failure_of
 
 CASE = MoeBlockCase(loads=(2, 0, 3, 1), topk=2, hidden_size=5, moe_intermediate_size=3, seed=2)
 

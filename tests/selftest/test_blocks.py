@@ -14,10 +14,10 @@ from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_g
 from moefuzz.harness.block_oracle import BlockResult, bounds_of, run_moe_block
 from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import ACTS, DTYPES, MoeBlockCase, case_from_json, case_from_repr
-from moefuzz.harness.check import failure_of
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Disagreement
 from moefuzz.harness.targets import OWN_TARGETS, Target, load_target
+from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.qwen3_moe import Qwen3MoeGroupedGEMMBlock
 from moefuzz.strategies import moe_block_cases
 from moefuzz.strategies.regimes import routed_blocks, square_blocks

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from moefuzz.harness.bounds import accumulation_error, interval, outside, quantum
 from moefuzz.harness.cases import DTYPES, RECIPES, GroupedGemmCase
-from moefuzz.harness.check import failure_of
 from moefuzz.harness.data import permutation, values
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 
 CASE = GroupedGemmCase((3, 0, 20), N=9, K=33, dtype="bfloat16", data="normal")

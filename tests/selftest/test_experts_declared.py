@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from moefuzz.harness.cases import ExpertsCase, MoeBlockCase
-from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.experts import torch_experts
 from moefuzz.strategies import experts_cases, moe_block_cases
 from moefuzz.strategies.regimes import outside_blocks, outside_experts

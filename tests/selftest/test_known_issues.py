@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from moefuzz.harness import cli
 from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase
-from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.known_issues import BadKnownIssues, KnownIssues, in_force
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 
 from .test_plugin import PROPERTIES, run_pytest

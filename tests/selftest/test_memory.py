@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.check import failure_of
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.memory import GAPS, Allocations, Arena
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 
 Change = Callable[[str, Any], object]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, seed
 
 from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.check import check
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.kernel_copies import SOURCE
 from moefuzz.harness.mutants import mutants
 from moefuzz.harness.profiles import drawn
+from moefuzz.harness.verdict import check
 from moefuzz.strategies.regimes import any_cases
 
 SAMPLE = (

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from triton.runtime.errors import OutOfResources
 
 from moefuzz.harness.cases import DTYPES, GroupedGemmCase
-from moefuzz.harness.check import check
 from moefuzz.harness.data import values
 from moefuzz.harness.device import device
 from moefuzz.harness.profiles import drawn
 from moefuzz.harness.targets import default_target
+from moefuzz.harness.verdict import check
 from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_rows
 from moefuzz.kernels.autotuning import Choice
 from moefuzz.kernels.grouped_gemm import grouped_gemm

@@ -11,12 +11,12 @@ import torch
 
 from moefuzz.harness import cases
 from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.check import failure_of
 from moefuzz.harness.device import device
 from moefuzz.harness.grouped_gemm_oracle import run_grouped_gemm
 from moefuzz.harness.problems import build_grouped_gemm
 from moefuzz.harness.relations import RELATIONS
 from moefuzz.harness.targets import Target, default_target
+from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference, segment_matmul, segment_outer
 
 ON_A_GPU = ("other stream", "graph replayed")

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from moefuzz.harness import cli
 from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.targets import BadTarget, Target, load_target
+from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
 from moefuzz.strategies.regimes import outside_cases, permuted_cases

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from moefuzz.harness.cases import DTYPES, GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.check import failure_of
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.qwen3_moe import Qwen3MoeGroupedGEMMBlock
 
 Contraction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

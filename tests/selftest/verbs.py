@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, Phase, Verbosity, find, given, settings
 from hypothesis import strategies as st
 
 from moefuzz.harness.cases import Case
-from moefuzz.harness.check import check, failure_of
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.minimise import minimise
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import check, failure_of
 
 T = TypeVar("T")
 
