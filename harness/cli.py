@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from importlib.metadata import version
@@ -20,7 +21,9 @@ from .cases import DTYPES, case_from_json, case_from_repr
 from .device import describe, share_cores, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
 from .failures import Failure
+from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .known_issues import BadKnownIssues, KnownIssues, in_force
+from .models import MoeShape, presets
 from .targets import OWN_TARGETS, BadTarget, Target, load_target, named_targets
 from .verdict import check
 
@@ -147,6 +150,41 @@ def targets_command() -> None:
         else:
             dtypes = "all" if target.dtypes == DTYPES else ", ".join(target.dtypes)
             table.add_row(name, package, target.level, dtypes, ", ".join(target.declared()) or "-")
+    Console().print(table)
+
+
+@app.command("models")
+def models_command(
+    model_id: Annotated[str | None, typer.Argument(metavar="[MODEL_ID]", help="A model on the Hugging Face Hub, as owner/name.")] = None,
+) -> None:
+    """List the released models whose MoE shapes are shipped; with MODEL_ID, ask the Hub for one's shape and expert tensors.
+
+    Where the Hub does not answer, the shape that is shipped, with a note. Exit code 0, 2: neither the Hub nor a preset has it.
+    """
+    if model_id is None:
+        _shapes(list(presets().values()))
+        return
+    try:
+        shape = shape_of(model_id)
+        experts = "" if INSTEAD in shape.note else str(get_expert_metadata(model_id))
+    except HubError as error:
+        _refuse(str(error))
+    for name, value in dataclasses.asdict(shape).items():
+        if value != "":
+            typer.echo(f"{name:<22} {value}")
+    if experts:
+        typer.echo(f"\nexpert tensors\n{experts}")
+
+
+def _shapes(shapes: list[MoeShape]) -> None:
+    """A table within 80 columns; E experts, of which a token chooses topk, H hidden size, I intermediate size."""
+    table = Table("model", "E", "topk", "H", "I", "norm_topk_prob", "a Qwen3 block", caption="`moefuzz models MODEL` says more of one")
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for shape in shapes:
+        numbers = (shape.num_experts, shape.num_experts_per_tok, shape.hidden_size, shape.moe_intermediate_size)
+        table.add_row(shape.model_id, *map(str, numbers), "yes" if shape.norm_topk_prob else "no", "no" if shape.note else "yes")
+    table.columns[0].no_wrap = True
     Console().print(table)
 
 
