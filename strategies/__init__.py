@@ -13,11 +13,14 @@ from .expert_counts import (
 )
 from .experts import experts_cases
 from .grouped_gemms import data_recipes, grouped_gemm_cases, kernel_configs
+from .models import blocks_like, configs_like
 from .moe_blocks import expert_loads, moe_block_cases
 from .sizes import dimension_sizes, tile_edge_sizes, token_counts
 
 __all__ = [
     "block_aligned_counts",
+    "blocks_like",
+    "configs_like",
     "data_recipes",
     "dimension_sizes",
     "even_counts",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from moefuzz.harness import cases
 from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.models import qwen3_blocks
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
@@ -27,6 +28,7 @@ from .expert_counts import (
 )
 from .experts import experts_cases
 from .grouped_gemms import CONFIGS, data_recipes, grouped_gemm_cases
+from .models import blocks_like
 from .moe_blocks import moe_block_cases
 from .sizes import tile_edge_sizes
 
@@ -236,6 +238,11 @@ def related_blocks(target: Target, relation: str | None = None) -> Blocks:
     return moe_block_cases(target, relation=st.sampled_from(cases.BLOCK_RELATIONS if relation is None else [relation]))
 
 
+def released_blocks(target: Target) -> Blocks:
+    """Small blocks in the proportions of released models, all those of ``harness/models.toml`` that a Qwen3 block computes."""
+    return st.one_of([blocks_like(shape, target) for shape in qwen3_blocks()])
+
+
 def outside_blocks(target: Target) -> Blocks | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
     drawn = [_outside(target, wider, moe_block_cases) for wider in target.without_one_limit()]
@@ -275,6 +282,7 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "square block": square_blocks,
         "large block": large_blocks,
         "related block": related_blocks,
+        "released block": released_blocks,
         "outside block": outside_blocks,
     },
 }

@@ -46,6 +46,12 @@ def test_blocks_of_several_large_tiles_lose_and_gain_nothing(case: MoeBlockCase)
     check(case)
 
 
+@fewer
+@blocks_from(regimes.released_blocks)
+def test_blocks_in_the_proportions_of_released_models(case: MoeBlockCase) -> None:
+    check(case)
+
+
 @blocks_from(regimes.outside_blocks)
 def test_what_is_not_declared_is_refused_or_right(case: MoeBlockCase) -> None:
     check(case)
