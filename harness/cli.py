@@ -178,14 +178,14 @@ def models_command(
 
 def _shapes(shapes: list[MoeShape]) -> None:
     """A table within 80 columns; E experts, of which a token chooses topk, H hidden size, I intermediate size."""
-    table = Table("model", "E", "topk", "H", "I", "norm_topk_prob", "a Qwen3 block", caption="`moefuzz models MODEL` says more of one")
+    table = Table("model", "E", "topk", "H", "I", "norm", "Qwen3", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in table.columns[1:5]:
         column.justify = "right"
     for shape in shapes:
         numbers = (shape.num_experts, shape.num_experts_per_tok, shape.hidden_size, shape.moe_intermediate_size)
         table.add_row(shape.model_id, *map(str, numbers), "yes" if shape.norm_topk_prob else "no", "no" if shape.note else "yes")
-    table.columns[0].no_wrap = True
     Console().print(table)
+    typer.echo("\nnorm: norm_topk_prob; Qwen3: the whole block is a Qwen3 block. `moefuzz models MODEL` says more of one.")
 
 
 def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
