@@ -43,7 +43,10 @@ def test_the_examples_run_as_they_stand(kernels: str, code: int, outcome: str, t
 def test_what_is_called_public_is_exported() -> None:
     named = set(re.findall(r"`([A-Za-z_]+)[`(]", PAGE.partition("## What is public")[2]))
     exported = set(harness.__all__) | set(strategies.__all__)
-    assert named - {"MOEFUZZ_TARGET", "eval", "bucket", "case", "finding", "kind", "mismatch", "target", "tensor", "fails", "fields"} <= exported
+    assert (
+        named - {"MOEFUZZ_TARGET", "eval", "bucket", "case", "finding", "kind", "mismatch", "target", "tensor", "fails", "fields"}
+        <= exported
+    )
     assert all(hasattr(module, name) for module in (harness, strategies) for name in module.__all__)
 
 
