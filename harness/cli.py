@@ -239,8 +239,3 @@ def _known_issues(path: Path | None) -> KnownIssues:
 def _refuse(message: str) -> NoReturn:
     typer.echo(f"moefuzz: {message}", err=True)
     raise typer.Exit(USAGE)
-
-
-def main() -> None:
-    """The entry point of the command."""
-    app()

@@ -91,6 +91,8 @@ def _steps(case: Case) -> Iterator[dict[str, Any]]:
     for e, size in enumerate(sizes):
         for smaller in _smaller(size, 0):
             yield {rows: (*sizes[:e], smaller, *sizes[e + 1 :])}
+    for e in range(len(sizes) - 1):
+        yield {rows: (*sizes[:e], sizes[e] + sizes[e + 1], *sizes[e + 2 :])}
     for e, f in ((e, f) for e in range(len(sizes)) for f in range(len(sizes)) if e != f and sizes[e] and sizes[f]):
         yield {rows: tuple(size - (i in (e, f)) for i, size in enumerate(sizes))}  # two at once keep a multiple of topk
     for name, smallest in (("N", 1), ("K", 1), ("tail_rows", 0), ("moe_intermediate_size", 1), ("hidden_size", 1)):

@@ -85,6 +85,7 @@ class Target:
     backward: bool = True
     level: str = "grouped_gemm"
     deterministic: bool = True  # the same call gives the same bits
+    autocast: bool = True  # may be called under autocast
     capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
     float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
 
@@ -173,13 +174,15 @@ class Target:
             "zeros in the tail": self.tail_rows == "zero",
             "graphs": self.capturable,
             "nondeterministic": not self.deterministic,
+            "no autocast": not self.autocast,
         }
         return [words for words, holds in said.items() if holds]
 
-    def without_one_limit(self) -> list[Target]:
-        """The target as if it declared one limit less, for each that it has."""
+    def wider(self) -> list[Target]:
+        """The target as if it declared one limit less, for each that it has, and as if it had none of several."""
         limits = {name: _NO_LIMIT[name] for name in _LIMITS[self.level] if getattr(self, name) != _NO_LIMIT[name]}
-        return [dataclasses.replace(self, **{name: value}) for name, value in limits.items()]
+        each = [dataclasses.replace(self, **{name: value}) for name, value in limits.items()]
+        return [*each, dataclasses.replace(self, **limits)] if len(each) > 1 else each
 
     def tiles(self, case: Case) -> KernelConfig | None:
         """The tiles in which a case is computed, where it says them and the target takes them."""
@@ -234,7 +237,7 @@ def load_target(spec: str) -> Target:
     except BadTarget:
         raise
     except (Exception, SystemExit) as error:
-        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {error}") from error
+        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {_first_line(error)}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
         _check_signature(found.function, spec, found.level)
@@ -253,6 +256,10 @@ def _level_of(function: Callable[..., Any]) -> str:
     """The level of a plain function, told by the name of its first parameter."""
     first = next(iter(_signature(function).parameters), None)
     return {"block": "moe_block", "hidden_states": "experts"}.get(str(first), "grouped_gemm")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def _imported(name: str) -> ModuleType:

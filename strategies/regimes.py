@@ -114,7 +114,7 @@ def large_cases(target: Target) -> Cases:
 def outside_cases(target: Target) -> Cases | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
     drawn = []
-    for wider in target.without_one_limit():
+    for wider in target.wider():
         no_rows: dict[str, Any] = {"counts": st.lists(st.just(0), min_size=1, max_size=3), "tail_rows": st.just(0)}
         wide = grouped_gemm_cases(wider, **(no_rows if wider.zero_rows != target.zero_rows else {}))
         drawn.append(wide.filter(lambda case: target.limit_on(case) is not None))
@@ -144,7 +144,7 @@ def _has(target: Target, relation: str) -> bool:
     declared = {
         "other tiles": target.configurable,
         "strides dropped": target.strides,
-        "autocast": target.dtypes != ("float16",),
+        "autocast": target.autocast and target.dtypes != ("float16",),
         "graph replayed": target.capturable,
     }
     return declared.get(relation, True)
@@ -185,7 +185,7 @@ def related_experts(target: Target, relation: str | None = None) -> Experts:
 
 def outside_experts(target: Target) -> Experts | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
-    drawn = [_outside(target, wider, experts_cases) for wider in target.without_one_limit()]
+    drawn = [_outside(target, wider, experts_cases) for wider in target.wider()]
     return st.one_of(drawn) if drawn else None
 
 
@@ -245,7 +245,7 @@ def released_blocks(target: Target) -> Blocks:
 
 def outside_blocks(target: Target) -> Blocks | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
-    drawn = [_outside(target, wider, moe_block_cases) for wider in target.without_one_limit()]
+    drawn = [_outside(target, wider, moe_block_cases) for wider in target.wider()]
     return st.one_of(drawn) if drawn else None
 
 

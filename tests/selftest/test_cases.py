@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+import torch
 from hypothesis import given
 
 from moefuzz.harness.cases import RECIPES, GroupedGemmCase, MoeBlockCase, case_from_json, case_from_repr
 from moefuzz.harness.data import values
-from moefuzz.harness.minimise import simpler_cases
+from moefuzz.harness.minimise import minimise, simpler_cases
 from moefuzz.harness.problems import build_grouped_gemm
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.kernel_config import KernelConfig
+from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
 
 GOLDEN = {
@@ -86,3 +90,13 @@ def test_a_repr_leaves_out_what_is_at_its_default() -> None:
     assert repr(GroupedGemmCase((1,), config=KernelConfig(block_k=32))) == (
         "GroupedGemmCase(m_sizes=(1,), config=KernelConfig(block_m=16, block_n=16, block_k=32, num_warps=4, num_stages=2, aligned=False))"
     )
+
+
+def test_experts_are_merged_where_their_rows_matter_together() -> None:
+    def wrong_from_65_rows(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        return grouped_gemm_reference(X, W, m_sizes, 1) + (len(X) > 64)
+
+    target = Target("many", wrong_from_65_rows)
+    found = failure_of(GroupedGemmCase(m_sizes=(13, 11, 20, 21, 15)), target)
+    assert found is not None
+    assert minimise(found, lambda case: failure_of(case, target)).case == GroupedGemmCase(m_sizes=(65,))

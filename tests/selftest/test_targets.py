@@ -16,7 +16,7 @@ from moefuzz.harness.targets import BadTarget, Target, load_target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
-from moefuzz.strategies.regimes import outside_cases, permuted_cases
+from moefuzz.strategies.regimes import outside_cases, permuted_cases, related_cases
 
 from .verbs import assert_all_examples, find_any, minimal_failure
 
@@ -129,6 +129,25 @@ def test_what_lies_outside_a_limit_is_drawn_and_must_be_refused_or_right(limits:
     if sum(case.m_sizes):
         failure = failure_of(case, lying)
         assert type(failure).__name__ == "NotRefused_WrongValue_Y" and "and instead of an exception: Y is wrong" in str(failure)
+
+
+def test_two_limits_are_broken_at_once_too() -> None:
+    outside = outside_cases(Target("limited", plain, dtypes=("bfloat16",), k_multiple=8, backward=False))
+    assert outside is not None
+    find_any(outside, lambda case: case.dtype == "float32" and case.K % 8 > 0 and case.grads == "XW")
+
+
+def test_autocast_can_be_declared_off() -> None:
+    refusing = Target("refusing", plain, autocast=False)
+    assert related_cases(refusing, "autocast") is None and "no autocast" in refusing.declared()
+    assert related_cases(Target("taking", plain), "autocast") is not None
+
+
+def test_a_failing_import_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "breaks.py").write_text("raise ImportError('install it:\\n  pip install it')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadTarget, match=r"failed with ImportError: install it:$"):
+        load_target("breaks:f")
 
 
 def test_what_limits_nothing_has_no_outside() -> None:
