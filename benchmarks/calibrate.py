@@ -28,7 +28,7 @@ from moefuzz.harness.cases import DTYPES, GroupedGemmCase
 from moefuzz.harness.device import describe, share_cores, versions
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.profiles import drawn
-from moefuzz.harness.targets import default_target
+from moefuzz.harness.target_names import default_target
 from moefuzz.harness.verdict import check
 from moefuzz.strategies.regimes import REGIMES
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.device import describe, versions
 from moefuzz.harness.profiles import drawn
-from moefuzz.harness.targets import default_target
+from moefuzz.harness.target_names import default_target
 from moefuzz.harness.verdict import check
 from moefuzz.strategies import grouped_gemm_cases
 

@@ -24,7 +24,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from moefuzz.harness.mutants import mutants
-from moefuzz.harness.targets import OWN_TARGETS, Target, load_target
+from moefuzz.harness.target_names import OWN_TARGETS, load_target
+from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
 KERNELS = {

@@ -21,7 +21,8 @@ from moefuzz.harness import grouped_gemm_oracle, verdict
 from moefuzz.harness.cases import Case
 from moefuzz.harness.device import describe, share_cores, versions
 from moefuzz.harness.profiles import drawn
-from moefuzz.harness.targets import OWN_TARGETS, Target, chosen, load_target
+from moefuzz.harness.target_names import OWN_TARGETS, chosen, load_target
+from moefuzz.harness.targets import Target
 from moefuzz.strategies.regimes import REGIMES
 
 LAYER: tuple[tuple[Any, str], ...] = (

@@ -17,7 +17,7 @@ from moefuzz.harness.block_oracle import bounds_of, run_moe_block
 from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import MoeBlockCase
 from moefuzz.harness.device import describe, device, versions
-from moefuzz.harness.targets import load_target
+from moefuzz.harness.target_names import load_target
 
 TARGETS = ("hugging_face_block", "transformers_batched_mm", "transformers_grouped_mm", "transformers_triton")
 

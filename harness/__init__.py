@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from .cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, case_from_json, case_from_repr
     from .failures import Failure
     from .known_issues import KnownIssues, in_force
-    from .targets import BadTarget, Target, load_target
+    from .target_names import load_target
+    from .targets import BadTarget, Target
     from .verdict import Agreement, check, failure_of
 
 _HOMES = {
     "cases": ("ExpertsCase", "GroupedGemmCase", "MoeBlockCase", "case_from_json", "case_from_repr"),
     "failures": ("Failure",),
     "known_issues": ("KnownIssues", "in_force"),
-    "targets": ("BadTarget", "Target", "load_target"),
+    "target_names": ("load_target",),
+    "targets": ("BadTarget", "Target"),
     "verdict": ("Agreement", "check", "failure_of"),
 }
 __all__ = [

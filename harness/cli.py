@@ -24,7 +24,8 @@ from .failures import Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .models import MoeShape, presets
-from .targets import OWN_TARGETS, BadTarget, Target, load_target, named_targets
+from .target_names import OWN_TARGETS, load_target, named_targets
+from .targets import BadTarget, Target
 from .verdict import check
 
 FOUND, USAGE = 1, 2

@@ -91,7 +91,7 @@ def _failures(error: BaseException | None) -> list[Failure]:
 @pytest.fixture(scope="module")
 def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
     """The target that a property is about, which is the default meanwhile."""
-    from .targets import chosen
+    from .target_names import chosen
 
     with chosen(request.param):
         yield request.param
@@ -99,7 +99,8 @@ def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
 
 def _target_names() -> str:
     """The targets of the run; one that cannot be used ends the run with one line."""
-    from .targets import OWN_TARGETS, BadTarget, load_target
+    from .target_names import OWN_TARGETS, load_target
+    from .targets import BadTarget
 
     specs = os.environ.get(TARGET_VARIABLE, "").split() or [own[0] for own in OWN_TARGETS.values()]
     try:

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
 import math
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,15 +15,6 @@ import torch
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .cases import DTYPES, PERMUTES, Case, ExpertsCase, GroupedGemmCase
-from .environment import TARGET_VARIABLE
-
-GROUP = "moefuzz.targets"
-OWN_TARGETS = {
-    "grouped_gemm": ("moefuzz.kernels.grouped_gemm:grouped_gemm",),
-    "experts": ("moefuzz.kernels.experts:triton_experts",),
-    "moe_block": tuple(f"moefuzz.harness.blocks:{name}_block" for name in ("triton", "torch", "hugging_face")),
-}
-"""By level; the first is the default."""
 
 CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
 _NEEDED = {
@@ -91,7 +75,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raise BadTarget for a declaration that says nothing."""
-        allowed = {"tail_rows": ("zero", "unspecified"), "level": tuple(OWN_TARGETS)}
+        allowed = {"tail_rows": ("zero", "unspecified"), "level": tuple(_LIMITS)}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
@@ -109,7 +93,7 @@ class Target:
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
         """The keywords of our own op that the function takes."""
-        return _KEYWORDS & frozenset(_signature(self.function).parameters)
+        return _KEYWORDS & frozenset(signature_of(self.function).parameters)
 
     @property
     def permutes(self) -> tuple[str, ...]:
@@ -193,108 +177,7 @@ class Target:
         return self.keywords >= _NEEDED["fused"]
 
 
-_chosen: list[str] = []
-
-
-@contextmanager
-def chosen(spec: str) -> Iterator[None]:
-    """While it lasts, this target is the default."""
-    _chosen.append(spec)
-    try:
-        yield
-    finally:
-        _chosen.remove(spec)
-
-
-def specs_of_run(level: str) -> list[str]:
-    """The targets of a level that the environment variable MOEFUZZ_TARGET names, separated by blanks; without it, our own."""
-    named = os.environ.get(TARGET_VARIABLE, "").split()
-    return [spec for spec in named if load_target(spec).level == level] if named else list(OWN_TARGETS[level])
-
-
-def default_target(level: str = "grouped_gemm") -> Target:
-    """The target that is chosen, else the first that the environment variable MOEFUZZ_TARGET names, of whatever level, else our own."""
-    named = _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS[level]
-    return load_target(named[0])
-
-
-def named_targets() -> dict[str, EntryPoint]:
-    """What is installed under a name, by the entry points of the group ``moefuzz.targets``."""
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-@functools.cache
-def load_target(spec: str) -> Target:
-    """The target of a name or of ``pkg.mod:attr``, a Target or a function. Raises BadTarget with one line that says what to do."""
-    named = named_targets()
-    if ":" not in spec and spec in named:
-        return dataclasses.replace(load_target(named[spec].value), name=spec)
-    module_name, colon, attribute = spec.partition(":")
-    if not colon or not module_name or not attribute:
-        raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
-    try:
-        module = _imported(module_name)
-    except BadTarget:
-        raise
-    except (Exception, SystemExit) as error:
-        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {_first_line(error)}") from error
-    found = getattr(module, attribute, None)
-    if isinstance(found, Target):
-        _check_signature(found.function, spec, found.level)
-        return dataclasses.replace(found, name=spec)
-    if not callable(found):
-        what = "has no attribute" if found is None else "has no callable"
-        raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
-    if spec in OWN_TARGETS["grouped_gemm"]:
-        return Target(spec, found, tail_rows="zero", capturable=True)
-    level = _level_of(found)
-    _check_signature(found, spec, level)
-    return Target(spec, found, level=level, float32_reductions=spec.startswith("moefuzz.harness.blocks:"))
-
-
-def _level_of(function: Callable[..., Any]) -> str:
-    """The level of a plain function, told by the name of its first parameter."""
-    first = next(iter(_signature(function).parameters), None)
-    return {"block": "moe_block", "hidden_states": "experts"}.get(str(first), "grouped_gemm")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")
-
-
-def _imported(name: str) -> ModuleType:
-    """A module, from the working directory too: there is where its author stands."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0]:
-            raise
-    here = str(Path.cwd())
-    sys.path.append(here)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(here)
-
-
-_CALLED_WITH = {
-    "grouped_gemm": ("X", "W", "m_sizes"),
-    "experts": ("hidden_states", "top_k_index", "top_k_weights", "gate_up_proj", "down_proj", "act"),
-    "moe_block": ("block",),
-}
-
-
-def _check_signature(function: Callable[..., Any], spec: str, level: str) -> None:
-    signature, arguments = _signature(function), _CALLED_WITH[level]
-    topk = {"topk": 1} if level == "grouped_gemm" and "topk" in signature.parameters else {}
-    try:
-        signature.bind(*arguments, **topk)
-    except TypeError as error:
-        others = "; ".join(f"{kind}: f({', '.join(names)})" for kind, names in _CALLED_WITH.items() if kind != level)
-        raise BadTarget(f"target {spec!r} cannot be called as f({', '.join(arguments)}): {error} ({others})") from None
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """The signature of a function; that of one that takes anything where Python knows none."""
     try:
         return inspect.signature(function)

@@ -24,7 +24,8 @@ from .grouped_gemm_oracle import grouped_gemm_claims, grouped_gemm_tensors, run_
 from .memory import is_poison
 from .problems import build_grouped_gemm
 from .relations import RELATIONS
-from .targets import BadTarget, Target, UndeclaredCase, default_target
+from .target_names import default_target
+from .targets import BadTarget, Target, UndeclaredCase
 
 LEVELS: dict[str, Level[Any]] = {
     "grouped_gemm": Level(build_grouped_gemm, run_grouped_gemm, grouped_gemm_tensors, grouped_gemm_claims, RELATIONS),

@@ -13,11 +13,13 @@ from hypothesis.errors import InvalidArgument
 from moefuzz.harness.cases import MoeBlockCase
 from moefuzz.harness.models import MoeShape, preset
 from moefuzz.harness.targets import Target
+from moefuzz.kernels.kernel_config import KernelConfig
 
 from .expert_counts import Counts
 from .moe_blocks import expert_loads, moe_block_cases
 
 MOST_EXPERTS = 16
+_FEW_TILES = KernelConfig(block_m=64, block_n=64, block_k=64)  # small ones would be many, for 16 experts
 LARGEST = 64
 """Of hidden_size and of moe_intermediate_size."""
 
@@ -70,6 +72,7 @@ def _blocks(target: Target | None, shape: MoeShape) -> st.SearchStrategy[MoeBloc
         hidden_size=st.just(shape.hidden_size),
         moe_intermediate_size=st.just(shape.moe_intermediate_size),
         norm_topk_prob=st.just(shape.norm_topk_prob),
+        config=st.just(_FEW_TILES if target is None or target.configurable else KernelConfig()),
     )
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moefuzz.harness.cases import Case
-from moefuzz.harness.targets import Target, default_target, load_target, specs_of_run
+from moefuzz.harness.target_names import default_target, load_target, specs_of_run
+from moefuzz.harness.targets import Target
 
 Property = Callable[..., None]
 Regime = Callable[[Target], st.SearchStrategy[Any] | None]

@@ -13,7 +13,7 @@ from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import MoeBlockCase
 from moefuzz.harness.device import device
 from moefuzz.harness.environment import TARGET_VARIABLE
-from moefuzz.harness.targets import OWN_TARGETS, load_target
+from moefuzz.harness.target_names import OWN_TARGETS, load_target
 from moefuzz.harness.verdict import check
 from moefuzz.strategies import moe_block_cases, regimes
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from moefuzz.harness import cli
 from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.targets import Target, load_target, named_targets
+from moefuzz.harness.target_names import load_target, named_targets
+from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels import experts
 from moefuzz.kernels.routing import sort_by_expert

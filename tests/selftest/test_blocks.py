@@ -16,7 +16,8 @@ from moefuzz.harness.block_problems import build_moe_block
 from moefuzz.harness.cases import ACTS, DTYPES, MoeBlockCase, case_from_json, case_from_repr
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Disagreement
-from moefuzz.harness.targets import OWN_TARGETS, Target, load_target
+from moefuzz.harness.target_names import OWN_TARGETS, load_target
+from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.qwen3_moe import Qwen3MoeGroupedGEMMBlock
 from moefuzz.strategies import moe_block_cases

@@ -12,7 +12,8 @@ import torch
 from moefuzz.harness.cases import DTYPES, EXPERTS_RELATIONS, ExpertsCase
 from moefuzz.harness.experts_oracle import AXES, bounds_of
 from moefuzz.harness.experts_problems import build_experts
-from moefuzz.harness.targets import BadTarget, Target, load_target
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.experts import gated, torch_experts
 from moefuzz.strategies.regimes import REGIMES

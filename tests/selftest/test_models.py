@@ -16,6 +16,7 @@ from moefuzz.harness.cases import MoeBlockCase
 from moefuzz.harness.hub_config import shape_in
 from moefuzz.harness.models import MoeShape, preset, presets, qwen3_blocks
 from moefuzz.harness.targets import Target
+from moefuzz.kernels.kernel_config import KernelConfig
 from moefuzz.strategies import blocks_like, configs_like
 from moefuzz.strategies.models import LARGEST, MOST_EXPERTS
 from moefuzz.strategies.regimes import released_blocks
@@ -120,7 +121,8 @@ def test_the_simplest_configuration(model_id: str) -> None:
 
 
 def test_the_simplest_block_is_one_of_no_tokens_like_the_first_qwen3() -> None:
-    simplest = MoeBlockCase(loads=(0,) * 16, topk=2, hidden_size=48, moe_intermediate_size=16)
+    tiles = KernelConfig(block_m=64, block_n=64, block_k=64)
+    simplest = MoeBlockCase(loads=(0,) * 16, topk=2, hidden_size=48, moe_intermediate_size=16, config=tiles)
     assert simplest == minimal(blocks_like(QWEN3)) == minimal(released_blocks(ANY))
 
 

@@ -12,7 +12,7 @@ from moefuzz.harness.cases import DTYPES, GroupedGemmCase
 from moefuzz.harness.data import values
 from moefuzz.harness.device import device
 from moefuzz.harness.profiles import drawn
-from moefuzz.harness.targets import default_target
+from moefuzz.harness.target_names import default_target
 from moefuzz.harness.verdict import check
 from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_rows
 from moefuzz.kernels.autotuning import Choice

@@ -15,7 +15,8 @@ from moefuzz.harness.device import device
 from moefuzz.harness.grouped_gemm_oracle import run_grouped_gemm
 from moefuzz.harness.problems import build_grouped_gemm
 from moefuzz.harness.relations import RELATIONS
-from moefuzz.harness.targets import Target, default_target
+from moefuzz.harness.target_names import default_target
+from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference, segment_matmul, segment_outer
 

@@ -9,7 +9,8 @@ from hypothesis.errors import InvalidArgument
 
 from moefuzz import strategies
 from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.targets import Target, default_target
+from moefuzz.harness.target_names import default_target
+from moefuzz.harness.targets import Target
 from moefuzz.strategies import expert_counts, grouped_gemm_cases, kernel_configs, tile_edge_sizes, token_counts
 from moefuzz.strategies.regimes import REGIMES
 

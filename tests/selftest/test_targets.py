@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from moefuzz.harness import cli
 from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.targets import BadTarget, Target, load_target
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
