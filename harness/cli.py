@@ -24,7 +24,7 @@ from .failures import Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .models import MoeShape, presets
-from .target_names import OWN_TARGETS, load_target, named_targets
+from .target_names import OWN_TARGETS, declared_target, load_target, named_targets
 from .targets import BadTarget, Target
 from .verdict import check
 
@@ -145,7 +145,7 @@ def targets_command() -> None:
     for name, point in sorted(named_targets().items()):
         package = f"{point.dist.name} {point.dist.version}" if point.dist else "-"
         try:
-            target = load_target(name)
+            target = declared_target(name)
         except BadTarget as error:
             table.add_row(name, package, "-", "-", f"[red]{escape(str(error))}[/]")
         else:

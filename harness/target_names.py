@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from moefuzz.kernels import interpreter
 
 from .environment import TARGET_VARIABLE
 from .targets import BadTarget, Target, signature_of
@@ -58,10 +61,27 @@ def named_targets() -> dict[str, EntryPoint]:
 
 @functools.cache
 def load_target(spec: str) -> Target:
-    """The target of a name or of ``pkg.mod:attr``, a Target or a function. Raises BadTarget with one line that says what to do."""
+    """The target of a name or of ``pkg.mod:attr``, ready to be called. Raises BadTarget with one line that says what to do."""
+    target = declared_target(spec)
+    if target.module:
+        interpreter.repair()  # before the package defines its kernels
+        try:
+            importlib.import_module(target.module)
+        except (Exception, SystemExit) as error:
+            said = f"importing {target.module} failed with {type(error).__name__}: {_first_line(error)}"
+            raise BadTarget(f"target {spec!r}: {said} (to install it: {target.install})") from error
+    return target
+
+
+@functools.cache
+def declared_target(spec: str) -> Target:
+    """The target of a name or of ``pkg.mod:attr``, a Target or a function, without an import of the package that it is an adapter for.
+
+    Raises BadTarget, also where that package is not installed.
+    """
     named = named_targets()
     if ":" not in spec and spec in named:
-        return dataclasses.replace(load_target(named[spec].value), name=spec)
+        return dataclasses.replace(declared_target(named[spec].value), name=spec)
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
@@ -73,6 +93,9 @@ def load_target(spec: str) -> Target:
         raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {_first_line(error)}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
+        package = found.module.partition(".")[0]
+        if package and importlib.util.find_spec(package) is None:
+            raise BadTarget(f"target {found.name!r} needs the package {package}, which is not installed: {found.install}")
         _check_signature(found.function, spec, found.level)
         return dataclasses.replace(found, name=spec)
     if not callable(found):

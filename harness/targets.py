@@ -72,6 +72,8 @@ class Target:
     autocast: bool = True  # may be called under autocast
     capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
     float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
+    module: str = ""  # of a package that need not be installed: imported before the first call, and not to list the target
+    install: str = ""  # the command that installs that package, and what it needs
 
     def __post_init__(self) -> None:
         """Raise BadTarget for a declaration that says nothing."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +16,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from moefuzz.harness import cli
+from moefuzz.harness.adapters import unsloth
 from moefuzz.harness.cases import GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.target_names import load_target, named_targets
-from moefuzz.harness.targets import Target
+from moefuzz.harness.target_names import declared_target, load_target, named_targets
+from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels import experts
+from moefuzz.kernels.kernel_config import KernelConfig
 from moefuzz.kernels.routing import sort_by_expert
 from moefuzz.strategies.regimes import any_blocks, any_cases, outside_blocks, outside_cases, related_cases
 
@@ -27,6 +32,16 @@ ANY: Regimes = {"grouped_gemm": any_cases, "moe_block": any_blocks}
 OUTSIDE: Regimes = {"grouped_gemm": outside_cases, "moe_block": outside_blocks}
 RIGHT = ("torch_loop", "torch_grouped_mm", "transformers_grouped_mm", "transformers_triton")
 LIMITED = ("torch_grouped_mm", "transformers_grouped_mm")
+OF_PACKAGES = {
+    "unsloth:unsloth_grouped_gemm": "unsloth",
+    "unsloth:unsloth_grouped_gemm_tma": "unsloth",
+    "scattermoe:scattermoe_linear": "scattermoe",
+    "scattermoe:scattermoe_mlp": "scattermoe",
+    "liger:liger_fused_moe": "liger_kernel",
+    "torchtitan:torchtitan_experts": "torchtitan",
+    "grouped_gemm:grouped_gemm_gmm": "grouped_gemm",
+    "sonicmoe:sonicmoe_experts": "sonicmoe",
+}
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -87,3 +102,44 @@ def test_moefuzz_targets_lists_every_name_and_its_limits() -> None:
 def test_a_name_that_is_not_installed_is_wrong_usage() -> None:
     done = CliRunner().invoke(cli.app, ["fuzz", "--target", "nonesuch"])
     assert done.exit_code == 2 and "or be one of" in done.output and "torch_loop" in done.output
+
+
+@pytest.fixture
+def fresh_targets() -> Iterator[None]:
+    """Targets are loaded once a process; these tests change what is installed."""
+    declared_target.cache_clear()
+    load_target.cache_clear()
+    yield
+    declared_target.cache_clear()
+    load_target.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_targets")
+@pytest.mark.parametrize(("adapter", "package"), OF_PACKAGES.items())
+def test_a_package_that_is_not_installed_is_one_line_and_wrong_usage(monkeypatch: pytest.MonkeyPatch, adapter: str, package: str) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *args: None if name == package else find_spec(name, *args))
+    done = CliRunner().invoke(cli.app, ["fuzz", "--target", f"moefuzz.harness.adapters.{adapter}"])
+    line = f"moefuzz: target '{adapter.partition(':')[2]}' needs the package {package}, which is not installed: pip install"
+    assert done.exit_code == 2 and done.output.startswith(line) and done.output.count("\n") == 1
+
+
+@pytest.mark.usefixtures("fresh_targets")
+def test_a_target_is_listed_without_an_import_of_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "liger_kernel").mkdir()
+    (tmp_path / "liger_kernel" / "__init__.py").write_text("raise RuntimeError('no GPU\\nhere')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "liger_kernel"]:
+        monkeypatch.delitem(sys.modules, name)
+    spec = "moefuzz.harness.adapters.liger:liger_fused_moe"
+    assert declared_target(spec).level == "experts"
+    with pytest.raises(BadTarget, match=r"importing liger_kernel.ops failed with RuntimeError: no GPU here \(to install it: pip install"):
+        load_target(spec)
+
+
+def test_unsloths_tiles_divide_what_tiles_of_16_divide() -> None:
+    config = KernelConfig(block_m=16, block_n=64, block_k=32)
+    assert unsloth._tiles(config, N=48, K=32) == {
+        "BLOCK_SIZE_M": 16, "BLOCK_SIZE_N": 16, "BLOCK_SIZE_K": 32, "num_warps": 4, "num_stages": 2,
+    }  # fmt: skip
+    assert unsloth._tiles(config, N=24, K=40)["BLOCK_SIZE_N"] == 64, "their own check says no"

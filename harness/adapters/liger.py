@@ -1,0 +1,33 @@
+"""Liger's fused MoE experts, Triton kernels behind an autograd function: ``liger_kernel.ops.LigerFusedMoEFunction``. SiLU alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+
+from moefuzz.harness.targets import Target
+
+# Its autotuning times 32 configurations of every kernel for each new shape, and needs a GPU for it. Read when the package is imported.
+os.environ.setdefault("LIGER_FUSED_MOE_AUTOTUNE", "0")
+
+
+def fused_moe(
+    hidden_states: torch.Tensor,
+    top_k_index: torch.Tensor,
+    top_k_weights: torch.Tensor,
+    gate_up_proj: torch.Tensor,
+    down_proj: torch.Tensor,
+    act: Callable[[torch.Tensor], torch.Tensor] = torch.nn.functional.silu,
+) -> torch.Tensor:
+    """The experts' sum for each token; the indices as int32, as its docstring wants them."""
+    from liger_kernel.ops import LigerFusedMoEFunction
+
+    if act is not torch.nn.functional.silu:
+        raise ValueError("Liger's fused MoE knows SiLU alone")
+    out: torch.Tensor = LigerFusedMoEFunction.apply(hidden_states, gate_up_proj, down_proj, top_k_index.to(torch.int32), top_k_weights)
+    return out
+
+
+liger_fused_moe = Target("liger_fused_moe", fused_moe, level="experts", module="liger_kernel.ops", install="pip install liger-kernel")

@@ -1,0 +1,105 @@
+"""unsloth's grouped GEMM, Triton kernels behind an autograd function: ``unsloth.kernels.moe.grouped_gemm``.
+
+Its limits: contiguous weights, N and K in whole tiles, which this adapter chooses as large as the case asks for and N and K allow. It
+multiplies float32 in tf32. ``fuse_mul_post`` is left out: it rounds to the dtype first and then multiplies, as its source says.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from moefuzz.harness.targets import Target
+from moefuzz.kernels.kernel_config import KernelConfig
+
+MODULE = "unsloth.kernels.moe.grouped_gemm.interface"
+INSTALL = "pip install unsloth (it needs a GPU)"
+
+DEFAULT = KernelConfig(block_m=32, block_n=32, block_k=32)  # theirs, where a case leaves the choice to them
+
+
+def grouped_gemm(
+    X: torch.Tensor,
+    W: torch.Tensor,
+    m_sizes: torch.Tensor,
+    topk: int = 1,
+    gather_indices: torch.Tensor | None = None,
+    permute_x: bool = False,
+    permute_y: bool = False,
+    kernel_config_fwd: KernelConfig | None = None,
+    kernel_config_bwd_dX: KernelConfig | None = None,
+    kernel_config_bwd_dW: KernelConfig | None = None,
+) -> torch.Tensor:
+    """X [M, K], or [T, K] under permute_x, W [E, N, K], m_sizes [E] -> Y [M, N]."""
+    configs = (kernel_config_fwd, kernel_config_bwd_dX, kernel_config_bwd_dW)
+    return _call(X, W, m_sizes, topk, gather_indices, permute_x, permute_y, configs, tma=False)
+
+
+def with_tma(
+    X: torch.Tensor,
+    W: torch.Tensor,
+    m_sizes: torch.Tensor,
+    topk: int = 1,
+    gather_indices: torch.Tensor | None = None,
+    permute_x: bool = False,
+    permute_y: bool = False,
+    kernel_config_fwd: KernelConfig | None = None,
+    kernel_config_bwd_dX: KernelConfig | None = None,
+    kernel_config_bwd_dW: KernelConfig | None = None,
+) -> torch.Tensor:
+    """The same, with every load and store by TMA that the flags leave possible; needs compute capability 9.0."""
+    configs = (kernel_config_fwd, kernel_config_bwd_dX, kernel_config_bwd_dW)
+    return _call(X, W, m_sizes, topk, gather_indices, permute_x, permute_y, configs, tma=True)
+
+
+def _call(
+    X: torch.Tensor,
+    W: torch.Tensor,
+    m_sizes: torch.Tensor,
+    topk: int,
+    gather_indices: torch.Tensor | None,
+    permute_x: bool,
+    permute_y: bool,
+    configs: tuple[KernelConfig | None, KernelConfig | None, KernelConfig | None],
+    *,
+    tma: bool,
+) -> torch.Tensor:
+    from unsloth.kernels.moe.grouped_gemm import interface
+
+    N, K = W.shape[1:]
+    forward, dX, dW = (_tiles(config or DEFAULT, N, K) for config in configs)
+    plain_x, plain_y = tma and not permute_x, tma and not permute_y  # what is gathered or scattered has no TMA
+    Y: torch.Tensor = interface.grouped_gemm(
+        X, W, m_sizes, topk, gather_indices, permute_x, permute_y,
+        kernel_config_fwd=interface.KernelConfigForward(
+            **forward, use_tma_load_x=plain_x, use_tma_load_w=tma, use_tma_store=plain_y),
+        kernel_config_bwd_dX=interface.KernelConfigBackward_dX(
+            **dX, use_tma_load_dy=plain_y, use_tma_load_w=tma, use_tma_store=plain_x),
+        kernel_config_bwd_dW=interface.KernelConfigBackward_dW(
+            **dW, use_tma_load_dy=plain_y, use_tma_load_x=plain_x, use_tma_store=tma),
+        is_first_gemm=not permute_y,
+    )  # fmt: skip
+    return Y
+
+
+def _tiles(config: KernelConfig, N: int, K: int) -> dict[str, Any]:
+    """The config in their words, with tiles that divide N and K where tiles of 16 do."""
+    block_n, block_k = (
+        math.gcd(block, size) if size % 16 == 0 else block for block, size in ((config.block_n, N), (config.block_k, K))
+    )  # blocks are powers of two
+    blocks = {"BLOCK_SIZE_M": config.block_m, "BLOCK_SIZE_N": block_n, "BLOCK_SIZE_K": block_k}
+    return {**blocks, "num_warps": config.num_warps, "num_stages": config.num_stages}
+
+
+LIMITS: dict[str, Any] = {
+    "dtypes": ("bfloat16", "float16"),
+    "strides": False,
+    "n_multiple": 16,
+    "k_multiple": 16,
+    "module": MODULE,
+    "install": INSTALL,
+}
+unsloth_grouped_gemm = Target("unsloth_grouped_gemm", grouped_gemm, **LIMITS)
+unsloth_grouped_gemm_tma = Target("unsloth_grouped_gemm_tma", with_tma, **LIMITS)
