@@ -1,12 +1,14 @@
 """Triton's CPU interpreter: in force where there is no GPU, and repaired so that bfloat16 kernels mean under it what they mean on one.
 
-Four faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
+Five faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
 
 - ``tl.dot`` of bfloat16 multiplied the bit patterns; it now multiplies the values.
 - Casts to bfloat16 truncated, and casts between bfloat16 and integers or float64 reinterpreted bits; they now go through float32 and
   round to nearest, ties to even.
 - ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
 - An argument that is annotated as an integer type, ``stride: tl.int64``, had the type of its value; it now has its own.
+- Triton's own helpers, ``tl.cdiv``, ``tl.zeros``, ``tl.max``, could not be called where triton was imported before the interpreter was
+  chosen, as transformers imports it; they are now interpreted like any kernel.
 
 What a ``tl.load`` without ``other`` gives where its mask is false is undefined on a GPU and was 0 here; now every bit of it is set, NaN or
 -1: a kernel that never uses it notices nothing, and one that does is caught. ``read_watchers`` are shown the addresses that are read.
@@ -22,12 +24,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import triton.language as tl
+from triton.runtime.jit import JITFunction
 
 read_watchers: list[Callable[[np.ndarray, int], None]] = []
 """Each is called before a load with the addresses that it reads, at least one, and the bytes of an element."""
@@ -59,7 +63,23 @@ def repair() -> None:
     shared = interpreter.interpreter_builder
     shared.options = dataclasses.replace(shared.options, sanitize_overflow=shared.options.debug)
     interpreter._get_np_dtype = _table_kept(interpreter._get_np_dtype)
+    _interpret_helpers(interpreter.InterpretedFunction)
     _repaired = True
+
+
+def _interpret_helpers(interpreted: Any) -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith("triton.language"):
+            for helper, function in list(vars(module).items()):
+                if type(function) is JITFunction:
+                    setattr(module, helper, interpreted(function.fn))
+    for method, function in list(vars(tl.tensor).items()):
+        if type(function) is JITFunction:
+            setattr(tl.tensor, method, functools.partialmethod(_called, interpreted(function.fn)))
+
+
+def _called(tensor: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+    return function(tensor, *args, **kwargs)
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:

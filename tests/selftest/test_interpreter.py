@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +91,42 @@ def test_rounding_to_bfloat16_agrees_with_torch_on_every_kind_of_number() -> Non
     assert torch.equal(got, x.bfloat16())
     assert torch.equal(torch.from_numpy(bfloat16_to_float32(float32_to_bfloat16(x.numpy()))), x.bfloat16().float())
     assert np.isnan(bfloat16_to_float32(float32_to_bfloat16(np.array([np.nan], np.float32)))).all()
+
+
+@triton.jit
+def _helpers_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    r = tl.arange(0, BLOCK)
+    acc = tl.zeros((BLOCK,), dtype=tl.float32)
+    for i in range(tl.cdiv(n, BLOCK)):
+        acc += tl.load(x_ptr + i * BLOCK + r, mask=i * BLOCK + r < n, other=0.0)
+    tl.store(y_ptr, tl.sum(acc))
+    tl.store(y_ptr + 1, acc.max(0))
+
+
+def test_tritons_own_helpers_run_though_transformers_imported_triton_before() -> None:
+    x, y = torch.arange(40.0), torch.zeros(2)
+    _helpers_kernel[(1,)](x, y, 40, BLOCK=16)
+    assert y.tolist() == [780.0, 7 + 23 + 39]
+
+
+def test_the_command_interprets_a_kernel_that_calls_tritons_helpers(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(THEIRS)
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", "from moefuzz.harness.cli import main; main()", "replay", "-t", "theirs:copy", "GroupedGemmCase((1,))"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+    assert "InterpreterError" not in done.stdout and "WrongValue" in done.stdout, done.stdout + done.stderr
+
+
+THEIRS = """
+import torch, triton, triton.language as tl
+
+@triton.jit
+def kernel(y_ptr, n, BLOCK: tl.constexpr):
+    for i in range(tl.cdiv(n, BLOCK)):
+        tl.store(y_ptr + i * BLOCK + tl.arange(0, BLOCK), tl.zeros((BLOCK,), tl.float32) + 77, mask=i * BLOCK + tl.arange(0, BLOCK) < n)
+
+def copy(X, W, m_sizes):
+    Y = torch.empty(X.shape[0], W.shape[1])
+    kernel[(1,)](Y, Y.numel(), 16)
+    return Y + 0 * (X.sum() + W.sum())
+"""
