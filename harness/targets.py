@@ -110,6 +110,8 @@ class Target:
         """Whether a case can be put to it at all."""
         if not isinstance(case, GroupedGemmCase):
             return True
+        if not case.is_first_gemm and "is_first_gemm" not in self.keywords:
+            return False
         return case.permute in self.permutes and (self.fuses or not case.fuse_mul_post) and (self.tail_rows == "zero" or not case.tail_rows)
 
     def multiples(self, dtype: str) -> tuple[int, int]:

@@ -135,7 +135,10 @@ def related_cases(target: Target, relation: str | None = None) -> Cases | None:
     """Two calls that must agree, in one relation or in any that the target has; half of them on whole numbers, where bits are compared."""
     names = [name for name in (cases.RELATIONS if relation is None else [relation]) if _has(target, name)]
     data = data_recipes(("integers", "signs", "positive")) | data_recipes()
-    fitting = _FITTING | {"autocast": {"dtype": st.sampled_from([dtype for dtype in target.dtypes if dtype != "float16"])}}
+    fitting = dict(_FITTING)
+    if "is_first_gemm" not in target.keywords:  # no row of X is then gathered alone
+        fitting["foreign rows NaN"] = {"permute": st.sampled_from([permute for permute in target.permutes if permute != "x"])}
+    fitting |= {"autocast": {"dtype": st.sampled_from([dtype for dtype in target.dtypes if dtype != "float16"])}}
     drawn = [grouped_gemm_cases(target, **{"relation": st.just(name), "data": data, **fitting.get(name, {})}) for name in names]
     return st.one_of(drawn) if drawn else None
 

@@ -26,6 +26,8 @@ from moefuzz.kernels.kernel_config import KernelConfig
 from moefuzz.kernels.routing import sort_by_expert
 from moefuzz.strategies.regimes import any_blocks, any_cases, outside_blocks, outside_cases, related_cases
 
+from .verbs import assert_all_examples
+
 Regimes = dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]
 
 ANY: Regimes = {"grouped_gemm": any_cases, "moe_block": any_blocks}
@@ -143,3 +145,10 @@ def test_unsloths_tiles_divide_what_tiles_of_16_divide() -> None:
         "BLOCK_SIZE_M": 16, "BLOCK_SIZE_N": 16, "BLOCK_SIZE_K": 32, "num_warps": 4, "num_stages": 2,
     }  # fmt: skip
     assert unsloth._tiles(config, N=24, K=40)["BLOCK_SIZE_N"] == 64, "their own check says no"
+
+
+def test_a_target_without_is_first_gemm_is_not_asked_for_a_second_one() -> None:
+    assert not unsloth.unsloth_grouped_gemm.takes(GroupedGemmCase((2,), permute="x", is_first_gemm=False))
+    cases = related_cases(unsloth.unsloth_grouped_gemm, "foreign rows NaN")
+    assert cases is not None
+    assert_all_examples(cases, unsloth.unsloth_grouped_gemm.takes)
