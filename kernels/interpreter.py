@@ -1,8 +1,9 @@
 """Triton's CPU interpreter: in force where there is no GPU, and repaired so that bfloat16 kernels mean under it what they mean on one.
 
-Five faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
+Six faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
 
 - ``tl.dot`` of bfloat16 multiplied the bit patterns; it now multiplies the values.
+- Arithmetic, comparisons and reductions of bfloat16 worked on the bit patterns; they now go through float32 and round to nearest.
 - Casts to bfloat16 truncated, and casts between bfloat16 and integers or float64 reinterpreted bits; they now go through float32 and
   round to nearest, ties to even.
 - ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
@@ -56,6 +57,10 @@ def repair() -> None:
     builder = interpreter.InterpreterBuilder
     builder.create_dot = _dot_of_values(builder.create_dot, interpreter.TensorHandle)
     builder.cast_impl = _cast_through_float32(builder.cast_impl, interpreter.TensorHandle)
+    for name in ("unary_op", "binary_op", "ternary_op"):
+        setattr(builder, name, _op_of_values(getattr(builder, name), interpreter.TensorHandle))
+    for name in ("sum", "min_max"):
+        setattr(interpreter.ReduceOps, name, _reduction_of_values(getattr(interpreter.ReduceOps, name), interpreter.TensorHandle))
     builder.create_masked_load = _watched(_lanes_without_a_value(builder.create_masked_load, interpreter))
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
     interpreter.GridExecutor.__call__ = _with_annotated_integers(interpreter.GridExecutor.__call__)
@@ -112,6 +117,37 @@ def _dot_of_values(create_dot: Any, handle: Any) -> Any:
     @functools.wraps(create_dot)
     def repaired(self: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
         return create_dot(self, as_values(a), as_values(b), *args, **kwargs)
+
+    return repaired
+
+
+def _op_of_values(operate: Any, handle: Any) -> Any:
+    @functools.wraps(operate)
+    def repaired(self: Any, *args: Any) -> Any:
+        *operands, op = args
+        if op is np.where or not any(operand.dtype.scalar == tl.bfloat16 for operand in operands):  # a choice may be made among bits
+            return operate(self, *args)
+        values = [handle(bfloat16_to_float32(each.data), tl.float32) if each.dtype.scalar == tl.bfloat16 else each for each in operands]
+        result = operate(self, *values, op).data
+        return handle(float32_to_bfloat16(result) if result.dtype == np.float32 else result, tl.bfloat16)  # a comparison gives truths
+
+    return repaired
+
+
+def _reduction_of_values(reduce: Any, handle: Any) -> Any:
+    def rounded(tensor: Any) -> Any:
+        if tensor.dtype.scalar != tl.float32:
+            return tensor  # the index of a maximum
+        dtype = tl.block_type(tl.bfloat16, tensor.shape) if tensor.shape else tl.bfloat16
+        return tl.tensor(handle(float32_to_bfloat16(tensor.handle.data), tl.bfloat16), dtype)
+
+    @functools.wraps(reduce)
+    def repaired(self: Any, operand: Any, *args: Any, **kwargs: Any) -> Any:
+        if operand.dtype.scalar != tl.bfloat16:
+            return reduce(self, operand, *args, **kwargs)
+        values = tl.tensor(handle(bfloat16_to_float32(operand.handle.data), tl.float32), tl.block_type(tl.float32, operand.shape))
+        result = reduce(self, values, *args, **kwargs)
+        return tuple(map(rounded, result)) if isinstance(result, tuple) else rounded(result)
 
     return repaired
 

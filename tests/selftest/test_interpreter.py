@@ -117,6 +117,26 @@ def test_the_command_interprets_a_kernel_that_calls_tritons_helpers(tmp_path: Pa
     assert "InterpreterError" not in done.stdout and "WrongValue" in done.stdout, done.stdout + done.stderr
 
 
+@triton.jit
+def _bfloat16_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    r = tl.arange(0, BLOCK)
+    x, y = tl.load(x_ptr + r), tl.load(y_ptr + r)
+    tl.store(y_ptr + r, x * y)
+    tl.store(y_ptr + BLOCK + r, x + y)
+    tl.store(y_ptr + 2 * BLOCK + r, tl.where(x < y, -x, tl.maximum(x, y)))
+    tl.store(y_ptr + 3 * BLOCK, tl.sum(x, 0))
+    tl.store(y_ptr + 3 * BLOCK + 1, tl.max(x, 0))
+    tl.store(y_ptr + 3 * BLOCK + 2, tl.min(x, 0))
+
+
+def test_arithmetic_of_bfloat16_agrees_with_torch() -> None:
+    x, y = torch.tensor([-3.5, 1, 2, 0.1], dtype=torch.bfloat16), torch.tensor([0.5, -7, 1.0625, 3], dtype=torch.bfloat16)
+    out = torch.cat([y, torch.zeros(11, dtype=torch.bfloat16)])
+    _bfloat16_kernel[(1,)](x, out, BLOCK=4)
+    least = torch.stack([x.sum(), x.max(), x.min()])
+    assert torch.equal(out, torch.cat([x * y, x + y, torch.where(x < y, -x, torch.maximum(x, y)), least]))
+
+
 THEIRS = """
 import torch, triton, triton.language as tl
 
