@@ -17,14 +17,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .campaign import Interrupted, Tally, fuzz
-from .cases import DTYPES, case_from_json, case_from_repr
+from .cases import case_from_json, case_from_repr
 from .device import describe, share_cores, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
 from .failures import Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .models import MoeShape, presets
-from .target_names import OWN_TARGETS, declared_target, load_target, named_targets
+from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
 from .verdict import check
 
@@ -136,22 +136,23 @@ def replay(
 
 @app.command("targets")
 def targets_command() -> None:
-    """List what is installed under a name (entry points of the group moefuzz.targets), and what each declares.
+    """List what is installed under a name (entry points of the group moefuzz.targets), whose it is, and what each declares.
 
-    Exit code 0, also where one of them cannot be loaded: the list says why.
+    Exit code 0, also where one of them cannot be used: the list says why.
     """
-    table = Table("name", "from", "level", "dtypes", "declares")
-    table.columns[0].no_wrap = True
-    for name, point in sorted(named_targets().items()):
-        package = f"{point.dist.name} {point.dist.version}" if point.dist else "-"
+    console, unusable = Console(), list[str]()
+    table = Table("name", "of", "level", "declares", box=box.SIMPLE_HEAD, collapse_padding=True)
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
+    for name in sorted(named_targets()):
         try:
             target = declared_target(name)
         except BadTarget as error:
-            table.add_row(name, package, "-", "-", f"[red]{escape(str(error))}[/]")
+            unusable.append(str(error))
         else:
-            dtypes = "all" if target.dtypes == DTYPES else ", ".join(target.dtypes)
-            table.add_row(name, package, target.level, dtypes, ", ".join(target.declared()) or "-")
-    Console().print(table)
+            table.add_row(name, escape(home_of(name, target)), target.level, escape(", ".join(target.declared()) or "-"))
+    console.print(table)
+    for line in unusable:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command("models")

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,6 +59,15 @@ def named_targets() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
+def home_of(name: str, target: Target) -> str:
+    """The distribution that computes what an installed target gives, and its version."""
+    package = target.module.partition(".")[0]
+    if package:
+        return ", ".join(f"{dist} {version(dist)}" for dist in packages_distributions().get(package, [package])[:1])
+    dist = named_targets()[name].dist
+    return f"{dist.name} {dist.version}" if dist else "-"
+
+
 @functools.cache
 def load_target(spec: str) -> Target:
     """The target of a name or of ``pkg.mod:attr``, ready to be called. Raises BadTarget with one line that says what to do."""
@@ -68,7 +77,7 @@ def load_target(spec: str) -> Target:
         try:
             importlib.import_module(target.module)
         except (Exception, SystemExit) as error:
-            said = f"importing {target.module} failed with {type(error).__name__}: {_first_line(error)}"
+            said = f"importing {target.module} failed with {type(error).__name__}: {_in_one_line(error)}"
             raise BadTarget(f"target {spec!r}: {said} (to install it: {target.install})") from error
     return target
 
@@ -90,7 +99,7 @@ def declared_target(spec: str) -> Target:
     except BadTarget:
         raise
     except (Exception, SystemExit) as error:
-        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {_first_line(error)}") from error
+        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {_in_one_line(error)}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
         package = found.module.partition(".")[0]
@@ -114,8 +123,8 @@ def _level_of(function: Callable[..., Any]) -> str:
     return {"block": "moe_block", "hidden_states": "experts"}.get(str(first), "grouped_gemm")
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _imported(name: str) -> ModuleType:

@@ -14,7 +14,7 @@ import torch
 
 from moefuzz.kernels.kernel_config import KernelConfig
 
-from .cases import DTYPES, PERMUTES, Case, ExpertsCase, GroupedGemmCase
+from .cases import ACTS, DTYPES, PERMUTES, Case, ExpertsCase, GroupedGemmCase
 
 CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
 _NEEDED = {
@@ -25,11 +25,14 @@ _NEEDED = {
 _KEYWORDS = frozenset({*CONFIGS, "topk", "is_first_gemm"}.union(*_NEEDED.values()))
 
 _NO_LIMIT: dict[str, Any] = {
-    "dtypes": DTYPES, "zero_rows": True, "k_multiple": 1, "row_bytes": 1,
-    "strides": True, "backward": True,
-    "n_multiple": 1, "m_multiple": 1,
+    "dtypes": DTYPES, "zero_rows": True, "k_multiple": 1, "row_bytes": 1, "strides": True, "backward": True,
+    "n_multiple": 1, "m_multiple": 1, "acts": ACTS,
 }  # fmt: skip
-_LIMITS = {"grouped_gemm": tuple(_NO_LIMIT), "experts": tuple(_NO_LIMIT)[:6], "moe_block": tuple(_NO_LIMIT)[:4]}
+_LIMITS = {
+    "grouped_gemm": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "strides", "backward", "n_multiple", "m_multiple"),
+    "experts": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "strides", "backward", "acts"),
+    "moe_block": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "acts"),
+}
 
 
 class BadTarget(Exception):
@@ -67,6 +70,7 @@ class Target:
     row_bytes: int = 1  # N and K make rows of a multiple of so many bytes
     zero_rows: bool = True  # takes m_sizes of zeros alone
     backward: bool = True
+    acts: tuple[str, ...] = ACTS  # of experts and blocks
     level: str = "grouped_gemm"
     deterministic: bool = True  # the same call gives the same bits
     autocast: bool = True  # may be called under autocast
@@ -83,6 +87,8 @@ class Target:
                 raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
         if not self.dtypes or not set(self.dtypes) <= set(DTYPES):
             raise BadTarget(f"target {self.name!r}: dtypes must be some of {DTYPES}, got {self.dtypes!r}")
+        if not self.acts or not set(self.acts) <= set(ACTS):
+            raise BadTarget(f"target {self.name!r}: acts must be some of {ACTS}, got {self.acts!r}")
         if not callable(self.function):
             raise BadTarget(f"target {self.name!r}: function must be callable, got {self.function!r}")
         for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes"):
@@ -136,6 +142,7 @@ class Target:
             odd = case.hidden_size % k_multiple or case.moe_intermediate_size % k_multiple
             broken = {
                 f"hidden_size and moe_intermediate_size are not both multiples of {k_multiple}": odd,
+                f"its activation is none of {', '.join(self.acts)}": case.act not in self.acts,
                 "it has no tokens": not self.zero_rows and not case.T,
             }
         if isinstance(case, GroupedGemmCase | ExpertsCase):
@@ -149,10 +156,12 @@ class Target:
     def declared(self) -> list[str]:
         """What it declares beyond its level and dtypes, in words."""
         said = {
+            " or ".join(self.dtypes): self.dtypes != DTYPES,
             f"N % {self.n_multiple} == 0": self.n_multiple > 1,
             f"K % {self.k_multiple} == 0": self.k_multiple > 1,
             f"m_sizes % {self.m_multiple} == 0": self.m_multiple > 1,
             f"rows of {self.row_bytes} bytes": self.row_bytes > 1,
+            f"{' and '.join(self.acts)} alone": self.acts != ACTS,
             "contiguous": not self.strides,
             "some rows": not self.zero_rows,
             "forward only": not self.backward,

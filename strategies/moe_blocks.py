@@ -60,7 +60,7 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
         "moe_intermediate_size": st.integers(1, 9) | st.sampled_from([16, 17]),
         "norm_topk_prob": st.sampled_from([True, False]),
         "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
-        "act": st.sampled_from(cases.ACTS),
+        "act": st.sampled_from(cases.ACTS if target is None else target.acts),
         "logits": st.sampled_from(cases.LOGIT_SIGNS),
         "order": st.sampled_from(["sorted", "shuffled"]),
         "permute_x": st.booleans() if permutes else st.just(False),

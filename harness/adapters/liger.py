@@ -19,7 +19,7 @@ def fused_moe(
     top_k_weights: torch.Tensor,
     gate_up_proj: torch.Tensor,
     down_proj: torch.Tensor,
-    act: Callable[[torch.Tensor], torch.Tensor] = torch.nn.functional.silu,
+    act: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
     """The experts' sum for each token; the indices as int32, as its docstring wants them."""
     from liger_kernel.ops import LigerFusedMoEFunction
@@ -30,4 +30,6 @@ def fused_moe(
     return out
 
 
-liger_fused_moe = Target("liger_fused_moe", fused_moe, level="experts", module="liger_kernel.ops", install="pip install liger-kernel")
+liger_fused_moe = Target(
+    "liger_fused_moe", fused_moe, level="experts", acts=("silu",), module="liger_kernel.ops", install="pip install liger-kernel"
+)

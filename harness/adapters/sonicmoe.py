@@ -18,7 +18,7 @@ def general_routing(
     top_k_weights: torch.Tensor,
     gate_up_proj: torch.Tensor,
     down_proj: torch.Tensor,
-    act: Callable[[torch.Tensor], torch.Tensor] = torch.nn.functional.silu,
+    act: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
     """The experts' sum for each token; it wants gate and up in turn, row by row, experts last, and float32 weights."""
     from sonicmoe.enums import ActivationType
@@ -38,6 +38,6 @@ def general_routing(
 
 
 sonicmoe_experts = Target(
-    "sonicmoe_experts", general_routing, level="experts", dtypes=("bfloat16",), k_multiple=256,
+    "sonicmoe_experts", general_routing, level="experts", acts=("silu",), dtypes=("bfloat16",), k_multiple=256,
     module="sonicmoe.functional", install="pip install git+https://github.com/Dao-AILab/sonic-moe (it needs a Hopper GPU)",
 )  # fmt: skip

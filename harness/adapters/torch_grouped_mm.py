@@ -15,4 +15,4 @@ def grouped_mm(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch
     return torch.nn.functional.grouped_mm(X, W.transpose(1, 2), offs=m_sizes.cumsum(0, dtype=torch.int32))
 
 
-torch_grouped_mm = Target("torch_grouped_mm", grouped_mm, row_bytes=16, strides=False, float32_reductions=True)
+torch_grouped_mm = Target("torch_grouped_mm", grouped_mm, row_bytes=16, strides=False, float32_reductions=True, module="torch")

@@ -12,4 +12,4 @@ def loop(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tenso
     return torch.cat([rows @ w.T for rows, w in zip(X.split(m_sizes.tolist()), W, strict=True)])
 
 
-torch_loop = Target("torch_loop", loop, float32_reductions=True)
+torch_loop = Target("torch_loop", loop, float32_reductions=True, module="torch")

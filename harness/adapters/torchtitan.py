@@ -20,7 +20,7 @@ def routed_experts(
     top_k_weights: torch.Tensor,
     gate_up_proj: torch.Tensor,
     down_proj: torch.Tensor,
-    act: Callable[[torch.Tensor], torch.Tensor] = torch.nn.functional.silu,
+    act: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
     """Dispatch, experts and combine as in its RoutedExperts; the weights are w1 (gate), w3 (up) and w2 (down)."""
     from torchtitan.models.common.moe import GroupedExperts
@@ -42,6 +42,6 @@ def routed_experts(
 
 
 torchtitan_experts = Target(
-    "torchtitan_experts", routed_experts, level="experts", dtypes=("bfloat16",), row_bytes=16, float32_reductions=True,
+    "torchtitan_experts", routed_experts, level="experts", acts=("silu",), dtypes=("bfloat16",), row_bytes=16, float32_reductions=True,
     module=MODULE, install="pip install torchtitan",
 )  # fmt: skip

@@ -35,6 +35,6 @@ def _triton(block: Any) -> nn.Module:
     return block_with(block, experts.NAME)
 
 
-batched_mm = Target("batched_mm", _batched_mm, level="moe_block", float32_reductions=True)
-grouped_mm = Target("grouped_mm", _grouped_mm, level="moe_block", float32_reductions=True, row_bytes=16)
+batched_mm = Target("batched_mm", _batched_mm, level="moe_block", float32_reductions=True, module="transformers")
+grouped_mm = Target("grouped_mm", _grouped_mm, level="moe_block", float32_reductions=True, row_bytes=16, module="transformers")
 triton = Target("triton", _triton, level="moe_block", float32_reductions=True)

@@ -21,6 +21,7 @@ LIMITS: list[dict[str, Any]] = [
     {"k_multiple": 8},
     {"row_bytes": 16},
     {"zero_rows": False},
+    {"acts": ("silu",)},
     {"strides": False},
     {"backward": False},
 ]
@@ -54,7 +55,7 @@ def test_a_limit_bounds_what_is_drawn_and_its_outside_is_drawn_too(limits: dict[
     assert_all_examples(outside, lambda case: target.limit_on(case) is not None)
 
 
-@pytest.mark.parametrize("limits", LIMITS[:4], ids=str)
+@pytest.mark.parametrize("limits", LIMITS[:5], ids=str)
 def test_so_it_is_for_blocks(limits: dict[str, Any]) -> None:
     target = Target("limited", lambda block: block, level="moe_block", **limits)
     assert_all_examples(moe_block_cases(target), lambda case: target.limit_on(case) is None)

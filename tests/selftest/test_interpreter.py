@@ -112,7 +112,7 @@ def test_tritons_own_helpers_run_though_transformers_imported_triton_before() ->
 def test_the_command_interprets_a_kernel_that_calls_tritons_helpers(tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(THEIRS)
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-c", "from moefuzz.harness.cli import main; main()", "replay", "-t", "theirs:copy", "GroupedGemmCase((1,))"]
+    command = [sys.executable, "-m", "moefuzz.harness", "replay", "-t", "theirs:copy", "GroupedGemmCase((1,))"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
     assert "InterpreterError" not in done.stdout and "WrongValue" in done.stdout, done.stdout + done.stderr
 

@@ -147,7 +147,7 @@ def test_autocast_can_be_declared_off() -> None:
 def test_a_failing_import_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "breaks.py").write_text("raise ImportError('install it:\\n  pip install it')")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadTarget, match=r"failed with ImportError: install it:$"):
+    with pytest.raises(BadTarget, match=r"failed with ImportError: install it: pip install it$"):
         load_target("breaks:f")
 
 
