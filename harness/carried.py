@@ -62,6 +62,11 @@ def bounded(value: Tensor, error: Tensor, magnitude: Tensor | None = None) -> Ca
     return Carried(torch.where(torch.isfinite(value), value, 0.0), torch.where(known & torch.isfinite(error), error, torch.inf))
 
 
+def either(a: Carried, b: Carried) -> Carried:
+    """One number computed in one of two ways, both of which are right: the larger error."""
+    return Carried(a.value, torch.maximum(a.error, b.error))
+
+
 def stored(x: Carried, dtype: torch.dtype) -> Carried:
     """A store at which rounding to ``dtype`` is allowed, not required: the larger of the old error and what rounded ends are away."""
     ends = (rounded(x.value - x.error, dtype) - x.value).abs(), (rounded(x.value + x.error, dtype) - x.value).abs()

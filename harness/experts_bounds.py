@@ -12,7 +12,10 @@ rounds once. Later stages start from the stored tensor. Stores at which rounding
                dX of the gate half, of the up half and their sum (three stores in transformers 4.57, the last alone in 5.x), each of the
                topk - 1 adds of X's gradient
 
-Each contraction accumulates in float32 and in any order; the activation is computed in float32.
+Each contraction accumulates in float32 and in any order; the activation is computed in float32. Where the backward pass multiplies by the
+weight is free too: first, as autograd does, (w dY) W2, (w dY)^T inter and dY * second summed over H; or last, as fused kernels do that
+never store second, w (dY W2), dY^T (w inter) and (dY W2) * inter summed over I. Both are right, and the larger error of the two counts:
+held to the first alone, a backward pass in float32 that weighs last leaves its bounds in bfloat16 (``tests/selftest/test_experts.py``).
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from torch import Tensor
 from moefuzz.kernels.reference import segment_matmul, segment_outer
 from moefuzz.kernels.routing import sort_by_expert
 
-from .carried import Carried, cat, contract, exact, mul, relu, relu_grad, silu, silu_grad, stored, sum_stored
+from .carried import Carried, cat, contract, either, exact, mul, relu, relu_grad, silu, silu_grad, stored, sum_stored
 
 ACTIVATIONS = {"silu": (silu, silu_grad), "relu": (relu, relu_grad)}
 
@@ -103,9 +106,14 @@ def experts_bounds(
     second_gemm = experts(inter, w2.map(lambda t: t.transpose(1, 2)), intermediate_size)
     second = stored(second_gemm, dtype)
 
-    products = stored(mul(dy_rows, second), dtype)
+    def summed(a: Carried, b: Carried) -> Carried:
+        products = stored(mul(a, b), dtype)
+        depth = products.value.shape[1]
+        return contract(products, exact(X.new_ones(depth, 1)), torch.matmul, depth)
+
     d_second = stored(mul(dy_rows, w), dtype)
-    d_inter = stored(experts(d_second, w2, H), dtype)
+    unweighted = stored(experts(dy_rows, w2, H), dtype)
+    d_inter = stored(either(experts(d_second, w2, H), mul(unweighted, w)), dtype)
     d_up = stored(mul(d_inter, acted), dtype)
     d_gate = stored(mul(stored(mul(d_inter, up_half), dtype), activation_grad(gate_half)), dtype)
     X_grads = by_token(_rows_gradient(d_gate, d_up, w1, m_sizes, dtype))
@@ -117,10 +125,10 @@ def experts_bounds(
         output=sum_stored(by_token(stored(mul(second, w), dtype)), 1, dtype, topk),
         X_grads=X_grads,
         X_grad=sum_stored(X_grads, 1, dtype, topk),
-        topk_weights_grad=contract(products, exact(X.new_ones(H, 1)), torch.matmul, H).map(lambda t: t[slot_of].reshape(-1, topk)),
+        topk_weights_grad=either(summed(dy_rows, second), summed(unweighted, inter)).map(lambda t: t[slot_of].reshape(-1, topk)),
         gate_proj_grad=weight_gradient(d_gate, x_rows),
         up_proj_grad=weight_gradient(d_up, x_rows),
-        down_proj_grad=weight_gradient(d_second, inter),
+        down_proj_grad=either(weight_gradient(d_second, inter), weight_gradient(dy_rows, stored(mul(inter, w), dtype))),
         m_sizes=m_sizes,
         gather_indices=order,
     )
@@ -136,4 +144,4 @@ def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Tensor,
     one = product(cat((d_gate, d_up), 1), w1)
     gate_half, up_half = product(d_gate, w1.map(lambda t: t[:, :size])), product(d_up, w1.map(lambda t: t[:, size:]))
     two = sum_stored(cat([stored(half, dtype).map(lambda t: t[None]) for half in (gate_half, up_half)], 0), 0, dtype, 2)
-    return stored(Carried(one.value, torch.maximum(one.error, two.error)), dtype)
+    return stored(either(one, two), dtype)

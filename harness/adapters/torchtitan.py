@@ -1,6 +1,7 @@
-"""torchtitan's routed experts on one device: LocalTokenDispatcher and GroupedExperts. They compute in bfloat16, with SiLU alone.
+"""torchtitan's routed experts on one device: LocalTokenDispatcher and GroupedExperts, with SiLU alone.
 
-They call ``torch._grouped_mm``: rows of H and I elements are multiples of 16 bytes.
+They compute in bfloat16 whatever they are given, so that this adapter refuses other dtypes. They call ``torch._grouped_mm``: weights are
+contiguous, rows of H and I elements multiples of 16 bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def routed_experts(
     from torchtitan.models.common.moe import GroupedExperts
     from torchtitan.models.common.token_dispatcher import LocalTokenDispatcher
 
+    if hidden_states.dtype is not torch.bfloat16:
+        raise TypeError(f"torchtitan's GroupedExperts compute in bfloat16, got {hidden_states.dtype}")
     if act is not torch.nn.functional.silu:
         raise ValueError("torchtitan's GroupedExperts know SiLU alone")
     E, H, width = down_proj.shape
@@ -42,6 +45,6 @@ def routed_experts(
 
 
 torchtitan_experts = Target(
-    "torchtitan_experts", routed_experts, level="experts", acts=("silu",), dtypes=("bfloat16",), row_bytes=16, float32_reductions=True,
-    module=MODULE, install="pip install torchtitan",
+    "torchtitan_experts", routed_experts, level="experts", acts=("silu",), dtypes=("bfloat16",), row_bytes=16, strides=False,
+    float32_reductions=True, module=MODULE, install="pip install torchtitan",
 )  # fmt: skip

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from moefuzz.harness.cases import DTYPES, EXPERTS_RELATIONS, ExpertsCase
 from moefuzz.harness.experts_oracle import AXES, bounds_of
@@ -16,6 +19,7 @@ from moefuzz.harness.target_names import load_target
 from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.experts import gated, torch_experts
+from moefuzz.strategies import experts_cases
 from moefuzz.strategies.regimes import REGIMES
 
 from .test_block_relations import counting, remembering, scaled, twice_the_second_time
@@ -147,3 +151,52 @@ def test_experts_that_take_too_little_are_wrong_usage() -> None:
 
 def few(hidden_states: torch.Tensor) -> torch.Tensor:
     return hidden_states
+
+
+class Fused(torch.autograd.Function):
+    """Experts whose backward pass weighs last, as fused kernels do: dA = w (dY W2), dw = sum over I of (dY W2) A, dW2 = dY^T (w A)."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Any, ids: Any, w: Any, gate_up: Any, down: Any) -> Any:
+        slots = ids.reshape(-1).argsort(stable=True)
+        ends = [0, *ids.reshape(-1).bincount(minlength=len(down)).cumsum(0).tolist()]
+        tokens, first = slots // ids.shape[1], torch.empty(len(slots), gate_up.shape[1], dtype=h.dtype)
+        second = torch.empty(len(slots), h.shape[1])
+        for e, (i, j) in enumerate(itertools.pairwise(ends)):
+            first[i:j] = (h[tokens[i:j]].float() @ gate_up[e].float().T).to(h.dtype)
+            second[i:j] = gated(first[i:j].float(), torch.nn.functional.silu) @ down[e].float().T
+        ctx.save_for_backward(h, w, gate_up, down, first, slots, tokens)
+        ctx.ends = ends
+        return (second * w.reshape(-1)[slots].float()[:, None])[slots.argsort()].view(*ids.shape, h.shape[1]).sum(1).to(h.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (dy,), (h, w, gate_up, down, first, slots, tokens) = grads, ctx.saved_tensors
+        gate, up = first.float().chunk(2, 1)
+        sigmoid, weight = gate.sigmoid(), w.reshape(-1)[slots].float()[:, None]
+        dA, dX = torch.empty(len(slots), down.shape[2]), torch.empty(len(slots), h.shape[1], dtype=h.dtype)
+        inter, d_gate_up, d_down = gate * sigmoid * up, torch.zeros_like(gate_up), torch.zeros_like(down)
+        spans = list(enumerate(itertools.pairwise(ctx.ends)))
+        for e, (i, j) in spans:
+            dA[i:j] = dy[tokens[i:j]].float() @ down[e].float()
+            d_down[e] = (dy[tokens[i:j]].float().T @ (weight * inter).to(h.dtype)[i:j].float()).to(h.dtype)
+        dw = torch.empty_like(w).reshape(-1).index_copy(0, slots, (dA * inter).sum(1).to(w.dtype)).view(w.shape)
+        dA = dA * weight
+        d_first = torch.cat([dA * (gate * sigmoid * (1 - sigmoid) + sigmoid) * up, dA * gate * sigmoid], 1).to(h.dtype)
+        for e, (i, j) in spans:
+            dX[i:j] = (d_first[i:j].float() @ gate_up[e].float()).to(h.dtype)
+            d_gate_up[e] = (d_first[i:j].float().T @ h[tokens[i:j]].float()).to(h.dtype)
+        by_token = dX[slots.argsort()].view(*w.shape, h.shape[1]).float().sum(1).to(h.dtype)
+        return by_token, None, dw, d_gate_up, d_down
+
+
+WEIGHED_FIRST_ALONE_SAYS_NO = Case(
+    loads=(0, 0, 2, 0, 0), hidden_size=12, moe_intermediate_size=12, dtype="bfloat16", data="wide", seed=21245
+)
+
+
+@example(WEIGHED_FIRST_ALONE_SAYS_NO)
+@given(experts_cases(act=st.just("silu"), data=st.sampled_from(["normal", "wide", "cancelling"])))
+def test_experts_that_weigh_last_are_right(case: ExpertsCase) -> None:
+    target = Target("fused", lambda *given: Fused.apply(*given[:5]), level="experts")  # type: ignore[no-untyped-call]
+    check(case, target)
