@@ -1,9 +1,10 @@
 """Triton's CPU interpreter: in force where there is no GPU, and repaired so that bfloat16 kernels mean under it what they mean on one.
 
-Six faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
+Seven faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
 
 - ``tl.dot`` of bfloat16 multiplied the bit patterns; it now multiplies the values.
 - Arithmetic, comparisons and reductions of bfloat16 worked on the bit patterns; they now go through float32 and round to nearest.
+- ``tl.atomic_add`` of bfloat16 was refused; each lane now adds its value and rounds to nearest.
 - Casts to bfloat16 truncated, and casts between bfloat16 and integers or float64 reinterpreted bits; they now go through float32 and
   round to nearest, ties to even.
 - ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
@@ -22,6 +23,7 @@ The tests hold each change against torch.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import functools
 import os
@@ -61,6 +63,7 @@ def repair() -> None:
         setattr(builder, name, _op_of_values(getattr(builder, name), interpreter.TensorHandle))
     for name in ("sum", "min_max"):
         setattr(interpreter.ReduceOps, name, _reduction_of_values(getattr(interpreter.ReduceOps, name), interpreter.TensorHandle))
+    builder.create_atomic_rmw = _atomic_add_of_values(builder.create_atomic_rmw, interpreter)
     builder.create_masked_load = _watched(_lanes_without_a_value(builder.create_masked_load, interpreter))
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
     interpreter.GridExecutor.__call__ = _with_annotated_integers(interpreter.GridExecutor.__call__)
@@ -148,6 +151,22 @@ def _reduction_of_values(reduce: Any, handle: Any) -> Any:
         values = tl.tensor(handle(bfloat16_to_float32(operand.handle.data), tl.float32), tl.block_type(tl.float32, operand.shape))
         result = reduce(self, values, *args, **kwargs)
         return tuple(map(rounded, result)) if isinstance(result, tuple) else rounded(result)
+
+    return repaired
+
+
+def _atomic_add_of_values(create_atomic_rmw: Any, interpreter: Any) -> Any:
+    @functools.wraps(create_atomic_rmw)
+    def repaired(self: Any, op: Any, ptr: Any, val: Any, mask: Any, *args: Any) -> Any:
+        if val.dtype.scalar != tl.bfloat16 or op != interpreter._ir.ATOMIC_OP.FADD:
+            return create_atomic_rmw(self, op, ptr, val, mask, *args)
+        addresses, masks, values = (np.ravel(each) for each in np.broadcast_arrays(ptr.data, mask.data, val.data))
+        before = np.zeros(len(addresses), np.uint16)
+        for n in np.flatnonzero(masks):  # one after the other, since two may share an address
+            lane, cell = slice(n, n + 1), ctypes.c_uint16.from_address(int(addresses[n]))
+            before[n] = cell.value
+            cell.value = int(float32_to_bfloat16(bfloat16_to_float32(before[lane]) + bfloat16_to_float32(values[lane]))[0])
+        return interpreter.TensorHandle(before.reshape(ptr.data.shape), tl.bfloat16)
 
     return repaired
 

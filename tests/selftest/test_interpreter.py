@@ -150,3 +150,15 @@ def copy(X, W, m_sizes):
     kernel[(1,)](Y, Y.numel(), 16)
     return Y + 0 * (X.sum() + W.sum())
 """
+
+
+@triton.jit
+def _atomic_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    r = tl.arange(0, BLOCK)
+    tl.atomic_add(y_ptr + r % 2, tl.load(x_ptr + r, mask=r < n, other=0.0), mask=r < n)
+
+
+def test_atomic_adds_of_bfloat16_round_one_by_one() -> None:
+    x, y = torch.full((9,), 1.0, dtype=torch.bfloat16), torch.tensor([256.0, 0.5, 7.0], dtype=torch.bfloat16)
+    _atomic_kernel[(1,)](x, y, 9, BLOCK=16)
+    assert y.tolist() == [256.0, 4.5, 7.0]  # 256 + 1 is 256 in bfloat16, five times
