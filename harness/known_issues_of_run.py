@@ -13,11 +13,11 @@ _COUNTS = "moefuzz_known_issues"
 
 
 def start(config: pytest.Config) -> None:
-    """Put the file of ``--known-issues`` in force until the run ends."""
+    """Put the file of ``--moe-known-issues`` in force until the run ends."""
     from .known_issues import BadKnownIssues, KnownIssues, in_force
 
     try:
-        issues = KnownIssues.read(Path(config.getoption("--known-issues")))
+        issues = KnownIssues.read(Path(config.getoption("--moe-known-issues")))
     except BadKnownIssues as error:
         pytest.exit(f"moefuzz: {error}", USAGE)
     config.pluginmanager.register(_KnownIssuesOfRun(config, issues))

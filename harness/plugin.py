@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         f"names (default: {TARGET_VARIABLE}, else moefuzz's own Triton kernels)",
     )
     group.addoption(
-        "--known-issues",
+        "--moe-known-issues",
         metavar="FILE",
         default=os.environ.get(KNOWN_ISSUES_VARIABLE),
         help=f"what is reported already, and is fuzzed around (default: {KNOWN_ISSUES_VARIABLE})",
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[TARGET_VARIABLE] = " ".join(config.getoption("--moe-target"))
     if os.environ.get(TARGET_VARIABLE):
         _target_names()
-    if config.getoption("--known-issues"):
+    if config.getoption("--moe-known-issues"):
         known_issues_of_run.start(config)
 
 

@@ -127,5 +127,6 @@ def test_pytest_fuzzes_around_it_in_every_process_and_says_what_met_nothing(tmp_
     )
     (tmp_path / "known.toml").write_text(known)
     target = ("--moe-target=theirs:odd_kernel", "--moe-target=torch_loop", "-n2", "--hypothesis-profile=ci", "-k", "subset")
-    code, text = run_pytest(str(PROPERTIES / "test_grouped_gemm.py"), *target, f"--known-issues={tmp_path / 'known.toml'}", cwd=tmp_path)
+    known_issues = f"--moe-known-issues={tmp_path / 'known.toml'}"
+    code, text = run_pytest(str(PROPERTIES / "test_grouped_gemm.py"), *target, known_issues, cwd=tmp_path)
     assert code == 0 and "2 passed" in text and "known issue met no case: odd_*: K > 9999" in text and "failures were known" in text
