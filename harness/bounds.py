@@ -47,6 +47,33 @@ def accumulation_error(S: torch.Tensor, depth: torch.Tensor | int, unit: float) 
     return torch.where(exact, 0.0, bound)
 
 
+def declared_error(S: torch.Tensor, unit: float, dtype: torch.dtype, *, partial_sums: int, tf32: bool) -> torch.Tensor:
+    """What a target may be off by in addition, as it declares; S and ``unit`` as above, ``dtype`` that of the result.
+
+    - ``partial_sums`` n > 1: so many sums are rounded to ``dtype`` and then added in it. The n roundings cost at most u * S together, the
+      n - 1 adds u * S each, and each of the 2 n - 1 half a subnormal at most: n * (u * S + the smallest subnormal). Where S is at most
+      2**p * unit, p the bits of a significand, every partial sum is in the grid of ``dtype``, and none costs anything.
+    - ``tf32``: each operand loses less than 2**-10 of itself, whether it is rounded or cut off to 11 bits, and so each product less
+      than 2**-9. (Operands that have no more bits lose nothing: see ``is_tf32``.)
+    """
+    limits = torch.finfo(dtype)
+    extra = torch.zeros_like(S)
+    if partial_sums > 1:
+        rounding = partial_sums * (u(dtype) * S + limits.smallest_normal * limits.eps)
+        extra = torch.where(2 / limits.eps * unit >= S, 0.0, rounding)
+    return extra + 2.0**-9 * S if tf32 else extra
+
+
+def is_tf32(x: torch.Tensor) -> bool:
+    """Whether every entry has at most the 11 significant bits of tf32.
+
+    >>> is_tf32(torch.tensor([2047.0, -0.75, 0.0])), is_tf32(torch.tensor([2049.0]))
+    (True, False)
+    """
+    whole = np.ldexp(np.frexp(x.detach().double().numpy())[0], 11)
+    return bool((whole == np.round(whole)).all())
+
+
 def u(dtype: torch.dtype) -> float:
     """The unit roundoff, half an ulp of 1: 2**-8 bfloat16, 2**-11 float16, 2**-24 float32."""
     return torch.finfo(dtype).eps / 2

@@ -12,7 +12,7 @@ import torch
 
 from moefuzz.kernels.reference import segment_matmul, segment_outer
 
-from .bounds import accumulation_error, quantum
+from .bounds import accumulation_error, declared_error, is_tf32, quantum
 from .calls import call_in_fences
 from .claims import Claim
 from .failures import GRAD_MISSING
@@ -86,14 +86,13 @@ def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, 
     """What must hold for Y and for each gradient that was asked for."""
     tiles = target.tiles(problem.case)
     blocks = (None, None, None) if tiles is None else (tiles.block_m, tiles.block_n, tiles.block_k)
-    view = _Sorted.of(problem)
+    view = _Sorted.of(problem, target)
     claims = [_y_claim(problem, view, result.Y, blocks)]
     if result.dX is not None:
         claims.append(_dx_claim(problem, view, result.dX, blocks))
     if result.dW is not None:
-        unit = view.dy_quantum * view.x_quantum
         S = segment_outer(view.dy.abs(), view.x.abs(), problem.m_sizes)
-        bound = accumulation_error(S, problem.m_sizes.to(S)[:, None, None], unit)
+        bound = view.error(S, problem.m_sizes.to(S)[:, None, None], "dy", "x")
         R = segment_outer(view.dy, view.x, problem.m_sizes)
         claims.append(Claim("dW", ("expert", "n", "k"), result.dW, tuple(problem.W.shape), R, bound, (None, *blocks[1:])))
     return claims
@@ -110,51 +109,53 @@ class _Sorted:
     w: torch.Tensor  # [E, N, K]
     dy: torch.Tensor  # [total, N]
     slots: torch.Tensor | None  # [total], the flat slot of each row where there are gather_indices
+    dtype: torch.dtype
+    target: Target
 
     @cached_property
-    def x_quantum(self) -> float:
-        return quantum(self.x)
+    def quanta(self) -> dict[str, float]:
+        """The quantum of each operand."""
+        return {name: quantum(getattr(self, name)) for name in ("x", "w", "dy")}
 
-    @cached_property
-    def w_quantum(self) -> float:
-        return quantum(self.w)
-
-    @cached_property
-    def dy_quantum(self) -> float:
-        return quantum(self.dy)
+    def error(self, S: torch.Tensor, depth: torch.Tensor | int, a: str, b: str, further: float = 1.0) -> torch.Tensor:
+        """By how much a contraction of two operands, and a factor whose quantum is ``further``, may be off."""
+        unit = self.quanta[a] * self.quanta[b] * further
+        tf32 = self.target.tf32 and self.dtype is torch.float32 and not (is_tf32(getattr(self, a)) and is_tf32(getattr(self, b)))
+        extra = declared_error(S, unit, self.dtype, partial_sums=self.target.partial_sums, tf32=tf32)
+        return accumulation_error(S, depth, unit) + extra
 
     @classmethod
-    def of(cls, problem: GroupedGemmProblem) -> _Sorted:
+    def of(cls, problem: GroupedGemmProblem, target: Target) -> _Sorted:
         case, total = problem.case, sum(problem.case.m_sizes)
         slots = None if problem.gather_indices is None else problem.gather_indices[:total].long()
         x_rows = slots // (case.topk if case.is_first_gemm else 1) if case.permute == "x" and slots is not None else slice(0, total)
         dy_rows = slots if case.permute == "y" and slots is not None else slice(0, total)
         x, w, dy = problem.X[x_rows].double(), problem.W.double(), problem.dY[dy_rows].double()
-        return cls(x, w, dy, slots)
+        return cls(x, w, dy, slots, getattr(torch, case.dtype), target)
 
 
 def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
     wt = view.w.transpose(1, 2)
     R, S = segment_matmul(view.x, wt, problem.m_sizes), segment_matmul(view.x.abs(), wt.abs(), problem.m_sizes)
-    depth, unit = case.K, view.x_quantum * view.w_quantum
+    depth, further = case.K, 1.0
     if problem.topk_weights is not None and view.slots is not None:
         p = problem.topk_weights.double().reshape(-1)[view.slots][:, None]
-        R, S, depth, unit = R * p, S * p, depth + 1, unit * quantum(p)  # the epilogue's product rounds once more
+        R, S, depth, further = R * p, S * p, depth + 1, quantum(p)  # the epilogue's product rounds once more
     slots = view.slots if case.permute == "y" else None
-    return Claim("Y", ("row", "column"), Y, (case.M, case.N), R, accumulation_error(S, depth, unit), blocks[:2], case.m_sizes, slots)
+    bound = view.error(S, depth, "x", "w", further)
+    return Claim("Y", ("row", "column"), Y, (case.M, case.N), R, bound, blocks[:2], case.m_sizes, slots)
 
 
 def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
-    unit = view.dy_quantum * view.w_quantum
     R, S = segment_matmul(view.dy, view.w, problem.m_sizes), segment_matmul(view.dy.abs(), view.w.abs(), problem.m_sizes)
     if not case.tokens_in:
         slots = view.slots if case.permute == "x" else None
-        bound = accumulation_error(S, case.N, unit)
+        bound = view.error(S, case.N, "dy", "w")
         return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks[::2], case.m_sizes, slots)
     assert view.slots is not None
     T = problem.X.shape[0]
     by_token = [torch.zeros(T, case.K, dtype=torch.float64).index_add_(0, view.slots // case.topk, rows) for rows in (R, S)]
-    bound = accumulation_error(by_token[1], case.topk * case.N, unit)
+    bound = view.error(by_token[1], case.topk * case.N, "dy", "w")
     return Claim("dX", ("token", "column"), dX, (T, case.K), by_token[0], bound, (None, blocks[2]))

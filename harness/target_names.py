@@ -17,6 +17,7 @@ from typing import Any
 
 from moefuzz.kernels import interpreter
 
+from .device import describe, device
 from .environment import TARGET_VARIABLE
 from .targets import BadTarget, Target, signature_of
 
@@ -72,6 +73,8 @@ def home_of(name: str, target: Target) -> str:
 def load_target(spec: str) -> Target:
     """The target of a name or of ``pkg.mod:attr``, ready to be called. Raises BadTarget with one line that says what to do."""
     target = declared_target(spec)
+    if device().type not in target.devices:
+        raise BadTarget(f"target {spec!r} runs on {' or '.join(target.devices)} alone, and targets run on: {describe()}")
     if target.module:
         interpreter.repair()  # before the package defines its kernels
         try:

@@ -24,6 +24,7 @@ _NEEDED = {
 }
 _KEYWORDS = frozenset({*CONFIGS, "topk", "is_first_gemm"}.union(*_NEEDED.values()))
 
+DEVICES = ("cpu", "cuda")
 _NO_LIMIT: dict[str, Any] = {
     "dtypes": DTYPES, "zero_rows": True, "k_multiple": 1, "row_bytes": 1, "strides": True, "backward": True,
     "n_multiple": 1, "m_multiple": 1, "acts": ACTS,
@@ -55,8 +56,8 @@ class Target:
 
     Inside the declaration every case must be right, outside it right or refused with an exception. Keywords of our own ``grouped_gemm``
     are read off the function's signature: what it does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of
-    m_sizes: "zero" or "unspecified". H and I of a block or of experts are multiples of what K is one of here, and strides, rows and
-    gradients are limits of experts too.
+    m_sizes: "zero", "unspecified", or "refused" with an exception. H and I of a block or of experts are multiples of what K is one of
+    here; strides and gradients are limits of experts too, activations of experts and blocks.
     """
 
     name: str
@@ -74,6 +75,9 @@ class Target:
     level: str = "grouped_gemm"
     deterministic: bool = True  # the same call gives the same bits
     autocast: bool = True  # may be called under autocast
+    tf32: bool = False  # a grouped GEMM that multiplies float32 in tf32
+    partial_sums: int = 1  # of a grouped GEMM: so many sums that are rounded to the dtype of the result before they are added
+    devices: tuple[str, ...] = DEVICES  # on which it runs
     capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
     float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
     module: str = ""  # of a package that need not be installed: imported before the first call, and not to list the target
@@ -81,7 +85,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raise BadTarget for a declaration that says nothing."""
-        allowed = {"tail_rows": ("zero", "unspecified"), "level": tuple(_LIMITS)}
+        allowed = {"tail_rows": ("zero", "unspecified", "refused"), "level": tuple(_LIMITS)}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
@@ -91,9 +95,13 @@ class Target:
             raise BadTarget(f"target {self.name!r}: acts must be some of {ACTS}, got {self.acts!r}")
         if not callable(self.function):
             raise BadTarget(f"target {self.name!r}: function must be callable, got {self.function!r}")
-        for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes"):
+        for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes", "partial_sums"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise BadTarget(f"target {self.name!r}: {name} must be a whole number from 1 on, got {getattr(self, name)!r}")
+        if not self.devices or not set(self.devices) <= set(DEVICES):
+            raise BadTarget(f"target {self.name!r}: devices must be some of {DEVICES}, got {self.devices!r}")
+        if self.level != "grouped_gemm" and (self.tf32 or self.partial_sums > 1):
+            raise BadTarget(f"target {self.name!r}: tf32 and partial_sums are declared at level grouped_gemm alone")
         for name, none in _NO_LIMIT.items():
             if name not in _LIMITS[self.level] and getattr(self, name) != none:
                 raise BadTarget(f"target {self.name!r}: {name} is no limit at level {self.level}, whose limits are {_LIMITS[self.level]}")
@@ -118,7 +126,11 @@ class Target:
             return True
         if not case.is_first_gemm and "is_first_gemm" not in self.keywords:
             return False
-        return case.permute in self.permutes and (self.fuses or not case.fuse_mul_post) and (self.tail_rows == "zero" or not case.tail_rows)
+        return (
+            case.permute in self.permutes
+            and (self.fuses or not case.fuse_mul_post)
+            and (self.tail_rows != "unspecified" or not case.tail_rows)
+        )
 
     def multiples(self, dtype: str) -> tuple[int, int]:
         """What N and K are multiples of."""
@@ -136,6 +148,7 @@ class Target:
                 f"N is no multiple of {n_multiple}": case.N % n_multiple,
                 f"K is no multiple of {k_multiple}": case.K % k_multiple,
                 f"not all of m_sizes are multiples of {self.m_multiple}": any(size % self.m_multiple for size in case.m_sizes),
+                "it has rows beyond the sum of m_sizes": self.tail_rows == "refused" and case.tail_rows,
                 "it has no rows": not self.zero_rows and not any(case.m_sizes),
             }
         else:
@@ -169,6 +182,10 @@ class Target:
             "fused weights": self.fuses,
             "configs": self.configurable,
             "zeros in the tail": self.tail_rows == "zero",
+            "no tail": self.tail_rows == "refused",
+            "tf32": self.tf32,
+            f"{self.partial_sums} partial sums": self.partial_sums > 1,
+            f"{self.devices[0]} alone": len(self.devices) == 1,
             "graphs": self.capturable,
             "nondeterministic": not self.deterministic,
             "no autocast": not self.autocast,
@@ -178,6 +195,7 @@ class Target:
     def wider(self) -> list[Target]:
         """The target as if it declared one limit less, for each that it has, and as if it had none of several."""
         limits = {name: _NO_LIMIT[name] for name in _LIMITS[self.level] if getattr(self, name) != _NO_LIMIT[name]}
+        limits |= {"tail_rows": "zero"} if self.tail_rows == "refused" else {}
         each = [dataclasses.replace(self, **{name: value}) for name, value in limits.items()]
         return [*each, dataclasses.replace(self, **limits)] if len(each) > 1 else each
 

@@ -19,6 +19,6 @@ def gmm(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor
 
 
 grouped_gemm_gmm = Target(
-    "grouped_gemm_gmm", gmm, dtypes=("bfloat16",), strides=False, row_bytes=16, float32_reductions=True,
+    "grouped_gemm_gmm", gmm, dtypes=("bfloat16",), strides=False, row_bytes=16, devices=("cuda",), float32_reductions=True,
     module="grouped_gemm.ops", install="pip install grouped_gemm (it builds a CUDA extension)",
 )  # fmt: skip

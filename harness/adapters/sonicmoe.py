@@ -38,6 +38,6 @@ def general_routing(
 
 
 sonicmoe_experts = Target(
-    "sonicmoe_experts", general_routing, level="experts", acts=("silu",), dtypes=("bfloat16",), k_multiple=256,
+    "sonicmoe_experts", general_routing, level="experts", acts=("silu",), dtypes=("bfloat16",), k_multiple=256, devices=("cuda",),
     module="sonicmoe.functional", install="pip install git+https://github.com/Dao-AILab/sonic-moe (it needs a Hopper GPU)",
 )  # fmt: skip
