@@ -17,7 +17,7 @@ from .block_oracle import AXES, BlockResult, run_moe_block
 from .block_problems import MoeBlockProblem, build_moe_block
 from .follow_ups import FollowUp, Part, at, whole
 from .grouped_gemm_runs import side_stream
-from .problem_edits import drawn_permutation, others, with_fields
+from .problem_edits import foreign_expert, foreign_token, others, with_fields
 from .targets import Target
 
 FollowUps = Iterator[FollowUp[MoeBlockProblem]]
@@ -52,7 +52,7 @@ def other_shapes_between(problem: MoeBlockProblem, target: Target) -> FollowUps:
 
 def foreign_weights_nan(problem: MoeBlockProblem, _: Target) -> FollowUps:
     """NaN in one expert's weights reaches the tokens that chose it, the router's gradient and its own, and nothing else."""
-    e = drawn_permutation(problem, problem.case.E)[:1]
+    e = foreign_expert(problem)
     gate_up, down = problem.gate_up_proj.clone(), problem.down_proj.clone()
     gate_up[e], down[e] = torch.nan, torch.nan
     tokens, experts = (~problem.chosen[:, int(e)]).nonzero().flatten(), others(problem.case.E, e)
@@ -65,7 +65,7 @@ def foreign_gradients_nan(problem: MoeBlockProblem, _: Target) -> FollowUps:
     """NaN in the gradient of one token's output reaches that token, its experts and the router, and nothing else."""
     if not problem.case.T:
         return
-    t = drawn_permutation(problem, problem.case.T)[:1]
+    t = foreign_token(problem)
     dY = problem.dY.clone()
     dY[t] = torch.nan
     experts = (~problem.chosen[int(t)]).nonzero().flatten()

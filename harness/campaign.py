@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure
 
+from . import known_issues
 from .cases import Case
 from .failures import NON_DETERMINISTIC, Failure
 from .minimise import minimise
@@ -140,4 +141,5 @@ def _not_again(flaky: FlakyFailure) -> Failure | None:
     if failure is None:
         return None
     kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
-    return kind(failure.case, failure.target, f"{failure.finding}, but not when the case was run again", failure.mismatch)
+    again = kind(failure.case, failure.target, f"{failure.finding}, but not when the case was run again", failure.mismatch)
+    return None if known_issues.met(failure.case, failure.target, again) else again

@@ -37,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-WHAT = "The grouped GEMM or MoE block to hold against the reference; `moefuzz targets` lists the names."
+WHAT = "The grouped GEMM, experts or MoE block to hold against the reference; `moefuzz targets` lists the names."
 TARGET: dict[str, Any] = {"metavar": "NAME|PKG.MOD:ATTR", "envvar": TARGET_VARIABLE}
 
 
@@ -72,7 +72,7 @@ def fuzz_command(
     share_cores()
     console, seconds = Console(), _seconds(duration)
     issues = _known_issues(known)
-    targets = [_target(spec) for spec in target or [own[0] for own in OWN_TARGETS.values()]]
+    targets = [_target(spec) for spec in dict.fromkeys(target or [own[0] for own in OWN_TARGETS.values()])]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
     console.print(f"{versions()}\n", highlight=False, soft_wrap=True)
     tallies: dict[tuple[str, str], Tally] = {}
@@ -110,9 +110,9 @@ def fuzz_command(
 @app.command()
 def replay(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case as a report prints it: GroupedGemmCase(...), or as JSON.")],
-    target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, **TARGET)] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, metavar="NAME|PKG.MOD:ATTR")] = None,
 ) -> None:
-    """Run one case again, by default on our own op or block.
+    """Run one case again, by default on the target of its level that MOEFUZZ_TARGET names, or on our own. Known issues are no matter here.
 
     Exit code 0: the target is right, or refuses what it does not declare, 1: it fails, 2: wrong usage.
     """

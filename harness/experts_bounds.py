@@ -12,9 +12,9 @@ rounds once. Later stages start from the stored tensor. Stores at which rounding
                dX of the gate half, of the up half and their sum (three stores in transformers 4.57, the last alone in 5.x), each of the
                topk - 1 adds of X's gradient
 
-Each contraction accumulates in float32 and in any order; the activation is computed in float32. Where the backward pass multiplies by the
-weight is free too: first, as autograd does, (w dY) W2, (w dY)^T inter and dY * second summed over H; or last, as fused kernels do that
-never store second, w (dY W2), dY^T (w inter) and (dY W2) * inter summed over I. Both are right, and the larger error of the two counts:
+Each contraction accumulates in float32 and in any order; the activation is computed in float32. Where the weight is multiplied is free
+too: w second, and backward (w dY) W2, (w dY)^T inter and dY * second summed over H; or, as fused kernels have it, (w inter) W2^T, and
+backward w (dY W2), dY^T (w inter) and (dY W2) * inter summed over I. Both are right, and the larger error of the two counts:
 held to the first alone, a backward pass in float32 that weighs last leaves its bounds in bfloat16 (``tests/selftest/test_experts.py``).
 """
 
@@ -103,7 +103,8 @@ def experts_bounds(
     acted = stored(activation(gate_half), dtype)
     intermediate = mul(acted, up_half)
     inter = stored(intermediate, dtype)
-    second_gemm = experts(inter, w2.map(lambda t: t.transpose(1, 2)), intermediate_size)
+    w2t = w2.map(lambda t: t.transpose(1, 2))
+    second_gemm = experts(inter, w2t, intermediate_size)
     second = stored(second_gemm, dtype)
 
     def summed(a: Carried, b: Carried) -> Carried:
@@ -111,6 +112,7 @@ def experts_bounds(
         depth = products.value.shape[1]
         return contract(products, exact(X.new_ones(depth, 1)), torch.matmul, depth)
 
+    weighted = stored(mul(inter, w), dtype)
     d_second = stored(mul(dy_rows, w), dtype)
     unweighted = stored(experts(dy_rows, w2, H), dtype)
     d_inter = stored(either(experts(d_second, w2, H), mul(unweighted, w)), dtype)
@@ -122,13 +124,13 @@ def experts_bounds(
         intermediate=intermediate,
         second_gemm=second_gemm,
         hidden_states_unpermute=second_gemm.map(lambda t: t[slot_of]),
-        output=sum_stored(by_token(stored(mul(second, w), dtype)), 1, dtype, topk),
+        output=sum_stored(by_token(stored(either(mul(second, w), experts(weighted, w2t, intermediate_size)), dtype)), 1, dtype, topk),
         X_grads=X_grads,
         X_grad=sum_stored(X_grads, 1, dtype, topk),
         topk_weights_grad=either(summed(dy_rows, second), summed(unweighted, inter)).map(lambda t: t[slot_of].reshape(-1, topk)),
         gate_proj_grad=weight_gradient(d_gate, x_rows),
         up_proj_grad=weight_gradient(d_up, x_rows),
-        down_proj_grad=either(weight_gradient(d_second, inter), weight_gradient(dy_rows, stored(mul(inter, w), dtype))),
+        down_proj_grad=either(weight_gradient(d_second, inter), weight_gradient(dy_rows, weighted)),
         m_sizes=m_sizes,
         gather_indices=order,
     )

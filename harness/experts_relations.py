@@ -14,7 +14,7 @@ from .experts_oracle import AXES, ExpertsResult, run_experts
 from .experts_problems import ExpertsProblem, build_experts
 from .follow_ups import FollowUp, Part, at, whole
 from .grouped_gemm_runs import side_stream
-from .problem_edits import drawn_permutation, laid_out_like, others, with_fields
+from .problem_edits import drawn_permutation, foreign_expert, foreign_token, laid_out_like, others, with_fields
 from .targets import Target
 
 FollowUps = Iterator[FollowUp[ExpertsProblem]]
@@ -54,7 +54,7 @@ def tokens_permuted(problem: ExpertsProblem, _: Target) -> FollowUps:
 
 def foreign_weights_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
     """NaN in one expert's weights reaches the tokens that chose it and its own gradients, and nobody else."""
-    e, weights = drawn_permutation(problem, problem.case.E)[:1], dict[str, Any]()
+    e, weights = foreign_expert(problem), dict[str, Any]()
     for name in ("gate_up_proj", "down_proj"):
         with_nan = getattr(problem, name).clone()
         with_nan[e] = torch.nan
@@ -77,7 +77,7 @@ def foreign_gradients_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
 def _with_nan(problem: ExpertsProblem, name: str) -> FollowUps:
     if not problem.case.T:
         return
-    t = drawn_permutation(problem, problem.case.T)[:1]
+    t = foreign_token(problem)
     tensor = getattr(problem, name).clone(memory_format=torch.contiguous_format)
     tensor[t] = torch.nan
     experts = torch.ones(problem.case.E, dtype=torch.bool).index_fill_(0, problem.topk_ids[int(t)], False).nonzero().flatten()

@@ -1,7 +1,7 @@
 """Known issues: a file of predicates over the case, so that fuzzing goes on around a bug that is reported already.
 
     [[issue]]
-    target = "their_kernel"                              # a name of a target, or a pattern like "transformers_*"
+    target = "their_kernel"                              # as --target names it, or a pattern like "transformers_*"
     when = 'dtype == "bfloat16" and K % 8 != 0'          # an expression over the fields and properties of the case
     failure = "WrongValue_*"                             # optional: which failures, a pattern over the names that reports print
     versions = "transformers <6, >=5.10"                 # optional: a package and the versions that have the bug
@@ -54,18 +54,22 @@ class KnownIssue:
     expires: dt.date
     failure: str = "*"
     versions: str = ""
-    matched: int = 0  # cases that it is about
-    failed: int = 0  # those on which the target failed as it says
+    matched: int = field(default=0, init=False)  # cases that it is about
+    failed: int = field(default=0, init=False)  # those on which the target failed as it says
 
     def __post_init__(self) -> None:
         """Raise ValueError for what is no expression, no requirement or no date."""
+        for name in ("target", "when", "reason", "link", "failure", "versions"):
+            if not isinstance(getattr(self, name), str) or (not getattr(self, name) and name != "versions"):
+                raise ValueError(f"{name} must be a text, got {getattr(self, name)!r}")
         if type(self.expires) is not dt.date:
             raise ValueError(f"expires must be a date like 2027-06-30, got {self.expires!r}")
         try:
             tree = ast.parse(self.when, mode="eval")
             self._requirement = Requirement(self.versions) if self.versions else None
-        except (SyntaxError, InvalidRequirement) as error:
-            raise ValueError(f"{self.when!r}, {self.versions!r}: {str(error).splitlines()[0]}") from None
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            wrong = "versions" if isinstance(error, InvalidRequirement) else "when"
+            raise ValueError(f"{wrong} is {getattr(self, wrong)[:80]!r}: {str(error).splitlines()[0]}") from None
         called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
         if not all(isinstance(node, _ALLOWED) for node in ast.walk(tree)) or {getattr(f, "id", "") for f in called} - set(_FUNCTIONS):
             raise ValueError(f"when must be made of fields, numbers, texts, comparisons, and, or, not, + - * // %, got {self.when!r}")
@@ -85,7 +89,7 @@ class KnownIssue:
             return False
         try:
             return bool(eval(self._code, {"__builtins__": {}, **_FUNCTIONS}, {name: getattr(case, name) for name in self._names}))
-        except (TypeError, ZeroDivisionError, IndexError, AttributeError):  # m_sizes[2] of two experts
+        except Exception:  # m_sizes[2] of two experts
             return False
 
     def _installed(self) -> bool:
@@ -106,6 +110,15 @@ def _said_by(kind: type[Case]) -> set[str]:
     return fields | {name for name in dir(kind) if isinstance(getattr(kind, name), property)}
 
 
+def _entry(table: object) -> KnownIssue:
+    """The entry that a table of the file is. Raises ValueError."""
+    fields = {field.name: field for field in dataclasses.fields(KnownIssue) if field.init}
+    needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    if not isinstance(table, dict) or set(table) - set(fields) or needed - set(table):
+        raise ValueError(f"must have {', '.join(sorted(needed))}, and may have {', '.join(sorted(set(fields) - needed))}")
+    return KnownIssue(**table)
+
+
 @dataclass
 class KnownIssues:
     """The entries of a run."""
@@ -124,9 +137,9 @@ class KnownIssues:
         entries = []
         for number, table in enumerate(tables.get("issue", []), 1):
             try:
-                entries.append(KnownIssue(**table))
-            except (TypeError, ValueError) as error:
-                raise BadKnownIssues(f"known issues {path}, entry {number}: {str(error).replace('KnownIssue.__init__()', 'it')}") from None
+                entries.append(_entry(table))
+            except ValueError as error:
+                raise BadKnownIssues(f"known issues {path}, entry {number}: {error}") from None
         return cls(entries)
 
     def met(self, case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
@@ -149,7 +162,7 @@ class KnownIssues:
             elif not entry.matched:
                 lines.append(f"known issue met no case: {entry}")
             elif not entry.failed:
-                lines.append(f"known issue passes again, on {entry.matched} cases: {entry}")
+                lines.append(f"known issue covered no failure in {entry.matched} cases that it is about: {entry}")
         return lines
 
 

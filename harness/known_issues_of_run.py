@@ -48,4 +48,4 @@ class _KnownIssuesOfRun:
         for line in self.issues.report():
             terminalreporter.write_line(f"moefuzz: {line}")
         covered = sum(entry.failed for entry in self.issues.entries)
-        terminalreporter.write_line(f"moefuzz: {covered} failures were known issues")
+        terminalreporter.write_line(f"moefuzz: {covered} failures, those while shrinking included, were known issues")

@@ -25,6 +25,19 @@ def drawn_permutation(problem: GroupedGemmProblem | ExpertsProblem | MoeBlockPro
     return torch.from_numpy(permutation(problem.case.seed, _STREAM, n))
 
 
+def foreign_expert(problem: ExpertsProblem | MoeBlockProblem) -> torch.Tensor:
+    """[1]: an expert that not every token chose, if there is one."""
+    case = problem.case
+    order = drawn_permutation(problem, case.E).tolist()
+    return torch.tensor([next((e for e in order if case.loads[e] < case.T), order[0])])
+
+
+def foreign_token(problem: ExpertsProblem | MoeBlockProblem) -> torch.Tensor:
+    """[1]: the first token, with which a careless kernel pads, the last one, or any."""
+    T = problem.case.T
+    return torch.tensor([0, T - 1, int(drawn_permutation(problem, T)[0])][problem.case.seed % 3]).reshape(1)
+
+
 def segments(problem: GroupedGemmProblem) -> list[torch.Tensor]:
     """The sorted rows of each expert."""
     ends = torch.tensor(problem.case.m_sizes).cumsum(0).tolist()

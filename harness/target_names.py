@@ -50,9 +50,9 @@ def specs_of_run(level: str) -> list[str]:
 
 
 def default_target(level: str = "grouped_gemm") -> Target:
-    """The target that is chosen, else the first that the environment variable MOEFUZZ_TARGET names, of whatever level, else our own."""
-    named = _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS[level]
-    return load_target(named[0])
+    """The target that is chosen, else the first of this level that MOEFUZZ_TARGET names, or the first of any, else our own."""
+    named = [load_target(spec) for spec in _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS[level]]
+    return next((target for target in named if target.level == level), named[0])
 
 
 def named_targets() -> dict[str, EntryPoint]:

@@ -14,7 +14,7 @@ from moefuzz.harness.targets import Target
 
 from .expert_counts import Counts
 from .grouped_gemms import data_recipes, seeds
-from .moe_blocks import expert_loads
+from .moe_blocks import TOPK, expert_loads
 from .sizes import tile_edge_sizes
 
 
@@ -29,7 +29,7 @@ def experts_cases(target: Target | None = None, *, loads: Counts | None = None, 
     strides = target is None or target.strides
     sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=33)
     drawn: dict[str, st.SearchStrategy[Any]] = {
-        "topk": st.integers(1, 8),
+        "topk": st.sampled_from(TOPK),
         "hidden_size": sizes,
         "moe_intermediate_size": sizes,
         "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),

@@ -25,6 +25,9 @@ from .expert_counts import (
 from .grouped_gemms import CONFIGS, data_recipes, seeds
 from .sizes import tile_edge_sizes, token_counts
 
+TOPK = (1, 2, 1, 1, 2, 3, 8)
+"""Mostly below the number of experts: where each token chooses every expert there is no routing."""
+
 
 def expert_loads() -> Counts:
     """Return a strategy for how many tokens choose each expert: even, one takes all, starving, a power law, fewer tokens, odd T.
@@ -32,8 +35,8 @@ def expert_loads() -> Counts:
     The case fills the loads up to a multiple of topk. Drawn examples: [0], [3, 1, 0, 2], [0, 0, 9].
     """
     return st.one_of(
-        free_counts(most_experts=4, largest=8),
-        even_counts(most_experts=4, largest=8),
+        free_counts(most_experts=6, largest=8),
+        even_counts(most_experts=6, largest=8),
         one_expert_takes_all(most_experts=5, largest=17),
         starving_counts(most_experts=6, largest=8),
         power_law_counts(most_experts=6, largest=17),
@@ -55,7 +58,7 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
     permutes = target is None or {"permute_x", "permute_y"} <= target.keywords
     sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=17)
     drawn: dict[str, st.SearchStrategy[Any]] = {
-        "topk": st.integers(1, 8),
+        "topk": st.sampled_from(TOPK),
         "hidden_size": sizes,
         "moe_intermediate_size": st.integers(1, 9) | st.sampled_from([16, 17]),
         "norm_topk_prob": st.sampled_from([True, False]),

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from moefuzz.harness.cases import ExpertsCase, MoeBlockCase
+from moefuzz.harness.profiles import drawn
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.experts import torch_experts
@@ -85,3 +88,16 @@ def test_outside_a_declaration_a_refusal_is_right_and_a_wrong_result_is_not() ->
 def test_a_block_without_tokens_can_be_outside() -> None:
     target = Target("limited", lambda block: block, level="moe_block", zero_rows=False)
     assert target.limit_on(MoeBlockCase(loads=(0, 0))) == "it has no tokens"
+
+
+@pytest.mark.parametrize("strategy", [experts_cases, moe_block_cases], ids=["experts", "blocks"])
+def test_most_cases_have_a_routing(strategy: Callable[[], st.SearchStrategy[Any]]) -> None:
+    seen: list[bool] = []
+
+    @settings(drawn(200), derandomize=True)
+    @given(strategy())
+    def count(case: Any) -> None:
+        seen.append(case.topk < case.E)
+
+    count()
+    assert sum(seen) > len(seen) / 2

@@ -84,3 +84,11 @@ def test_an_interrupt_during_the_imports_leaves_no_traceback() -> None:
     code = f"from moefuzz.harness.__main__ import main; {interrupted}; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 130 and not done.stderr
+
+
+def test_replay_takes_the_target_of_the_cases_level_among_several() -> None:
+    for case in ("GroupedGemmCase((1,))", "ExpertsCase(loads=(1,))"):
+        command = [sys.executable, "-m", "moefuzz.harness", "replay", case]
+        environment = {**os.environ, "MOEFUZZ_TARGET": "torch_loop torch_experts"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        assert done.returncode == 0 and done.stdout.startswith("right: "), done.stderr
