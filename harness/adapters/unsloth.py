@@ -6,6 +6,7 @@ multiplies float32 in tf32. ``fuse_mul_post`` is left out: it rounds to the dtyp
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -31,44 +32,16 @@ def grouped_gemm(
     kernel_config_fwd: KernelConfig | None = None,
     kernel_config_bwd_dX: KernelConfig | None = None,
     kernel_config_bwd_dW: KernelConfig | None = None,
+    tma: bool = False,
 ) -> torch.Tensor:
-    """X [M, K], or [T, K] under permute_x, W [E, N, K], m_sizes [E] -> Y [M, N]."""
-    configs = (kernel_config_fwd, kernel_config_bwd_dX, kernel_config_bwd_dW)
-    return _call(X, W, m_sizes, topk, gather_indices, permute_x, permute_y, configs, tma=False)
+    """X [M, K], or [T, K] under permute_x, W [E, N, K], m_sizes [E] -> Y [M, N].
 
-
-def with_tma(
-    X: torch.Tensor,
-    W: torch.Tensor,
-    m_sizes: torch.Tensor,
-    topk: int = 1,
-    gather_indices: torch.Tensor | None = None,
-    permute_x: bool = False,
-    permute_y: bool = False,
-    kernel_config_fwd: KernelConfig | None = None,
-    kernel_config_bwd_dX: KernelConfig | None = None,
-    kernel_config_bwd_dW: KernelConfig | None = None,
-) -> torch.Tensor:
-    """The same, with every load and store by TMA that the flags leave possible; needs compute capability 9.0."""
-    configs = (kernel_config_fwd, kernel_config_bwd_dX, kernel_config_bwd_dW)
-    return _call(X, W, m_sizes, topk, gather_indices, permute_x, permute_y, configs, tma=True)
-
-
-def _call(
-    X: torch.Tensor,
-    W: torch.Tensor,
-    m_sizes: torch.Tensor,
-    topk: int,
-    gather_indices: torch.Tensor | None,
-    permute_x: bool,
-    permute_y: bool,
-    configs: tuple[KernelConfig | None, KernelConfig | None, KernelConfig | None],
-    *,
-    tma: bool,
-) -> torch.Tensor:
+    - ``tma``: every load and store by TMA that the flags leave possible; needs compute capability 9.0.
+    """
     from unsloth.kernels.moe.grouped_gemm import interface
 
     N, K = W.shape[1:]
+    configs = (kernel_config_fwd, kernel_config_bwd_dX, kernel_config_bwd_dW)
     forward, dX, dW = (_tiles(config or DEFAULT, N, K) for config in configs)
     plain_x, plain_y = tma and not permute_x, tma and not permute_y  # what is gathered or scattered has no TMA
     Y: torch.Tensor = interface.grouped_gemm(
@@ -102,4 +75,4 @@ LIMITS: dict[str, Any] = {
     "install": INSTALL,
 }
 unsloth_grouped_gemm = Target("unsloth_grouped_gemm", grouped_gemm, **LIMITS)
-unsloth_grouped_gemm_tma = Target("unsloth_grouped_gemm_tma", with_tma, **LIMITS)
+unsloth_grouped_gemm_tma = Target("unsloth_grouped_gemm_tma", functools.partial(grouped_gemm, tma=True), **LIMITS)
