@@ -111,11 +111,14 @@ def share_of_bound(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> float
 def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:
     """Judge claims in order; the first that is broken raises, and its finding ends with ``where``. The shares by tensor."""
     __tracebackhide__ = True
+    shares = {}
     try:
-        return {claim.tensor: claim.judge(case, target) for claim in claims}
+        for claim in claims:  # a comprehension would have a frame of its own in the traceback
+            shares[claim.tensor] = claim.judge(case, target)
     except Failure as failure:
         failure.finding += where
         raise
+    return shares
 
 
 def _describe(got: object) -> str:

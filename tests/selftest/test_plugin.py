@@ -75,6 +75,7 @@ def test_a_kernel_that_forgets_its_row_mask_is_reported_with_its_smallest_case()
         f"--target {target}",
     ):
         assert part in text
+    assert "claims.py:" not in text, "the traceback ends where the property calls check"
 
 
 def test_an_interrupt_during_the_imports_leaves_no_traceback() -> None:
