@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .bounds import TINY, U
 from .carried import Carried, bounded, cat, contract, exact, exp_error, softmax, softmax_distance, stored, sum_stored
-from .experts_bounds import carried_tensors, experts_bounds
+from .experts_bounds import experts_bounds
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class BlockBounds:
 
     def carried(self) -> dict[str, Carried]:
         """The carried tensors by name, in the order in which they are computed."""
-        return dict(carried_tensors(self))
+        return {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Carried)}
 
 
 def block_bounds(

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 import torch
 
 from . import cases
-from .block_oracle import AXES, BlockResult, run_moe_block
+from .block_oracle import AXES, run_moe_block
 from .block_problems import MoeBlockProblem, build_moe_block
-from .follow_ups import FollowUp, Part, at, whole
-from .grouped_gemm_runs import side_stream
+from .follow_ups import FollowUp, Part, at, by_name, on_another_stream, whole
 from .problem_edits import foreign_expert, foreign_token, others, with_fields
 from .targets import Target
 
@@ -43,7 +42,7 @@ def repeated(problem: MoeBlockProblem, _: Target) -> FollowUps:
 def other_shapes_between(problem: MoeBlockProblem, target: Target) -> FollowUps:
     """Shapes A, B, A in one process: the second A gives the bits of the first."""
     case = problem.case
-    wider = case.moe_intermediate_size + target.multiples(case.dtype)[0]
+    wider = case.moe_intermediate_size + target.multiples(case.dtype)[1]
     loads = (*case.loads[::-1], *(case.T,) * case.topk)  # more experts, of which each token chooses twice as many
     other = with_fields(case, loads=loads, topk=2 * case.topk, moe_intermediate_size=wider)
     yield FollowUp(build_moe_block(other))
@@ -95,20 +94,14 @@ def gradients_accumulated(problem: MoeBlockProblem, _: Target) -> FollowUps:
 def other_stream(problem: MoeBlockProblem, _: Target) -> FollowUps:
     """A run on a side stream equals one on the default stream."""
     if torch.cuda.is_available():
-        yield FollowUp(problem, _EVERYTHING, _on_another_stream)
+        yield FollowUp(problem, _EVERYTHING, on_another_stream(run_moe_block))
 
 
-def _on_another_stream(problem: MoeBlockProblem, target: Target, device: torch.device) -> BlockResult:
-    with side_stream(device):
-        return run_moe_block(problem, target, device)
-
-
-_FUNCTIONS = {
-    relation.__name__: relation
-    for relation in (
+BLOCK_RELATIONS = by_name(
+    cases.BLOCK_RELATIONS,
+    (
         repeated, other_shapes_between, foreign_weights_nan, foreign_gradients_nan, batch_reshaped, experts_frozen, gradients_accumulated,
         other_stream,
-    )
-}  # fmt: skip
-BLOCK_RELATIONS = {name: _FUNCTIONS[name.lower().replace(" ", "_")] for name in cases.BLOCK_RELATIONS}
+    ),
+)  # fmt: skip
 """The function of each relation that a case can name."""

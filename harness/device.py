@@ -35,6 +35,16 @@ def float32_reductions() -> Iterator[None]:
         matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = before
 
 
+@contextmanager
+def side_stream(device: torch.device) -> Iterator[None]:
+    """A new CUDA stream is current; it waits for the one before, and that waits for it."""
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream().wait_stream(stream)
+
+
 def guards_in_words() -> str:
     """Which memory tells on a target here: see ``memory.py`` and ``fences.py``."""
     other = "reads watched" if interpreter.in_force() else "freed blocks poisoned for what operators take; reads not watched"

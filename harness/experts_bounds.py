@@ -20,8 +20,7 @@ held to the first alone, a backward pass in float32 that weighs last leaves its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -56,13 +55,6 @@ class ExpertsBounds:
     def gate_up_proj_grad(self) -> Carried:
         """[E, 2I, H]"""
         return cat((self.gate_proj_grad, self.up_proj_grad), 1)
-
-
-def carried_tensors(bounds: object) -> Iterator[tuple[str, Carried]]:
-    """The carried tensors among the fields of bounds, by name."""
-    for field in fields(bounds):  # type: ignore[arg-type]
-        if isinstance(tensor := getattr(bounds, field.name), Carried):
-            yield field.name, tensor
 
 
 def experts_bounds(

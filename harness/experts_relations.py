@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from . import cases
-from .experts_oracle import AXES, ExpertsResult, run_experts
+from .experts_oracle import AXES, run_experts
 from .experts_problems import ExpertsProblem, build_experts
-from .follow_ups import FollowUp, Part, at, whole
-from .grouped_gemm_runs import side_stream
+from .follow_ups import FollowUp, Part, at, by_name, on_another_stream, whole
 from .problem_edits import drawn_permutation, foreign_expert, foreign_token, laid_out_like, others, with_fields
 from .targets import Target
 
@@ -103,20 +102,14 @@ def gradients_accumulated(problem: ExpertsProblem, _: Target) -> FollowUps:
 def other_stream(problem: ExpertsProblem, _: Target) -> FollowUps:
     """A call on a side stream equals one on the default stream."""
     if torch.cuda.is_available():
-        yield FollowUp(problem, _EVERYTHING, _on_another_stream)
+        yield FollowUp(problem, _EVERYTHING, on_another_stream(run_experts))
 
 
-def _on_another_stream(problem: ExpertsProblem, target: Target, device: torch.device) -> ExpertsResult:
-    with side_stream(device):
-        return run_experts(problem, target, device)
-
-
-_FUNCTIONS = {
-    relation.__name__: relation
-    for relation in (
+EXPERTS_RELATIONS = by_name(
+    cases.EXPERTS_RELATIONS,
+    (
         repeated, other_shapes_between, tokens_permuted, foreign_weights_nan, foreign_tokens_nan, foreign_gradients_nan, fewer_gradients,
         gradients_accumulated, other_stream,
-    )
-}  # fmt: skip
-EXPERTS_RELATIONS = {name: _FUNCTIONS[name.lower().replace(" ", "_")] for name in cases.EXPERTS_RELATIONS}
+    ),
+)  # fmt: skip
 """The function of each relation that a case can name."""

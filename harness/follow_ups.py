@@ -16,6 +16,7 @@ import torch
 
 from .cases import Case
 from .claims import Claim, judge_all
+from .device import side_stream
 from .failures import BROKEN_RELATION, NON_DETERMINISTIC
 from .targets import Target
 
@@ -93,6 +94,22 @@ def _hold_together(case: Case, target: Target, tensor: str, a: torch.Tensor, b: 
 def _exact(claims: Sequence[Claim]) -> set[str]:
     """The tensors whose every element has a bound of 0."""
     return {claim.tensor for claim in claims if not claim.bound.any()}
+
+
+def on_another_stream(run: Callable[[Problem, Target, torch.device], Any]) -> Callable[[Problem, Target, torch.device], Any]:
+    """The run on a CUDA stream of its own."""
+
+    def run_there(problem: Problem, target: Target, device: torch.device) -> Any:
+        with side_stream(device):
+            return run(problem, target, device)
+
+    return run_there
+
+
+def by_name(names: Sequence[str], functions: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """The function of each relation that a case can name: "rows permuted" is ``rows_permuted``."""
+    of = {function.__name__: function for function in functions}
+    return {name: of[name.lower().replace(" ", "_")] for name in names}
 
 
 def whole(t: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from triton.compiler.errors import CompilationError
 
+from .device import side_stream
 from .failures import Failure, raised
 from .grouped_gemm_oracle import GroupedGemmResult, keywords_of, run_grouped_gemm
 from .problems import GroupedGemmProblem
@@ -32,22 +31,6 @@ def under_autocast(problem: GroupedGemmProblem, target: Target, device: torch.de
 
 
 _REFUSALS = (TypeError, ValueError, NotImplementedError, RuntimeError, AssertionError, CompilationError)
-
-
-def on_another_stream(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
-    """The call on a CUDA stream of its own."""
-    with side_stream(device):
-        return run_grouped_gemm(problem, target, device)
-
-
-@contextmanager
-def side_stream(device: torch.device) -> Iterator[None]:
-    """A new CUDA stream is current; it waits for the one before, and that waits for it."""
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        yield
-    torch.cuda.current_stream().wait_stream(stream)
 
 
 def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import datetime as dt
+import functools
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,12 @@ _ALLOWED = (
     ast.List, ast.Subscript, ast.Call,
 )  # fmt: skip
 _FUNCTIONS = {"min": min, "max": max, "sum": sum, "len": len}
+
+_SAID_BY: dict[type, set[str]] = {
+    kind: {field.name for field in dataclasses.fields(kind)} | {name for name in dir(kind) if isinstance(getattr(kind, name), property)}
+    for kind in KINDS.values()
+}
+"""The names of the fields and properties of each kind of case."""
 
 
 class BadKnownIssues(Exception):
@@ -74,8 +81,8 @@ class KnownIssue:
         if not all(isinstance(node, _ALLOWED) for node in ast.walk(tree)) or {getattr(f, "id", "") for f in called} - set(_FUNCTIONS):
             raise ValueError(f"when must be made of fields, numbers, texts, comparisons, and, or, not, + - * // %, got {self.when!r}")
         self._names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in called}
-        if not any(self._names <= _said_by(kind) for kind in KINDS.values()):
-            unknown = self._names - set().union(*map(_said_by, KINDS.values()))
+        if not any(self._names <= said for said in _SAID_BY.values()):
+            unknown = self._names - set().union(*_SAID_BY.values())
             raise ValueError(f"no kind of case has {', '.join(sorted(unknown or self._names))}, in {self.when!r}")
         self._code = compile(tree, "when", "eval")
 
@@ -85,13 +92,14 @@ class KnownIssue:
 
     def is_about(self, case: Case, target: str) -> bool:
         """Whether the case meets the predicate, for this target in the version that is installed."""
-        if not fnmatchcase(target, self.target) or not self._names <= _said_by(type(case)) or not self._installed():
+        if not fnmatchcase(target, self.target) or not self._names <= _SAID_BY[type(case)] or not self._installed:
             return False
         try:
             return bool(eval(self._code, {"__builtins__": {}, **_FUNCTIONS}, {name: getattr(case, name) for name in self._names}))
         except Exception:  # m_sizes[2] of two experts
             return False
 
+    @functools.cached_property
     def _installed(self) -> bool:
         if self._requirement is None:
             return True
@@ -102,12 +110,6 @@ class KnownIssue:
 
     def __str__(self) -> str:
         return f"{self.target}: {self.when} ({self.reason}, {self.link})"
-
-
-def _said_by(kind: type[Case]) -> set[str]:
-    """The names of the fields and properties of a kind of case."""
-    fields = {field.name for field in dataclasses.fields(kind)}
-    return fields | {name for name in dir(kind) if isinstance(getattr(kind, name), property)}
 
 
 def _entry(table: object) -> KnownIssue:

@@ -14,8 +14,9 @@ import torch
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from . import cases
-from .follow_ups import FollowUp, Part, at, whole
-from .grouped_gemm_runs import on_another_stream, replayed, twice_on_one_graph, under_autocast, with_another_poison
+from .follow_ups import FollowUp, Part, at, by_name, on_another_stream, whole
+from .grouped_gemm_oracle import run_grouped_gemm
+from .grouped_gemm_runs import replayed, twice_on_one_graph, under_autocast, with_another_poison
 from .problem_edits import (
     drawn_permutation,
     further,
@@ -208,7 +209,7 @@ def autocast(problem: GroupedGemmProblem, _: Target) -> FollowUps:
 def other_stream(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """A call on a side stream equals one on the default stream."""
     if torch.cuda.is_available():
-        yield FollowUp(problem, _EVERYTHING, run=on_another_stream)
+        yield FollowUp(problem, _EVERYTHING, run=on_another_stream(run_grouped_gemm))
 
 
 def graph_replayed(problem: GroupedGemmProblem, target: Target) -> FollowUps:
@@ -217,13 +218,12 @@ def graph_replayed(problem: GroupedGemmProblem, target: Target) -> FollowUps:
         yield FollowUp(problem, _EVERYTHING, run=replayed)
 
 
-_FUNCTIONS = {
-    relation.__name__: relation
-    for relation in (
+RELATIONS = by_name(
+    cases.RELATIONS,
+    (
         repeated, other_shapes_between, experts_permuted, rows_permuted, empty_expert_inserted, expert_split, rows_in_two_calls,
         row_copied, n_padded, k_padded, scaled, foreign_rows_nan, foreign_weights_nan, other_tiles, strides_dropped,
         fewer_gradients, gradients_accumulated, autocast, other_stream, graph_replayed,
-    )
-}  # fmt: skip
-RELATIONS = {name: _FUNCTIONS[name.lower().replace(" ", "_")] for name in cases.RELATIONS}
+    ),
+)  # fmt: skip
 """The function of each relation that a case can name."""

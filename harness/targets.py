@@ -89,17 +89,14 @@ class Target:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
-        if not self.dtypes or not set(self.dtypes) <= set(DTYPES):
-            raise BadTarget(f"target {self.name!r}: dtypes must be some of {DTYPES}, got {self.dtypes!r}")
-        if not self.acts or not set(self.acts) <= set(ACTS):
-            raise BadTarget(f"target {self.name!r}: acts must be some of {ACTS}, got {self.acts!r}")
+        for name, values in {"dtypes": DTYPES, "acts": ACTS, "devices": DEVICES}.items():
+            if not getattr(self, name) or not set(getattr(self, name)) <= set(values):
+                raise BadTarget(f"target {self.name!r}: {name} must be some of {values}, got {getattr(self, name)!r}")
         if not callable(self.function):
             raise BadTarget(f"target {self.name!r}: function must be callable, got {self.function!r}")
         for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes", "partial_sums"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise BadTarget(f"target {self.name!r}: {name} must be a whole number from 1 on, got {getattr(self, name)!r}")
-        if not self.devices or not set(self.devices) <= set(DEVICES):
-            raise BadTarget(f"target {self.name!r}: devices must be some of {DEVICES}, got {self.devices!r}")
         if self.level != "grouped_gemm" and (self.tf32 or self.partial_sums > 1):
             raise BadTarget(f"target {self.name!r}: tf32 and partial_sums are declared at level grouped_gemm alone")
         for name, none in _NO_LIMIT.items():
@@ -167,7 +164,7 @@ class Target:
         return next((limit for limit, holds in broken.items() if holds), None)
 
     def declared(self) -> list[str]:
-        """What it declares beyond its level and dtypes, in words."""
+        """What it declares beyond its level, in words."""
         said = {
             " or ".join(self.dtypes): self.dtypes != DTYPES,
             f"N % {self.n_multiple} == 0": self.n_multiple > 1,

@@ -13,8 +13,8 @@ from moefuzz.harness.cases import ExpertsCase, round_up
 from moefuzz.harness.targets import Target
 
 from .expert_counts import Counts
-from .grouped_gemms import data_recipes, seeds
-from .moe_blocks import TOPK, expert_loads
+from .grouped_gemms import data_recipes, layouts, seeds
+from .moe_blocks import RECIPES, TOPK, expert_loads, with_a_token
 from .sizes import tile_edge_sizes
 
 
@@ -26,7 +26,6 @@ def experts_cases(target: Target | None = None, *, loads: Counts | None = None, 
 
     Drawn example: ExpertsCase(loads=(4, 0, 1, 3), topk=2, hidden_size=17, dtype='bfloat16', order='shuffled', seed=5).
     """
-    strides = target is None or target.strides
     sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=33)
     drawn: dict[str, st.SearchStrategy[Any]] = {
         "topk": st.sampled_from(TOPK),
@@ -35,11 +34,9 @@ def experts_cases(target: Target | None = None, *, loads: Counts | None = None, 
         "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
         "act": st.sampled_from(cases.ACTS if target is None else target.acts),
         "order": st.sampled_from(["sorted", "shuffled"]),
-        "x_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
-        "w_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
-        "dy_layout": st.sampled_from(cases.DY_LAYOUTS if strides else cases.DY_LAYOUTS[:1]),
+        **layouts(target),
         "grads": st.sampled_from(["all", "all", *cases.EXPERTS_GRADS]),
-        "data": data_recipes(("normal", *(recipe for recipe in cases.BLOCK_RECIPES if recipe != "normal"))),
+        "data": data_recipes(RECIPES),
         "seed": seeds(),
     }
     fitted = ExpertsCase.fitted if target is None else functools.partial(_fitted, target)
@@ -52,5 +49,4 @@ def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> ExpertsCa
     fields |= {name: round_up(fields[name], multiple) for name in ("hidden_size", "moe_intermediate_size")}
     if not target.backward:
         fields |= {"grads": "none"}
-    some = any(loads) or target.zero_rows
-    return ExpertsCase.fitted(loads=loads if some else [*loads[:-1], 1], **fields)
+    return ExpertsCase.fitted(loads=with_a_token(target, loads), **fields)

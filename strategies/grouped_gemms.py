@@ -44,6 +44,13 @@ def data_recipes(names: Sequence[str] = cases.RECIPES) -> st.SearchStrategy[str]
     return st.sampled_from(names)
 
 
+def layouts(target: Target | None) -> dict[str, st.SearchStrategy[str]]:
+    """Return strategies for the strides of X, W and dY that a target takes, by field."""
+    drawn = {"x_layout": cases.LAYOUTS, "w_layout": cases.LAYOUTS, "dy_layout": cases.DY_LAYOUTS}
+    strided = target is None or target.strides
+    return {name: st.sampled_from(choices if strided else choices[:1]) for name, choices in drawn.items()}
+
+
 def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = None, **fields: Any) -> st.SearchStrategy[GroupedGemmCase]:
     """Return a strategy for grouped GEMM cases that a target must get right.
 
@@ -55,7 +62,6 @@ def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = 
     permutes = cases.PERMUTES if target is None else target.permutes
     fuses = target is None or target.fuses
     keywords = {"topk", "is_first_gemm"} if target is None else target.keywords
-    strides = target is None or target.strides
     tail = target is None or target.tail_rows == "zero"
     drawn: dict[str, st.SearchStrategy[Any]] = {
         "N": dimension_sizes(),
@@ -67,9 +73,7 @@ def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = 
         "fuse_mul_post": st.sampled_from([False, False, False, True] if fuses else [False]),  # which has no backward pass to be seen
         "tail_rows": st.integers(0, 20) if tail else st.just(0),
         "order": st.sampled_from(cases.ORDERS),
-        "x_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
-        "w_layout": st.sampled_from(cases.LAYOUTS if strides else cases.LAYOUTS[:1]),
-        "dy_layout": st.sampled_from(cases.DY_LAYOUTS if strides else cases.DY_LAYOUTS[:1]),
+        **layouts(target),
         "grads": st.sampled_from(["XW", "XW", *cases.GRADS]),
         "config": kernel_configs() if target is None or target.configurable else st.just(KernelConfig()),
         "data": data_recipes(),

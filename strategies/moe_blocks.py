@@ -28,6 +28,14 @@ from .sizes import tile_edge_sizes, token_counts
 TOPK = (1, 2, 1, 1, 2, 3, 8)
 """Mostly below the number of experts: where each token chooses every expert there is no routing."""
 
+RECIPES = ("normal", *(recipe for recipe in cases.BLOCK_RECIPES if recipe != "normal"))
+"""The simplest first: few whole numbers stay whole through a block."""
+
+
+def with_a_token(target: Target, loads: Sequence[int]) -> Sequence[int]:
+    """The loads, one token more where they have none and the target needs one."""
+    return loads if any(loads) or target.zero_rows else [*loads[:-1], 1]
+
 
 def expert_loads() -> Counts:
     """Return a strategy for how many tokens choose each expert: even, one takes all, starving, a power law, fewer tokens, odd T.
@@ -69,7 +77,7 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
         "permute_x": st.booleans() if permutes else st.just(False),
         "permute_y": st.booleans() if permutes else st.just(False),
         "config": st.sampled_from(CONFIGS[:3]) if target is None or target.configurable else st.just(KernelConfig()),
-        "data": data_recipes(("normal", *(recipe for recipe in cases.BLOCK_RECIPES if recipe != "normal"))),
+        "data": data_recipes(RECIPES),
         "seed": seeds(),
     }
     fitted = MoeBlockCase.fitted if target is None else functools.partial(_fitted, target)
@@ -80,6 +88,6 @@ def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> MoeBlockC
     """The nearest case that the target declares: hidden_size and moe_intermediate_size rounded up, a token where none is not allowed."""
     multiple = target.multiples(fields["dtype"])[1]
     wanted = {"hidden_size": max(fields["hidden_size"], len(loads)), "moe_intermediate_size": fields["moe_intermediate_size"]}
-    some = any(loads) or target.zero_rows
-    loads = loads if some else [*loads[:-1], 1]
-    return MoeBlockCase.fitted(loads=loads, **fields | {name: round_up(size, multiple) for name, size in wanted.items()})
+    return MoeBlockCase.fitted(
+        loads=with_a_token(target, loads), **fields | {name: round_up(size, multiple) for name, size in wanted.items()}
+    )

@@ -5,6 +5,7 @@ Each takes the target that is fuzzed and returns None where the target declares 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -115,11 +116,18 @@ def large_cases(target: Target) -> Cases:
 
 def outside_cases(target: Target) -> Cases | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
+    return _outside(target, grouped_gemm_cases, counts=_NOTHING, tail_rows=st.just(0))
+
+
+_NOTHING = st.lists(st.just(0), min_size=1, max_size=3)
+
+
+def _outside(target: Target, drawn_from: Callable[..., st.SearchStrategy[Any]], **no_rows: Any) -> st.SearchStrategy[Any] | None:
+    """What lies inside one of the targets that are wider than this one and outside of it; only ``no_rows`` is beyond a need of rows."""
     drawn = []
     for wider in target.wider():
-        no_rows: dict[str, Any] = {"counts": st.lists(st.just(0), min_size=1, max_size=3), "tail_rows": st.just(0)}
-        wide = grouped_gemm_cases(wider, **(no_rows if wider.zero_rows != target.zero_rows else {}))
-        drawn.append(wide.filter(lambda case: target.limit_on(case) is not None))
+        needs_rows_alone = dataclasses.replace(wider, zero_rows=target.zero_rows) == target
+        drawn.append(drawn_from(wider, **(no_rows if needs_rows_alone else {})).filter(lambda case: target.limit_on(case) is not None))
     return st.one_of(drawn) if drawn else None
 
 
@@ -193,14 +201,7 @@ def related_experts(target: Target, relation: str | None = None) -> Experts:
 
 def outside_experts(target: Target) -> Experts | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
-    drawn = [_outside(target, wider, experts_cases) for wider in target.wider()]
-    return st.one_of(drawn) if drawn else None
-
-
-def _outside(target: Target, wider: Target, drawn_from: Callable[..., st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    """What lies inside ``wider``, which has one limit less, and outside the target."""
-    no_tokens = {"loads": st.lists(st.just(0), min_size=1, max_size=3)} if wider.zero_rows != target.zero_rows else {}
-    return drawn_from(wider, **no_tokens).filter(lambda case: target.limit_on(case) is not None)
+    return _outside(target, experts_cases, loads=_NOTHING)
 
 
 def _skewed_loads() -> Counts:
@@ -253,8 +254,7 @@ def released_blocks(target: Target) -> Blocks:
 
 def outside_blocks(target: Target) -> Blocks | None:
     """Beyond one of the limits that the target declares, where it must refuse, or be right."""
-    drawn = [_outside(target, wider, moe_block_cases) for wider in target.wider()]
-    return st.one_of(drawn) if drawn else None
+    return _outside(target, moe_block_cases, loads=_NOTHING)
 
 
 REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]] = {

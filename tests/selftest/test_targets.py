@@ -138,6 +138,12 @@ def test_two_limits_are_broken_at_once_too() -> None:
     find_any(outside, lambda case: case.dtype == "float32" and case.K % 8 > 0 and case.grads == "XW")
 
 
+def test_a_need_of_rows_does_not_hide_the_other_limits() -> None:
+    outside = outside_cases(Target("limited", plain, dtypes=("bfloat16",), k_multiple=8, zero_rows=False))
+    assert outside is not None
+    find_any(outside, lambda case: case.dtype == "float32" and case.K % 8 > 0 and any(case.m_sizes))
+
+
 def test_autocast_can_be_declared_off() -> None:
     refusing = Target("refusing", plain, autocast=False)
     assert related_cases(refusing, "autocast") is None and "no autocast" in refusing.declared()
