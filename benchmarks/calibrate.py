@@ -25,7 +25,7 @@ import torch
 from hypothesis import given, seed
 
 from moefuzz.harness.cases import DTYPES, GroupedGemmCase
-from moefuzz.harness.device import describe, share_cores, versions
+from moefuzz.harness.device import describe, one_thread, versions
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.profiles import drawn
 from moefuzz.harness.target_names import default_target
@@ -36,9 +36,9 @@ PART = 1000  # examples
 TURNS = [name for other in REGIMES["grouped_gemm"] if other not in ("any", "far") for name in ("any", other)]
 
 
-def run_part(dtype: str, number: int, workers: int) -> dict[str, Any]:
+def run_part(dtype: str, number: int) -> dict[str, Any]:
     """One part: how many distinct cases it had, and by tensor the largest share with its case; or a failure's report."""
-    share_cores(workers)
+    one_thread()
     regime, target = TURNS[number % len(TURNS)], replace(default_target(), dtypes=(dtype,))
     strategy = REGIMES["grouped_gemm"][regime](target)
     assert strategy is not None
@@ -97,7 +97,7 @@ def main() -> int:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool, options.results.open("a") as file:
         while to_do or running:
             while to_do and len(running) < options.workers and time.monotonic() - began < 60 * options.minutes:
-                running.add(pool.submit(run_part, *to_do.pop(0), options.workers))
+                running.add(pool.submit(run_part, *to_do.pop(0)))
             if not running:
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)

@@ -19,7 +19,7 @@ from hypothesis import given
 
 from moefuzz.harness import grouped_gemm_oracle, verdict
 from moefuzz.harness.cases import Case
-from moefuzz.harness.device import describe, share_cores, versions
+from moefuzz.harness.device import describe, one_thread, versions
 from moefuzz.harness.profiles import drawn
 from moefuzz.harness.target_names import OWN_TARGETS, chosen, load_target
 from moefuzz.harness.targets import Target
@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--examples", type=int, default=300)
     examples = parser.parse_args().examples
-    share_cores()
+    one_thread()
     for owner, name in LAYER:
         setattr(owner, name, timed(getattr(owner, name)))
     sys.stdout.write(f"{describe()}\n{versions()}\n")

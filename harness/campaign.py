@@ -16,6 +16,7 @@ from . import known_issues
 from .cases import Case
 from .failures import NON_DETERMINISTIC, Failure
 from .minimise import minimise
+from .problems import NoRoom
 from .targets import Target
 from .verdict import check, failure_of
 
@@ -45,6 +46,7 @@ class Tally:
     regime: str
     examples: int = 0
     seconds: float = 0.0
+    no_room: int = 0  # examples passed by, whose inputs the device could not hold
     refused: int = 0  # examples outside the declaration, to which the target said no
     known: int = 0  # examples on which it failed as a known issue says
     failing: int = 0  # examples on which the target failed, those of minimising left out
@@ -99,6 +101,10 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
         tally.examples += not minimising
         try:
             agreement = check(case, target)
+        except NoRoom:
+            tally.examples -= not minimising
+            tally.no_room += not minimising
+            raise
         except Failure as failure:
             tally.failing += not minimising
             if failure.bucket in known:

@@ -18,12 +18,13 @@ from rich.table import Table
 
 from .campaign import Interrupted, Tally, fuzz
 from .cases import case_from_json, case_from_repr
-from .device import describe, share_cores, versions
+from .device import describe, one_thread, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
 from .failures import Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .models import MoeShape, presets
+from .problems import NoRoom
 from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
 from .verdict import check
@@ -69,7 +70,7 @@ def fuzz_command(
     """
     from moefuzz.strategies.regimes import REGIMES
 
-    share_cores()
+    one_thread()
     console, seconds = Console(), _seconds(duration)
     issues = _known_issues(known)
     targets = [_target(spec) for spec in dict.fromkeys(target or [own[0] for own in OWN_TARGETS.values()])]
@@ -122,7 +123,7 @@ def replay(
         _refuse(str(error))
     try:
         agreement = check(parsed, None if target is None else _target(target))
-    except BadTarget as error:
+    except (BadTarget, NoRoom) as error:
         _refuse(str(error))
     except Failure as failure:
         typer.echo(str(failure))
@@ -203,9 +204,9 @@ def _summary(console: Console, tallies: list[Tally], failures: list[Failure], se
 
 def _table(target: str, tallies: list[Tally]) -> Table:
     table = Table("regime", title=target, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True)
-    seen = [name for name in ("refused", "known") if any(getattr(tally, name) for tally in tallies)]
+    seen = [name for name in ("no_room", "refused", "known") if any(getattr(tally, name) for tally in tallies)]
     for column in ("examples", "per s", *seen, "failing", "bound used"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
     table.add_column("by", overflow="fold")
     table.columns[0].no_wrap = True
     for tally in tallies:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from hypothesis.errors import UnsatisfiedAssumption
 
 from . import data
 from .cases import FAR_AXES, GroupedGemmCase
 from .failures import INPUTS
 from .memory import Arena
+
+
+class NoRoom(UnsatisfiedAssumption):
+    """The device cannot hold a case's inputs now, which says nothing of a target: to Hypothesis an example that is to be passed by."""
+
 
 _STREAMS = {"X": 0, "W": 1, "dY": 2, "topk_weights": 3, "gather_indices": 4}
 _CROSSING = 2**31  # elements
@@ -40,6 +47,8 @@ class GroupedGemmProblem:
         far = {name: FAR_AXES[layout] for name, layout in layouts.items() if layout in FAR_AXES}
         tensors = {name: getattr(self, name) for name in INPUTS if getattr(self, name, None) is not None}
         arena = Arena({name: tensor for name, tensor in tensors.items() if name not in far}, device)
+        if far and device.type == "cuda":
+            gc.collect()  # a failure's traceback holds the inputs of its case, in a cycle
         apart = {name: far_apart(tensors[name].to(device), axis) for name, axis in far.items()}
         moved: dict[str, Any] = arena.tensors | apart
         return dataclasses.replace(self, **moved), arena
@@ -103,7 +112,7 @@ def laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
 def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
     """The same values with entries along an axis so far apart that the last begins beyond 2**31 elements.
 
-    The gaps are never touched: on a CPU they cost address space and no memory, on a GPU 2**31 elements of memory.
+    The gaps are never touched: on a CPU they cost address space and no memory, on a GPU 2**31 elements of memory. Raises NoRoom.
     """
     if tensor.shape[axis] < 2:
         return tensor
@@ -111,4 +120,8 @@ def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
     stride = list(tensor.select(axis, 0).contiguous().stride())
     stride.insert(axis % tensor.dim(), step)
     size = step * (tensor.shape[axis] - 1) + tensor.numel()
-    return torch.empty(size, dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride).copy_(tensor)
+    try:
+        memory = torch.empty(size, dtype=tensor.dtype, device=tensor.device)
+    except RuntimeError as error:  # of which torch.OutOfMemoryError is one
+        raise NoRoom(f"no room on {tensor.device} for {size * tensor.element_size() / 2**30:.1f} GiB of input") from error
+    return memory.as_strided(tensor.shape, stride).copy_(tensor)

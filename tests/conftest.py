@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moefuzz.harness import plugin, profiles
-from moefuzz.harness.device import share_cores
+from moefuzz.harness.device import one_thread
 from moefuzz.harness.environment import TARGET_VARIABLE
 
 _SELFTEST = Path(__file__).parent / "selftest"
@@ -17,7 +17,7 @@ _SELFTEST = Path(__file__).parent / "selftest"
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     plugin.use_default_profile(config)
-    share_cores(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    one_thread()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

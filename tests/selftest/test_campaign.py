@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from moefuzz.harness import cli, problems
 from moefuzz.harness.campaign import Interrupted, fuzz
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import Target
+from moefuzz.kernels.grouped_gemm import grouped_gemm
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies.regimes import any_cases, exact_cases
 
@@ -55,3 +59,12 @@ def test_an_interrupt_while_minimising_keeps_what_was_found() -> None:
     with pytest.raises(Interrupted) as interrupt:
         found(Target("wrong", wrong), 60.0, exact_cases)
     assert type(interrupt.value.found).__name__ == "WrongValue_Y"
+
+
+def test_inputs_that_the_device_cannot_hold_are_passed_by_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problems, "_CROSSING", 2**60)
+    both = st.sampled_from([SMALL, dataclasses.replace(SMALL, x_layout="far")])
+    tally = next(iter(fuzz([Target("triton", grouped_gemm)], 5.0, {"grouped_gemm": {"far": lambda target: both}}))).tally
+    assert tally.no_room > 0 and tally.examples > 0 and tally.failing == 0
+    done = CliRunner().invoke(cli.app, ["replay", repr(dataclasses.replace(SMALL, x_layout="far"))])
+    assert done.exit_code == 2 and "no room on cpu" in done.stderr and "GiB of input" in done.stderr
