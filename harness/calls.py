@@ -13,6 +13,7 @@ from .cases import Case
 from .device import float32_reductions
 from .failures import INPUT_MODIFIED, WroteOutside, raised
 from .memory import Allocations, Arena
+from .resources import NoRoom, lack_of_memory
 from .targets import Target
 
 Result = TypeVar("Result")
@@ -34,6 +35,8 @@ def call_in_fences(
         with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
             result = run()
     except (Exception, SystemExit) as error:
+        if lack := lack_of_memory(error):
+            raise NoRoom(lack) from error
         raise raised(case, target.name, error) from error
     for name, byte in arena.changes() if arena is not None else ():
         if name is None:

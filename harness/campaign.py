@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,9 @@ from hypothesis.errors import FlakyFailure
 from . import known_issues
 from .cases import Case
 from .failures import NON_DETERMINISTIC, Failure
+from .isolation import confirmed
 from .minimise import minimise
-from .problems import NoRoom
+from .resources import LostDevice, NoRoom
 from .targets import Target
 from .verdict import check, failure_of
 
@@ -34,8 +36,8 @@ class Interrupted(KeyboardInterrupt):
         self.found = found
 
 
-class TimeIsUp(KeyboardInterrupt):
-    """Ends a batch without shrinking: Hypothesis passes a KeyboardInterrupt on."""
+class TurnIsOver(KeyboardInterrupt):
+    """Ends a batch without shrinking, as its time is up or there is no room: Hypothesis passes a KeyboardInterrupt on."""
 
 
 @dataclass
@@ -64,15 +66,22 @@ class Turn:
 def fuzz(targets: Sequence[Target], seconds: float, regimes: Regimes) -> Iterator[Turn]:
     """Give each regime of each target in turn a batch of examples until the time is up.
 
-    The first failure of each bucket is minimised at once, beyond the time if need be; later ones are counted and passed by.
+    The first failure of each bucket is minimised at once, beyond the time if need be; later ones are counted and passed by. Raises
+    LostDevice where nothing can run any more.
     """
     stop = time.monotonic() + seconds
-    lines = [(Tally(target, name), regime(target)) for target in targets for name, regime in regimes[target.level].items()]
+    drawn = [(Tally(target, name), regime(target)) for target in targets for name, regime in regimes[target.level].items()]
+    lines = [line for line in drawn if line[1] is not None]
     known: set[object] = set()
-    for tally, strategy in itertools.cycle([line for line in lines if line[1] is not None]):
+    barren = 0  # turns since the last example
+    for tally, strategy in itertools.cycle(lines):
         if time.monotonic() >= stop:
             return
+        before = tally.examples
         found = _turn(tally, strategy, stop, known)
+        barren = 0 if tally.examples > before else barren + 1
+        if barren == len(lines) and tally.no_room:
+            raise LostDevice("no case had room for a whole round of the regimes")
         if found is not None:
             known.add(found.bucket)
         yield Turn(tally, found)
@@ -97,13 +106,15 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
     def attempt(case: Case) -> None:
         nonlocal minimising, smallest
         if not minimising and time.monotonic() > stop:
-            raise TimeIsUp
+            raise TurnIsOver
         tally.examples += not minimising
         try:
             agreement = check(case, target)
         except NoRoom:
             tally.examples -= not minimising
             tally.no_room += not minimising
+            if tally.no_room % BATCH == 0 and not minimising:
+                raise TurnIsOver from None
             raise
         except Failure as failure:
             tally.failing += not minimising
@@ -121,7 +132,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
         found = _minimised(attempt, target)
     except FlakyFailure as flaky:
         found = _not_again(flaky)
-    except TimeIsUp:
+    except TurnIsOver:
         pass
     except KeyboardInterrupt:
         if smallest is not None:
@@ -137,7 +148,8 @@ def _minimised(attempt: Callable[[], None], target: Target) -> Failure | None:
     try:
         attempt()
     except Failure as failure:
-        return minimise(failure, lambda case: failure_of(case, target))
+        fails = functools.partial(failure_of, target=target)
+        return confirmed(minimise(failure, fails), fails, target)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,18 +19,19 @@ from rich.table import Table
 
 from .campaign import Interrupted, Tally, fuzz
 from .cases import case_from_json, case_from_repr
-from .device import describe, one_thread, versions
+from .device import describe, device, one_thread, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
 from .failures import Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
+from .isolation import CASE_SECONDS, isolated
 from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .models import MoeShape, presets
-from .problems import NoRoom
+from .resources import LostDevice, NoRoom
 from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
 from .verdict import check
 
-FOUND, USAGE = 1, 2
+FOUND, USAGE, INFRASTRUCTURE = 1, 2, 3
 
 app = typer.Typer(
     help="Find bugs in Mixture-of-Experts GPU kernels before users do.",
@@ -40,6 +42,12 @@ app = typer.Typer(
 )
 WHAT = "The grouped GEMM, experts or MoE block to hold against the reference; `moefuzz targets` lists the names."
 TARGET: dict[str, Any] = {"metavar": "NAME|PKG.MOD:ATTR", "envvar": TARGET_VARIABLE}
+
+
+ISOLATE = typer.Option(
+    "--isolate/--no-isolate",
+    help="Run cases in a process of their own, where a crash, a hang and a CUDA error are failures like any other (default: on a GPU).",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -61,27 +69,32 @@ def fuzz_command(
             "--known-issues", metavar="FILE", envvar=KNOWN_ISSUES_VARIABLE, help="What is reported already, and is fuzzed around."
         ),
     ] = None,
+    isolate: Annotated[bool | None, ISOLATE] = None,
+    case_time: Annotated[
+        str, typer.Option("--case-time", metavar="DURATION", help="How long a case may take in its process, compiling included.")
+    ] = f"{CASE_SECONDS:.0f}s",
 ) -> None:
     """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
 
     Without --target: our own Triton grouped GEMM, and the experts and the Qwen3 MoE block on it.
 
-    A failure is minimised and printed as a report. Exit code 0: nothing found, 1: failures, 2: wrong usage, 130: interrupted.
+    A failure is minimised and printed as a report. Exit code 0: nothing found, 1: failures, 2: wrong usage,
+    3: nothing can run here any more, 130: interrupted.
     """
     from moefuzz.strategies.regimes import REGIMES
 
     one_thread()
-    console, seconds = Console(), _seconds(duration)
+    console, seconds, case_seconds = Console(), _seconds(duration), _seconds(case_time, "--case-time")
     issues = _known_issues(known)
     targets = [_target(spec) for spec in dict.fromkeys(target or [own[0] for own in OWN_TARGETS.values()])]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
     console.print(f"{versions()}\n", highlight=False, soft_wrap=True)
     tallies: dict[tuple[str, str], Tally] = {}
     failures: list[Failure] = []
-    began, interrupted = time.monotonic(), False
+    began, interrupted, lost = time.monotonic(), False, ""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}"), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console, transient=True) as progress, in_force(issues):
+        with _isolation(isolate, case_seconds), Progress(*columns, console=console, transient=True) as progress, in_force(issues):
             task = progress.add_task("fuzzing", total=seconds, done="")
             for turn in fuzz(targets, seconds, REGIMES):
                 tallies[turn.tally.target.name, turn.tally.regime] = turn.tally
@@ -97,6 +110,8 @@ def fuzz_command(
             failures.append(interrupt.found)
             console.print("[red]FAILED[/], not minimised to the end:\n")
             console.print(str(interrupt.found) + "\n", markup=False, highlight=False, soft_wrap=True)
+    except LostDevice as error:
+        lost = str(error)
     if interrupted:
         console.print("interrupted")
     _summary(console, list(tallies.values()), failures, time.monotonic() - began)
@@ -105,13 +120,16 @@ def fuzz_command(
         console.print(f"[yellow]no time for[/] {', '.join(dict.fromkeys(unreached))}", highlight=False)
     for line in issues.report():
         console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
-    raise typer.Exit(130 if interrupted else FOUND if failures else 0)
+    if lost:
+        console.print(f"[red]stopped[/]: {escape(lost)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(130 if interrupted else INFRASTRUCTURE if lost else FOUND if failures else 0)
 
 
 @app.command()
 def replay(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case as a report prints it: GroupedGemmCase(...), or as JSON.")],
     target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, metavar="NAME|PKG.MOD:ATTR")] = None,
+    isolate: Annotated[bool | None, ISOLATE] = None,
 ) -> None:
     """Run one case again, by default on the target of its level that MOEFUZZ_TARGET names, or on our own. Known issues are no matter here.
 
@@ -122,7 +140,8 @@ def replay(
     except ValueError as error:
         _refuse(str(error))
     try:
-        agreement = check(parsed, None if target is None else _target(target))
+        with _isolation(isolate):
+            agreement = check(parsed, None if target is None else _target(target))
     except (BadTarget, NoRoom) as error:
         _refuse(str(error))
     except Failure as failure:
@@ -218,11 +237,15 @@ def _table(target: str, tallies: list[Tally]) -> Table:
     return table
 
 
-def _seconds(duration: str) -> float:
+def _seconds(duration: str, option: str = "--time") -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", duration.strip())
     if match is None or float(match[1]) == 0:
-        _refuse(f"--time must be a duration like 90s, 2m or 1h, got {duration!r}")
+        _refuse(f"{option} must be a duration like 90s, 2m or 1h, got {duration!r}")
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _isolation(wanted: bool | None, seconds: float = CASE_SECONDS) -> AbstractContextManager[Any]:
+    return isolated(seconds) if wanted or (wanted is None and device().type == "cuda") else nullcontext()
 
 
 def _target(spec: str) -> Target:

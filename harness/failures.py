@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .cases import Case
 
@@ -73,6 +73,10 @@ class Failure(AssertionError):
     def bucket(self) -> tuple[str, str, str | None, str | None]:
         """(target, kind, tensor, pass): what makes two failures one bug."""
         return (self.target, self.kind, self.tensor, PASS_OF.get(self.tensor) if self.tensor else None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_of = (type(self).__name__, self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
+        return _revived, made_of, {"__notes__": list(getattr(self, "__notes__", ()))}
 
     def __str__(self) -> str:
         from .report import render
@@ -138,6 +142,30 @@ class WroteOutside(Failure):
     kind = "WroteOutside"
 
 
+class Crash(Failure):
+    """The process in which the target ran ended: a signal, or an exit that is no exception."""
+
+    kind = "Crash"
+
+
+class Hang(Failure):
+    """The target had not returned after the time that a case may take."""
+
+    kind = "Hang"
+
+
+class CudaError(Failure):
+    """The device answers no more: an error that stays with the CUDA context and fails every later call of the process."""
+
+    kind = "CudaError"
+
+
+class Unreproducible(Failure):
+    """A failure that the same case did not show again in processes of their own."""
+
+    kind = "Unreproducible"
+
+
 class ReadOutside(Failure):
     """A load from beyond the end of an allocation or from before its start; seen under Triton's interpreter."""
 
@@ -156,3 +184,13 @@ NON_FINITE = _one_for_each(PASS_OF, "NonFinite", "NaN or infinity where every ri
 WRONG_VALUE = _one_for_each(PASS_OF, "WrongValue", "A finite number that no right computation gives.")
 NON_DETERMINISTIC = _one_for_each(PASS_OF, "NonDeterministic", "Other bits from the same call.")
 BROKEN_RELATION = _one_for_each(PASS_OF, "BrokenRelation", "Other bits from a call that must give the same.")
+
+
+def _revived(name: str, kind: str, tensor: str | None, *fields: Any) -> Failure:
+    """A failure that another process found."""
+    of, _, rest = kind.partition(" ")
+    if of == NotRefused.kind:
+        return _not_refused_class(rest, tensor)(*fields)
+    if of == Raised.kind:
+        return _raised_class(rest)(*fields)
+    return next(made for made in Failure.__subclasses__() if made.__name__ == name)(*fields)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from . import known_issues_of_run, profiles
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables
 from .failures import Failure
+from .resources import LostDevice
 
-USAGE = 2
+USAGE, INFRASTRUCTURE = 2, 3
 _OWN_SUITE = pytest.StashKey[bool]()
 
 
@@ -36,6 +38,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         default=os.environ.get(KNOWN_ISSUES_VARIABLE),
         help=f"what is reported already, and is fuzzed around (default: {KNOWN_ISSUES_VARIABLE})",
+    )
+
+    group.addoption(
+        "--moe-isolate",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="run cases in a process of their own, so that a crash, a hang and a CUDA error are failures like any other "
+        "(default: auto, which is yes for the profiles that need a GPU)",
     )
 
 
@@ -56,6 +66,9 @@ def pytest_configure(config: pytest.Config) -> None:
         _target_names()
     if config.getoption("--moe-known-issues"):
         known_issues_of_run.start(config)
+    wanted = config.getoption("--moe-isolate")
+    if wanted == "yes" or (wanted == "auto" and profile in profiles.NEED_A_GPU):
+        _isolate(config)
 
 
 def pytest_report_header(config: pytest.Config) -> Sequence[str]:
@@ -71,12 +84,17 @@ def _by_package(config: pytest.Config) -> bool:
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Below Hypothesis' own text: the smallest case of each failure of a kernel."""
     report = yield
-    failures = _failures(call.excinfo.value if call.excinfo else None)
+    raised = call.excinfo.value if call.excinfo else None
+    if isinstance(raised, LostDevice):
+        pytest.exit(f"moefuzz: {raised}", INFRASTRUCTURE)
+    failures = _failures(raised)
     if failures:
+        from .isolation import confirmed
         from .minimise import minimise
+        from .target_names import default_target
         from .verdict import failure_of
     for failure in failures:
-        smallest = minimise(failure, failure_of)
+        smallest = confirmed(minimise(failure, failure_of), failure_of, default_target(failure.case.level))
         same = " (the same as Hypothesis' own)" if smallest.case == failure.case else ""
         report.sections.append((f"moefuzz: smallest case{same}", str(smallest)))
     return report
@@ -107,6 +125,16 @@ def _target_names() -> str:
         return ", ".join(load_target(spec).name for spec in specs)
     except BadTarget as error:
         pytest.exit(f"moefuzz: {error}", USAGE)
+
+
+def _isolate(config: pytest.Config) -> None:
+    """Run cases in a worker until the run ends; not in the process of xdist that runs no test itself."""
+    from .isolation import isolated
+
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        lasting = ExitStack()
+        lasting.enter_context(isolated())
+        config.add_cleanup(lasting.close)
 
 
 def _want_gpu(profile: str) -> None:

@@ -64,7 +64,8 @@ def home_of(name: str, target: Target) -> str:
     """The distribution that computes what an installed target gives, and its version."""
     package = target.module.partition(".")[0]
     if package:
-        return ", ".join(f"{dist} {version(dist)}" for dist in packages_distributions().get(package, [package])[:1])
+        dists = packages_distributions().get(package)
+        return f"{dists[0]} {version(dists[0])}" if dists else f"{package}, of no known version"
     dist = named_targets()[name].dist
     return f"{dist.name} {dist.version}" if dist else "-"
 

@@ -21,9 +21,11 @@ from .experts_relations import EXPERTS_RELATIONS
 from .failures import NOT_WRITTEN, Failure, Raised, not_refused
 from .follow_ups import Level, check_follow_ups
 from .grouped_gemm_oracle import grouped_gemm_claims, grouped_gemm_tensors, run_grouped_gemm
+from .isolation import isolation_for
 from .memory import is_poison
 from .problems import build_grouped_gemm
 from .relations import RELATIONS
+from .resources import NoRoom, lack_of_memory
 from .target_names import default_target
 from .targets import BadTarget, Target, UndeclaredCase
 
@@ -60,9 +62,9 @@ def check(case: Case, target: Target | None = None) -> Agreement:
         raise BadTarget(f"target {target.name!r} is of level {target.level} and cannot run a case of level {case.level}")
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
-    limit = target.limit_on(case)
+    isolation = isolation_for(target)
     try:
-        agreement = _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
+        agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:
         if issue := known_issues.met(case, target.name, failure):
             return Agreement(case, {}, known=issue.reason)
@@ -71,13 +73,25 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     return agreement
 
 
+def check_here(case: Case, target: Target) -> Agreement:
+    """``check`` of a case that the target takes, in this process, known issues or not. Raises NoRoom where memory could not be had."""
+    __tracebackhide__ = True
+    limit = target.limit_on(case)
+    try:
+        return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
+    except RuntimeError as error:
+        if lack := lack_of_memory(error):
+            raise NoRoom(lack) from error
+        raise
+
+
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:
-    """The failure that ``check`` raises, as a value; None where the target is right, or does not declare that it takes the case."""
+    """The failure that ``check`` raises, as a value; None where the target is right or does not declare the case, or without room."""
     try:
         check(case, target)
     except Failure as failure:
         return failure
-    except UndeclaredCase:
+    except (UndeclaredCase, NoRoom):
         return None
     return None
 

@@ -1,0 +1,194 @@
+"""Cases in a process of their own: one that crashes, hangs or loses its CUDA context takes nothing else along.
+
+The worker comes from a forkserver that has torch and Triton loaded and no CUDA context; a spare one stands ready beside it. After each case
+a worker on a GPU synchronises and proves that its device still answers. Where it does not, and after a crash or a hang, the spare takes its
+place, so that the next case, while shrinking above all, meets a process that never saw the last one.
+
+pebble starts, watches and kills the processes. A target that is no name and no ``pkg.mod:attr`` cannot be found there, and runs here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .cases import Case
+from .failures import Crash, CudaError, Failure, Hang, Unreproducible, not_refused
+from .resources import LostDevice, NoRoom
+from .target_names import load_target
+from .targets import BadTarget, Target
+
+if TYPE_CHECKING:
+    from .verdict import Agreement
+
+CASE_SECONDS = 60.0
+"""What a case may take, compiling included, before its worker is killed."""
+
+CONFIRMATIONS = 3
+"""In how many new processes a case is tried before its failure counts as one that does not come back."""
+
+_START_SECONDS = 120.0
+
+
+class Isolation:
+    """A worker and its spare. After a hang a case may take less, so that it can be minimised; ``confirming`` grants all of it again."""
+
+    def __init__(self, seconds: float = CASE_SECONDS) -> None:
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # without it the forkserver's look for a GPU makes its children unfit for one
+        self.seconds, self._limit, self._slowest = seconds, seconds, 0.0
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["moefuzz.harness.verdict"])
+        self._spare, self._gone = self._started(), list[Any]()
+        self._renew()
+
+    def check(self, case: Case, target: Target) -> Agreement:
+        """What ``verdict.check`` says of the case in the worker. Raises Failure, NoRoom, LostDevice."""
+        __tracebackhide__ = True
+        from pebble import ProcessExpired
+
+        began = time.monotonic()
+        try:
+            said = self._pool.schedule(_said_of, args=(case, target.name), timeout=self._limit).result()
+        except TimeoutError:
+            failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
+            self._limit = min(self.seconds, max(2.0, 20 * self._slowest))
+        except ProcessExpired as death:
+            failure = Crash(case, target.name, _end_in_words(death.exitcode))
+        else:
+            self._slowest = max(self._slowest, time.monotonic() - began)
+            if isinstance(said, str):
+                raise NoRoom(said)
+            if not isinstance(said, Failure):
+                agreement: Agreement = said
+                return agreement
+            if not isinstance(said, CudaError):
+                raise said
+            failure = said
+        self._renew()
+        limit = target.limit_on(case)
+        raise failure if limit is None else not_refused(failure, limit)
+
+    @contextmanager
+    def confirming(self) -> Iterator[None]:
+        """A worker that has seen no case, which may take as long as the first one might."""
+        limit, self._limit = self._limit, self.seconds
+        self._renew()
+        try:
+            yield
+        finally:
+            self._limit = limit
+
+    def close(self) -> None:
+        """End the processes."""
+        for pool in (self._pool, self._spare[0], *self._gone):
+            pool.stop()
+            pool.join()
+
+    def _renew(self) -> None:
+        """The spare takes the worker's place, and another is started."""
+        if old := getattr(self, "_pool", None):
+            old.stop()
+            self._gone.append(old)
+        (self._pool, ready), self._spare = self._spare, self._started()
+        try:
+            ready.result()
+        except Exception as error:
+            raise LostDevice(f"no worker process can be started: {type(error).__name__}: {error}") from error
+
+    def _started(self) -> tuple[Any, Any]:
+        from pebble import ProcessPool
+
+        pool = ProcessPool(max_workers=1, context=self._context)
+        return pool, pool.schedule(_start, timeout=_START_SECONDS)
+
+
+_in_force: list[Isolation] = []
+
+
+@contextmanager
+def isolated(seconds: float = CASE_SECONDS) -> Iterator[Isolation]:
+    """While it lasts, ``check`` runs targets in a worker."""
+    isolation = Isolation(seconds)
+    _in_force.append(isolation)
+    try:
+        yield isolation
+    finally:
+        _in_force.remove(isolation)
+        isolation.close()
+
+
+def isolation_for(target: Target) -> Isolation | None:
+    """The isolation that is in force, if a worker can find the target."""
+    if not _in_force:
+        return None
+    try:
+        return _in_force[-1] if load_target(target.name) == target else None
+    except BadTarget:
+        return None
+
+
+def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target: Target) -> Failure:
+    """The failure as a process shows it that has seen no other case, or Unreproducible. ``fails`` runs a case under the isolation."""
+    isolation = isolation_for(target)
+    if isolation is None:
+        return failure
+    for _ in range(CONFIRMATIONS):
+        with isolation.confirming():
+            again = fails(failure.case)
+        if again is not None and again.bucket == failure.bucket:
+            return again
+    finding = f"{failure.kind}, {failure.finding}; but in none of {CONFIRMATIONS} processes that saw no other case"
+    return Unreproducible(failure.case, failure.target, finding, failure.mismatch)
+
+
+def _start() -> None:
+    from .device import device, one_thread
+
+    one_thread()
+    torch.zeros(1, device=device())
+
+
+def _said_of(case: Case, spec: str) -> Agreement | Failure | str:
+    """In the worker: an agreement, a failure, or why there is no room."""
+    from .verdict import check_here
+
+    target = load_target(spec)
+    try:
+        said: Agreement | Failure | str = check_here(case, target)
+    except Failure as failure:
+        said = failure
+        if failure.__cause__ is not None:
+            failure.add_note("".join(traceback.format_exception(failure.__cause__)))
+    except NoRoom as error:
+        said = str(error)
+    except Exception as error:
+        if not (lost := _lost_device()):
+            raise
+        said = CudaError(case, spec, f"{lost}, seen by {type(error).__name__}")
+    if lost := _lost_device():
+        said = said if isinstance(said, CudaError) else CudaError(case, spec, lost)
+    return said
+
+
+def _lost_device() -> str:
+    """What the device says if it answers no more."""
+    if not torch.cuda.is_initialized():
+        return ""
+    try:
+        torch.cuda.synchronize()
+        answer = torch.ones(1, device="cuda").add_(1).item()
+    except Exception as error:
+        return str(error).partition("\n")[0]
+    return "" if answer == 2 else f"1 + 1 is {answer} on the device"
+
+
+def _end_in_words(status: int) -> str:
+    return f"ended its process with {signal.Signals(-status).name}" if status < 0 else f"ended its process with exit status {status}"

@@ -1,0 +1,123 @@
+"""Cases in processes of their own: every way to end one is a failure like any other, found, minimised and confirmed."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from moefuzz.harness import cli, isolation
+from moefuzz.harness.campaign import fuzz
+from moefuzz.harness.cases import Case, GroupedGemmCase
+from moefuzz.harness.failures import Failure, not_refused, raised
+from moefuzz.harness.isolation import Isolation, confirmed, isolated, isolation_for
+from moefuzz.harness.resources import LostDevice, NoRoom
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import check, failure_of
+from moefuzz.kernels.reference import grouped_gemm_reference
+from moefuzz.strategies.regimes import any_cases
+
+SMALL = GroupedGemmCase(m_sizes=(2, 4), N=4, K=4)
+FAULTS = "moefuzz.harness.process_faults:"
+FORGETS = "moefuzz.harness.faults:forgets_the_row_mask"
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[Isolation]:
+    with isolated(5.0) as isolation:
+        yield isolation
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize(
+    ("fault", "case", "kind", "says"),
+    [
+        ("aborts_behind_an_empty_expert", GroupedGemmCase((0, 1)), "Crash", "SIGABRT"),
+        ("exits_where_an_expert_has_three_rows", GroupedGemmCase((3,)), "Crash", "exit status 3"),
+        ("stores_far_away_below_seventeen_deep", GroupedGemmCase((0,), K=17), "Crash|CudaError", "SIGSEGV|CUDA error"),
+    ],
+)
+def test_what_ends_a_process_is_a_failure_and_minimised(fault: str, case: Case, kind: str, says: str) -> None:
+    turns = fuzz([load_target(FAULTS + fault)], 20.0, {"grouped_gemm": {"any": any_cases}})
+    failure = next(turn.found for turn in turns if turn.found is not None)
+    assert failure.case == case and failure.kind in kind.split("|") and any(word in failure.finding for word in says.split("|"))
+    assert f"replay --isolate --target {FAULTS}{fault}" in str(failure)
+    assert check(SMALL).case == SMALL, "the next case runs"
+
+
+def test_a_loop_is_ended_and_then_found_in_less_time(apart: Isolation) -> None:
+    apart._slowest = 0.1
+    target, odd = load_target(FAULTS + "loops_on_odd_columns"), GroupedGemmCase((1,), N=5)
+    first, second = failure_of(odd, target), failure_of(odd, target)
+    assert first is not None and first.kind == "Hang" and first.finding == "still ran after 5 s"
+    assert second is not None and second.finding == "still ran after 2 s"
+    again = confirmed(second, lambda case: failure_of(case, target), target)
+    assert again.kind == "Hang" and again.finding == "still ran after 5 s"
+
+
+def test_a_worker_says_what_this_process_says(apart: Isolation) -> None:
+    wrong, right = GroupedGemmCase((1, 1)), GroupedGemmCase((2, 1), N=3, K=5, data="wide", seed=3)
+    there = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
+    assert isolation_for(load_target(FORGETS)) is apart
+    isolation._in_force.remove(apart)
+    here = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
+    isolation._in_force.append(apart)
+    assert str(there[0]) == str(here[0]) and type(there[0]) is type(here[0]) and there[1] == here[1]
+
+
+@pytest.mark.usefixtures("apart")
+def test_memory_that_cannot_be_had_is_no_failure() -> None:
+    with pytest.raises(NoRoom, match="memory"):
+        check(SMALL, load_target(FAULTS + "asks_for_too_much"))
+    done = CliRunner().invoke(cli.app, ["fuzz", "--time", "20s", "-t", FAULTS + "asks_for_too_much"])
+    assert done.exit_code == 3 and "stopped: no case had room for a whole round of the regimes" in done.stdout
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_failure_that_no_other_process_shows_is_unreproducible() -> None:
+    seen = Failure(SMALL, "triton", "once")
+    found = confirmed(seen, lambda case: failure_of(case, load_target("triton")), load_target("triton"))
+    assert found.kind == "Unreproducible" and "none of 3 processes" in str(found)
+
+
+@pytest.mark.usefixtures("apart")
+def test_an_exception_keeps_its_traceback_in_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kernel_that_raises.py").write_text("def f(X, W, m_sizes):\n    raise ValueError('not today')\n")
+    monkeypatch.chdir(tmp_path)
+    with isolated(20.0), pytest.raises(Failure, match="not today") as info:
+        check(SMALL, load_target("kernel_that_raises:f"))
+    assert type(info.value).__name__ == "Raised_ValueError" and 'kernel_that_raises.py", line 2, in f' in info.value.__notes__[0]
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_target_that_no_worker_can_find_runs_here() -> None:
+    here = Target("here", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1))
+    assert isolation_for(here) is None and check(SMALL, here).case == SMALL
+
+
+def test_without_a_worker_nothing_is_said_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_start", os.abort)
+    with pytest.raises(LostDevice, match="no worker process can be started"):
+        Isolation()
+
+
+def test_every_kind_of_failure_can_be_sent() -> None:
+    kinds = [made(SMALL, "t", "finding") for made in Failure.__subclasses__() if made.kind not in ("Raised", "NotRefused")]
+    kinds += [raised(SMALL, "t", failing()), *(not_refused(failure, "too small") for failure in kinds)]
+    for failure in kinds:
+        sent = copy.copy(failure)
+        assert (type(sent), sent.bucket, sent.finding, sent.case) == (type(failure), failure.bucket, failure.finding, failure.case)
+
+
+def failing() -> BaseException:
+    try:
+        torch.zeros(1).view(2)
+    except RuntimeError as error:
+        return error
+    raise AssertionError
