@@ -16,7 +16,7 @@ from hypothesis.errors import FlakyFailure
 from . import known_issues
 from .cases import Case
 from .failures import NON_DETERMINISTIC, Failure
-from .isolation import confirmed
+from .isolation import confirmed, isolation_for
 from .minimise import minimise
 from .resources import LostDevice, NoRoom
 from .targets import Target
@@ -131,7 +131,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
     try:
         found = _minimised(attempt, target)
     except FlakyFailure as flaky:
-        found = _not_again(flaky)
+        found = _not_again(flaky, target)
     except TurnIsOver:
         pass
     except KeyboardInterrupt:
@@ -153,11 +153,13 @@ def _minimised(attempt: Callable[[], None], target: Target) -> Failure | None:
     return None
 
 
-def _not_again(flaky: FlakyFailure) -> Failure | None:
+def _not_again(flaky: FlakyFailure, target: Target) -> Failure | None:
     """The failure of a case that failed at first and not when it was run again: a kernel with a memory, or a race."""
     failure = next((inner for inner in flaky.exceptions if isinstance(inner, Failure)), None)
     if failure is None:
         return None
     kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
+    if isolation_for(target):
+        return confirmed(failure, functools.partial(failure_of, target=target), target)
     again = kind(failure.case, failure.target, f"{failure.finding}, but not when the case was run again", failure.mismatch)
     return None if known_issues.met(failure.case, failure.target, again) else again

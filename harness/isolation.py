@@ -46,7 +46,7 @@ class Isolation:
         self.seconds, self._limit, self._slowest = seconds, seconds, 0.0
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["moefuzz.harness.verdict"])
-        self._spare, self._gone = self._started(), list[Any]()
+        self._spare = self._started()
         self._renew()
 
     def check(self, case: Case, target: Target) -> Agreement:
@@ -88,20 +88,19 @@ class Isolation:
 
     def close(self) -> None:
         """End the processes."""
-        for pool in (self._pool, self._spare[0], *self._gone):
-            pool.stop()
-            pool.join()
+        for pool in (self._pool, self._spare[0]):
+            _end(pool)
 
     def _renew(self) -> None:
         """The spare takes the worker's place, and another is started."""
         if old := getattr(self, "_pool", None):
-            old.stop()
-            self._gone.append(old)
+            _end(old)  # and with it the memory that it holds on the device
         (self._pool, ready), self._spare = self._spare, self._started()
         try:
             ready.result()
         except Exception as error:
-            raise LostDevice(f"no worker process can be started: {type(error).__name__}: {error}") from error
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise LostDevice(f"no worker process can be started: {said}") from error
 
     def _started(self) -> tuple[Any, Any]:
         from pebble import ProcessPool
@@ -147,6 +146,11 @@ def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target:
             return again
     finding = f"{failure.kind}, {failure.finding}; but in none of {CONFIRMATIONS} processes that saw no other case"
     return Unreproducible(failure.case, failure.target, finding, failure.mismatch)
+
+
+def _end(pool: Any) -> None:
+    pool.stop()
+    pool.join()
 
 
 def _start() -> None:

@@ -43,6 +43,7 @@ class GroupedGemmProblem:
         arena = Arena({name: tensor for name, tensor in tensors.items() if name not in far}, device)
         if far and device.type == "cuda":
             gc.collect()  # a failure's traceback holds the inputs of its case, in a cycle
+            torch.cuda.empty_cache()  # the last far inputs, which fit no others, and which other processes may want
         apart = {name: far_apart(tensors[name].to(device), axis) for name, axis in far.items()}
         moved: dict[str, Any] = arena.tensors | apart
         return dataclasses.replace(self, **moved), arena
