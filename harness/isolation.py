@@ -45,7 +45,7 @@ class Isolation:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # without it the forkserver's look for a GPU makes its children unfit for one
         self.seconds, self._limit, self._slowest = seconds, seconds, 0.0
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["moefuzz.harness.verdict"])
+        self._context.set_forkserver_preload(["moefuzz.harness.verdict", "moefuzz.harness.block_oracle"])
         self._spare = self._started()
         self._renew()
 

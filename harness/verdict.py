@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,6 @@ from typing import Any
 import torch
 
 from . import known_issues
-from .block_oracle import moe_block_claims, moe_block_tensors, run_moe_block
-from .block_problems import build_moe_block
-from .block_relations import BLOCK_RELATIONS
 from .cases import Case
 from .claims import Claim, judge_all
 from .device import device
@@ -29,11 +27,18 @@ from .resources import NoRoom, lack_of_memory
 from .target_names import default_target
 from .targets import BadTarget, Target, UndeclaredCase
 
-LEVELS: dict[str, Level[Any]] = {
-    "grouped_gemm": Level(build_grouped_gemm, run_grouped_gemm, grouped_gemm_tensors, grouped_gemm_claims, RELATIONS),
-    "experts": Level(build_experts, run_experts, experts_tensors, experts_claims, EXPERTS_RELATIONS),
-    "moe_block": Level(build_moe_block, run_moe_block, moe_block_tensors, moe_block_claims, BLOCK_RELATIONS),
-}
+
+@functools.cache
+def _level(name: str) -> Level[Any]:
+    if name == "moe_block":  # with transformers, which takes longer to import than all else
+        from .block_oracle import moe_block_claims, moe_block_tensors, run_moe_block
+        from .block_problems import build_moe_block
+        from .block_relations import BLOCK_RELATIONS
+
+        return Level(build_moe_block, run_moe_block, moe_block_tensors, moe_block_claims, BLOCK_RELATIONS)
+    if name == "experts":
+        return Level(build_experts, run_experts, experts_tensors, experts_claims, EXPERTS_RELATIONS)
+    return Level(build_grouped_gemm, run_grouped_gemm, grouped_gemm_tensors, grouped_gemm_claims, RELATIONS)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def failure_of(case: Case, target: Target | None = None) -> Failure | None:
 
 def _in_full(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
-    level, on = LEVELS[case.level], device()
+    level, on = _level(case.level), device()
     problem = level.build(case)
     result = level.run(problem, target, on)
     claims = level.claims(problem, result, target)
