@@ -18,15 +18,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .campaign import Interrupted, Tally, fuzz
-from .cases import case_from_json, case_from_repr
+from .cases import Case, case_from_json, case_from_repr
 from .device import describe, device, one_thread, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
-from .failures import Failure
+from .failures import ENDS_A_PROCESS, Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .isolation import CASE_SECONDS, isolated
 from .known_issues import BadKnownIssues, KnownIssues, in_force
-from .models import MoeShape, presets
+from .models import presets
+from .reports import DEFAULT, BadReport, Report, read, read_all, write
 from .resources import LostDevice, NoRoom
+from .tables import print_reports, print_shapes, print_summary
 from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
 from .verdict import check
@@ -73,6 +75,9 @@ def fuzz_command(
     case_time: Annotated[
         str, typer.Option("--case-time", metavar="DURATION", help="How long a case may take in its process, compiling included.")
     ] = f"{CASE_SECONDS:.0f}s",
+    report_dir: Annotated[
+        Path, typer.Option("--report-dir", metavar="FOLDER", help="Each distinct failure gets a folder of its own in it.")
+    ] = Path(DEFAULT),
 ) -> None:
     """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
 
@@ -101,7 +106,8 @@ def fuzz_command(
                 if turn.found is not None:
                     failures.append(turn.found)
                     console.print(f"[red]FAILED[/] in regime {turn.tally.regime}, minimised:\n", highlight=False)
-                    console.print(str(turn.found) + "\n", markup=False, highlight=False, soft_wrap=True)
+                    console.print(str(turn.found), markup=False, highlight=False, soft_wrap=True)
+                    console.print(_reported(turn.found, turn.tally.target, report_dir), markup=False, highlight=False, soft_wrap=True)
                 done = sum(tally.examples for tally in tallies.values())
                 progress.update(task, completed=time.monotonic() - began, done=f"{done} examples, {len(failures)} distinct failures")
     except KeyboardInterrupt as interrupt:
@@ -114,7 +120,7 @@ def fuzz_command(
         lost = str(error)
     if interrupted:
         console.print("interrupted")
-    _summary(console, list(tallies.values()), failures, time.monotonic() - began)
+    print_summary(console, list(tallies.values()), failures, time.monotonic() - began)
     had = [(chosen.name, name) for chosen in targets for name, regime in REGIMES[chosen.level].items() if regime(chosen) is not None]
     if unreached := [name for target_name, name in had if (target_name, name) not in tallies]:
         console.print(f"[yellow]no time for[/] {', '.join(dict.fromkeys(unreached))}", highlight=False)
@@ -125,24 +131,32 @@ def fuzz_command(
     raise typer.Exit(130 if interrupted else INFRASTRUCTURE if lost else FOUND if failures else 0)
 
 
+def _reported(failure: Failure, target: Target, folder: Path) -> str:
+    try:
+        return f"    report    {write(failure, target, folder) / 'report.md'}\n"
+    except OSError as error:
+        return f"    report    could not be written: {error}\n"
+
+
 @app.command()
 def replay(
-    case: Annotated[str, typer.Argument(metavar="CASE", help="A case as a report prints it: GroupedGemmCase(...), or as JSON.")],
+    case: Annotated[
+        str, typer.Argument(metavar="CASE", help="GroupedGemmCase(...) as a report prints it, JSON, a report's folder or file, or its ID.")
+    ],
     target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, metavar="NAME|PKG.MOD:ATTR")] = None,
     isolate: Annotated[bool | None, ISOLATE] = None,
 ) -> None:
-    """Run one case again, by default on the target of its level that MOEFUZZ_TARGET names, or on our own. Known issues are no matter here.
+    """Run one case again, by default on the target that its report names, or that of its level in MOEFUZZ_TARGET, or our own.
 
-    Exit code 0: the target is right, or refuses what it does not declare, 1: it fails, 2: wrong usage.
+    Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not declare, 1: it fails, 2: wrong usage.
     """
     try:
-        parsed = case_from_json(case) if case.lstrip().startswith("{") else case_from_repr(case)
-    except ValueError as error:
-        _refuse(str(error))
-    try:
+        parsed, reported = _case_of(case)
+        if reported is not None:
+            target, isolate = target or reported.target, isolate or reported.kind in ENDS_A_PROCESS or None
         with _isolation(isolate):
             agreement = check(parsed, None if target is None else _target(target))
-    except (BadTarget, NoRoom) as error:
+    except (ValueError, BadReport, BadTarget, NoRoom) as error:
         _refuse(str(error))
     except Failure as failure:
         typer.echo(str(failure))
@@ -152,6 +166,25 @@ def replay(
         return
     shares = ", ".join(f"{tensor} {share:.1%}" for tensor, share in agreement.shares.items())
     typer.echo(f"right: {agreement.case!r}\nshare of the bound used: {shares}")
+
+
+def _case_of(text: str) -> tuple[Case, Report | None]:
+    """A case, and the report in which it stands. Raises ValueError or BadReport."""
+    if text.lstrip().startswith("{"):
+        return case_from_json(text), None
+    if "(" in text and not Path(text).exists():
+        return case_from_repr(text), None
+    path = Path(DEFAULT, text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
+    report = read(path)
+    return report.case, report
+
+
+@app.command("report")
+def report_command(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the reports are.")] = Path(DEFAULT)) -> None:
+    """List the reports of a folder; `moefuzz replay ID` runs one again."""
+    if not folder.is_dir():
+        _refuse(f"there is no folder {folder}")
+    print_reports(folder, read_all(folder))
 
 
 @app.command("targets")
@@ -184,7 +217,7 @@ def models_command(
     Where the Hub does not answer, the shape that is shipped, with a note. Exit code 0, 2: neither the Hub nor a preset has it.
     """
     if model_id is None:
-        _shapes(list(presets().values()))
+        print_shapes(list(presets().values()))
         return
     try:
         shape = shape_of(model_id)
@@ -196,45 +229,6 @@ def models_command(
             typer.echo(f"{name:<22} {value}")
     if experts:
         typer.echo(f"\nexpert tensors\n{experts}")
-
-
-def _shapes(shapes: list[MoeShape]) -> None:
-    """A table within 80 columns; E experts, of which a token chooses topk, H hidden size, I intermediate size."""
-    table = Table("model", "E", "topk", "H", "I", "norm", "Qwen3", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns[1:5]:
-        column.justify = "right"
-    for shape in shapes:
-        numbers = (shape.num_experts, shape.num_experts_per_tok, shape.hidden_size, shape.moe_intermediate_size)
-        table.add_row(shape.model_id, *map(str, numbers), "yes" if shape.norm_topk_prob else "no", "no" if shape.note else "yes")
-    Console().print(table)
-    typer.echo("\nnorm: norm_topk_prob; Qwen3: the whole block is a Qwen3 block. `moefuzz models MODEL` says more of one.")
-
-
-def _summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
-    for target in dict.fromkeys(tally.target.name for tally in tallies):
-        console.print(_table(target, [tally for tally in tallies if tally.target.name == target]))
-    total = sum(tally.examples for tally in tallies)
-    console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
-    for failure in failures:
-        console.print(f"[red]failed[/] {type(failure).__name__}: {failure.case!r}", highlight=False, soft_wrap=True)
-    if not failures:
-        console.print("[green]nothing found[/]")
-
-
-def _table(target: str, tallies: list[Tally]) -> Table:
-    table = Table("regime", title=target, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True)
-    seen = [name for name in ("no_room", "refused", "known") if any(getattr(tally, name) for tally in tallies)]
-    for column in ("examples", "per s", *seen, "failing", "bound used"):
-        table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
-    table.add_column("by", overflow="fold")
-    table.columns[0].no_wrap = True
-    for tally in tallies:
-        tensor, share = max(tally.shares.items(), key=lambda item: item[1], default=("-", 0.0))
-        rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
-        failing = f"[red]{tally.failing}[/]" if tally.failing else "0"
-        counts = [str(getattr(tally, name)) for name in seen]
-        table.add_row(tally.regime, str(tally.examples), rate, *counts, failing, f"{share:.1%}", tensor)
-    return table
 
 
 def _seconds(duration: str, option: str = "--time") -> float:

@@ -160,6 +160,10 @@ class CudaError(Failure):
     kind = "CudaError"
 
 
+ENDS_A_PROCESS = (Crash.kind, Hang.kind, CudaError.kind)
+"""What can be run again in a process of its own alone."""
+
+
 class Unreproducible(Failure):
     """A failure that the same case did not show again in processes of their own."""
 

@@ -41,6 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     group.addoption(
+        "--moe-report-dir",
+        metavar="FOLDER",
+        type=Path,
+        help="write a report of each distinct failure into a folder of its own there",
+    )
+    group.addoption(
         "--moe-isolate",
         choices=("auto", "yes", "no"),
         default="auto",
@@ -81,7 +87,7 @@ def _by_package(config: pytest.Config) -> bool:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Below Hypothesis' own text: the smallest case of each failure of a kernel."""
     report = yield
     raised = call.excinfo.value if call.excinfo else None
@@ -91,12 +97,16 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
     if failures:
         from .isolation import confirmed
         from .minimise import minimise
+        from .reports import write
         from .target_names import default_target
         from .verdict import failure_of
     for failure in failures:
         smallest = confirmed(minimise(failure, failure_of), failure_of, default_target(failure.case.level))
         same = " (the same as Hypothesis' own)" if smallest.case == failure.case else ""
-        report.sections.append((f"moefuzz: smallest case{same}", str(smallest)))
+        text = str(smallest)
+        if folder := item.config.getoption("--moe-report-dir"):
+            text += f"\n    report    {write(smallest, default_target(failure.case.level), folder) / 'report.md'}"
+        report.sections.append((f"moefuzz: smallest case{same}", text))
     return report
 
 

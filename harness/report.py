@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from .device import guards_in_words
-from .failures import PASS_OF, Crash, CudaError, Failure, Hang, Mismatch
+from .failures import ENDS_A_PROCESS, PASS_OF, Failure, Mismatch
 
 
 def render(failure: Failure) -> str:
@@ -14,7 +14,7 @@ def render(failure: Failure) -> str:
     if failure.mismatch is not None:
         lines += _mismatch(failure.mismatch, failure.tensor or "")
     lines.append(f"    memory    {guards_in_words()}")
-    apart = "--isolate " if isinstance(failure, Crash | CudaError | Hang) else ""
+    apart = "--isolate " if failure.kind in ENDS_A_PROCESS else ""
     lines.append(f'    replay    moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"')
     return "\n".join(lines)
 

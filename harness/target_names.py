@@ -99,7 +99,7 @@ def declared_target(spec: str) -> Target:
     if not colon or not module_name or not attribute:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
     try:
-        module = _imported(module_name)
+        module = imported(module_name)
     except BadTarget:
         raise
     except (Exception, SystemExit) as error:
@@ -131,7 +131,7 @@ def _in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _imported(name: str) -> ModuleType:
+def imported(name: str) -> ModuleType:
     """A module, from the working directory too: there is where its author stands."""
     try:
         return importlib.import_module(name)

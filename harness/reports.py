@@ -1,0 +1,116 @@
+"""A folder for each distinct failure, ready for an issue tracker.
+
+In it are ``report.md``, ``reproduce.py``, ``case.json``, and ``log.txt`` where the target raised. Its name is an ID made of the bucket and
+the case: the same failure found again fills the same folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .cases import Case, case_from_json
+from .device import describe, versions
+from .failures import Failure
+from .reproduce import TEMPLATES, script, shows
+from .targets import Target
+
+FORMAT_VERSION = 1
+DEFAULT = "moefuzz-reports"
+NO_SCRIPT = "it is made for values, exceptions and ended processes of a grouped GEMM that needs nothing of moefuzz, without a relation"
+
+
+class BadReport(Exception):
+    """A report that cannot be read; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``case.json`` says of a failure. Nothing in it is executed when it is read."""
+
+    id: str
+    target: str
+    kind: str
+    tensor: str | None
+    finding: str
+    case: Case
+
+
+def id_of(failure: Failure) -> str:
+    """Eight hexadecimal digits for a failure's bucket and case."""
+    return hashlib.sha256(json.dumps([failure.bucket, failure.case.to_json()]).encode()).hexdigest()[:8]
+
+
+def write(failure: Failure, target: Target, into: Path) -> Path:
+    """Write the folder of a failure, run its script, and return it. Raises OSError."""
+    folder = into / id_of(failure)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "case.json", json.dumps(_as_json(failure), indent=1) + "\n")
+    if log := getattr(failure, "__notes__", []) or (failure.__cause__ and traceback.format_exception(failure.__cause__)):
+        _write(folder / "log.txt", "".join(log))
+    made, shown = script(failure, target), ""
+    if made is not None:
+        _write(folder / "reproduce.py", made)
+        shown = shows(folder / "reproduce.py", failure)
+    title = " ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target]))
+    said = {"title": title, "finding": failure.finding, "text": str(failure), "script": made is not None, "shown": shown}
+    page = TEMPLATES.get_template("report.md.jinja")
+    _write(folder / "report.md", page.render(**said, no_script=NO_SCRIPT, id=folder.name, device=describe(), versions=versions()))
+    return folder
+
+
+def read(path: Path) -> Report:
+    """The report of a folder or of its ``case.json``. Raises BadReport."""
+    file = path / "case.json" if path.is_dir() else path
+    try:
+        fields: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if fields["format"] != FORMAT_VERSION:
+            raise BadReport(f"{file}: report has format {fields['format']!r}, this version of moefuzz reads {FORMAT_VERSION}")
+        said = {name: fields[name] for name in ("id", "target", "kind", "tensor", "finding")}
+        if not all(isinstance(text, str) for name, text in said.items() if name != "tensor" or text is not None):
+            raise BadReport(f"{file}: id, target, kind, tensor and finding must be texts")
+        return Report(**said, case=case_from_json(json.dumps(fields["case"])))
+    except OSError as error:
+        raise BadReport(f"{file}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadReport(f"{file} is no report: {type(error).__name__}: {error}") from None
+
+
+def read_all(folder: Path) -> Iterator[Report | BadReport]:
+    """Every report of a folder, those that cannot be read as what is wrong with them."""
+    for file in sorted(folder.glob("*/case.json")):
+        try:
+            yield read(file)
+        except BadReport as error:
+            yield error
+
+
+def _as_json(failure: Failure) -> dict[str, Any]:
+    mismatch = None if failure.mismatch is None else {name: _finite(value) for name, value in dataclasses.asdict(failure.mismatch).items()}
+    return {
+        "format": FORMAT_VERSION,
+        "id": id_of(failure),
+        "target": failure.target,
+        "kind": failure.kind,
+        "tensor": failure.tensor,
+        "finding": failure.finding,
+        "case": json.loads(failure.case.to_json()),
+        "mismatch": mismatch,
+        "device": describe(),
+        "versions": versions(),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity as texts: JSON has neither."""
+    return str(value) if isinstance(value, float) and value - value != 0 else value
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

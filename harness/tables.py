@@ -1,0 +1,76 @@
+"""The tables that the command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .campaign import Tally
+from .failures import Failure
+from .models import MoeShape
+from .reports import BadReport, Report
+
+
+def print_shapes(shapes: list[MoeShape]) -> None:
+    """A table within 80 columns; E experts, of which a token chooses topk, H hidden size, I intermediate size."""
+    table = Table("model", "E", "topk", "H", "I", "norm", "Qwen3", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for shape in shapes:
+        numbers = (shape.num_experts, shape.num_experts_per_tok, shape.hidden_size, shape.moe_intermediate_size)
+        table.add_row(shape.model_id, *map(str, numbers), "yes" if shape.norm_topk_prob else "no", "no" if shape.note else "yes")
+    Console().print(table)
+    typer.echo("\nnorm: norm_topk_prob; Qwen3: the whole block is a Qwen3 block. `moefuzz models MODEL` says more of one.")
+
+
+def print_summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
+    """A table for each target, examples and time, and the failures again, one line each."""
+    for target in dict.fromkeys(tally.target.name for tally in tallies):
+        console.print(_by_regime(target, [tally for tally in tallies if tally.target.name == target]))
+    total = sum(tally.examples for tally in tallies)
+    console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
+    for failure in failures:
+        console.print(f"[red]failed[/] {type(failure).__name__}: {failure.case!r}", highlight=False, soft_wrap=True)
+    if not failures:
+        console.print("[green]nothing found[/]")
+
+
+def _by_regime(target: str, tallies: list[Tally]) -> Table:
+    table = Table("regime", title=target, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True)
+    seen = [name for name in ("no_room", "refused", "known") if any(getattr(tally, name) for tally in tallies)]
+    for column in ("examples", "per s", *seen, "failing", "bound used"):
+        table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
+    table.add_column("by", overflow="fold")
+    table.columns[0].no_wrap = True
+    for tally in tallies:
+        tensor, share = max(tally.shares.items(), key=lambda item: item[1], default=("-", 0.0))
+        rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
+        failing = f"[red]{tally.failing}[/]" if tally.failing else "0"
+        counts = [str(getattr(tally, name)) for name in seen]
+        table.add_row(tally.regime, str(tally.examples), rate, *counts, failing, f"{share:.1%}", tensor)
+    return table
+
+
+def print_reports(folder: Path, reports: Iterable[Report | BadReport]) -> None:
+    """One line for each report, and for each that cannot be read."""
+    table = Table("id", "failure", "target", "case", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    unreadable = []
+    for report in reports:
+        if isinstance(report, BadReport):
+            unreadable.append(str(report))
+        else:
+            table.add_row(
+                report.id, " of ".join(filter(None, (report.kind, report.tensor))), escape(report.target), escape(repr(report.case))
+            )
+    if table.row_count:
+        Console(soft_wrap=True).print(table)
+    else:
+        typer.echo(f"no reports in {folder}")
+    for line in unreadable:
+        typer.echo(f"skipped: {line}")
