@@ -26,7 +26,7 @@ demo: venv  ## fuzz a bundled kernel that forgets its row mask, and see it caugh
 	$(BIN)/pytest -x tests/properties --hypothesis-profile=ci --moe-target moefuzz.harness.faults:forgets_the_row_mask; test $$? -eq 1
 
 test: venv lint  ## lint, type-check and run all tests
-	$(BIN)/pytest -n 2 --hypothesis-profile=ci
+	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci
 
 lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .

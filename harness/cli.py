@@ -158,6 +158,8 @@ def replay(
             agreement = check(parsed, None if target is None else _target(target))
     except (ValueError, BadReport, BadTarget, NoRoom) as error:
         _refuse(str(error))
+    except LostDevice as error:
+        _refuse(str(error), INFRASTRUCTURE)
     except Failure as failure:
         typer.echo(str(failure))
         raise typer.Exit(FOUND) from None
@@ -256,6 +258,6 @@ def _known_issues(path: Path | None) -> KnownIssues:
         _refuse(str(error))
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse(message: str, status: int = USAGE) -> NoReturn:
     typer.echo(f"moefuzz: {message}", err=True)
-    raise typer.Exit(USAGE)
+    raise typer.Exit(status)

@@ -48,10 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--moe-isolate",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="run cases in a process of their own, so that a crash, a hang and a CUDA error are failures like any other "
-        "(default: auto, which is yes for the profiles that need a GPU)",
+        action="store_true",
+        help="run cases in a process of their own, so that a crash, a hang and a CUDA error are failures like any other",
     )
 
 
@@ -72,8 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _target_names()
     if config.getoption("--moe-known-issues"):
         known_issues_of_run.start(config)
-    wanted = config.getoption("--moe-isolate")
-    if wanted == "yes" or (wanted == "auto" and profile in profiles.NEED_A_GPU):
+    if config.getoption("--moe-isolate"):
         _isolate(config)
 
 
@@ -143,7 +140,10 @@ def _isolate(config: pytest.Config) -> None:
 
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         lasting = ExitStack()
-        lasting.enter_context(isolated())
+        try:
+            lasting.enter_context(isolated())
+        except LostDevice as error:
+            pytest.exit(f"moefuzz: {error}", INFRASTRUCTURE)
         config.add_cleanup(lasting.close)
 
 

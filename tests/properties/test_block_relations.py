@@ -15,7 +15,7 @@ from .test_relations import on_a_gpu
 
 def related(relation: str) -> Callable[[Property], Property]:
     """Give a property the cases of one relation."""
-    given_cases = blocks_from(functools.partial(regimes.related_blocks, relation=relation))
+    given_cases = blocks_from(functools.partial(regimes.related_blocks, relation=relation), briefly=True)
     return lambda property_: fewer(given_cases(property_))
 
 

@@ -105,6 +105,8 @@ def test_without_a_worker_nothing_is_said_of_a_target(monkeypatch: pytest.Monkey
     monkeypatch.setattr(isolation, "_start", os.abort)
     with pytest.raises(LostDevice, match="no worker process can be started"):
         Isolation()
+    done = CliRunner().invoke(cli.app, ["replay", "--isolate", repr(SMALL)])
+    assert done.exit_code == 3 and done.stderr.startswith("moefuzz: no worker process") and done.stderr.count("\n") == 1
 
 
 def test_every_kind_of_failure_can_be_sent() -> None:

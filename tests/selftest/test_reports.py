@@ -36,9 +36,7 @@ def ran(path: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("fault", "case"),
     [
-        ("forgets_the_row_mask", SMALL),
         ("ignores_permute_y", GroupedGemmCase((2,), permute="y", order="reversed", x_layout="padded", w_layout="transposed", K=3, N=2)),
-        ("keeps_one_choice_of_dx", GroupedGemmCase((1, 1), topk=2, permute="x")),
         ("weights_in_expert_order", GroupedGemmCase((3,), order="reversed", fuse_mul_post=True, grads="", tail_rows=0)),
         ("accumulates_in_the_output_dtype", GroupedGemmCase((1,), K=17, dtype="bfloat16", data="normal")),
     ],
