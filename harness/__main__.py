@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from .exit_codes import INTERRUPTED
+
 
 def main() -> None:
     """Run ``moefuzz``. Exit codes: see the README."""
@@ -12,7 +14,7 @@ def main() -> None:
 
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

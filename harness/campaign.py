@@ -158,8 +158,8 @@ def _not_again(flaky: FlakyFailure, target: Target) -> Failure | None:
     failure = next((inner for inner in flaky.exceptions if isinstance(inner, Failure)), None)
     if failure is None:
         return None
-    kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
     if isolation_for(target):
         return confirmed(failure, functools.partial(failure_of, target=target), target)
+    kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
     again = kind(failure.case, failure.target, f"{failure.finding}, but not when the case was run again", failure.mismatch)
     return None if known_issues.met(failure.case, failure.target, again) else again

@@ -21,6 +21,7 @@ from .campaign import Interrupted, Tally, fuzz
 from .cases import Case, case_from_json, case_from_repr
 from .device import describe, device, one_thread, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
+from .exit_codes import FOUND, INFRASTRUCTURE, INTERRUPTED, USAGE
 from .failures import ENDS_A_PROCESS, Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .isolation import CASE_SECONDS, isolated
@@ -32,8 +33,6 @@ from .tables import print_reports, print_shapes, print_summary
 from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
 from .verdict import check
-
-FOUND, USAGE, INFRASTRUCTURE = 1, 2, 3
 
 app = typer.Typer(
     help="Find bugs in Mixture-of-Experts GPU kernels before users do.",
@@ -128,7 +127,7 @@ def fuzz_command(
         console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
     if lost:
         console.print(f"[red]stopped[/]: {escape(lost)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(130 if interrupted else INFRASTRUCTURE if lost else FOUND if failures else 0)
+    raise typer.Exit(INTERRUPTED if interrupted else INFRASTRUCTURE if lost else FOUND if failures else 0)
 
 
 def _reported(failure: Failure, target: Target, folder: Path) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-USAGE = 2
+from .exit_codes import USAGE
+
 _COUNTS = "moefuzz_known_issues"
 
 

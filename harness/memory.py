@@ -46,6 +46,11 @@ def extent(tensor: torch.Tensor) -> int:
     return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
+def flat(tensor: torch.Tensor) -> torch.Tensor:
+    """The memory of a tensor from its first element to its last, gaps of the strides included, as one axis."""
+    return tensor.as_strided((extent(tensor),), (1,), tensor.storage_offset())
+
+
 def n_bytes(tensor: torch.Tensor) -> int:
     """How many bytes lie from the first element of a tensor to the end of the last."""
     return extent(tensor) * tensor.element_size()
@@ -71,9 +76,8 @@ class Arena:
 
     def _place(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         start, stop = self._spans[name]
-        flat = tensor.as_strided((extent(tensor),), (1,), tensor.storage_offset())
         placed = self._bytes[start:stop].view(tensor.dtype)
-        placed.copy_(flat)
+        placed.copy_(flat(tensor))
         return placed.as_strided(tensor.shape, tensor.stride())
 
     def changes(self) -> Iterator[tuple[str | None, int]]:

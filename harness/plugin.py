@@ -17,10 +17,10 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from . import known_issues_of_run, profiles
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables
+from .exit_codes import INFRASTRUCTURE, USAGE
 from .failures import Failure
 from .resources import LostDevice
 
-USAGE, INFRASTRUCTURE = 2, 3
 _OWN_SUITE = pytest.StashKey[bool]()
 
 
@@ -39,7 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get(KNOWN_ISSUES_VARIABLE),
         help=f"what is reported already, and is fuzzed around (default: {KNOWN_ISSUES_VARIABLE})",
     )
-
     group.addoption(
         "--moe-report-dir",
         metavar="FOLDER",

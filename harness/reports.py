@@ -61,7 +61,7 @@ def write(failure: Failure, target: Target, into: Path) -> Path:
     title = " ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target]))
     said = {"title": title, "finding": failure.finding, "text": str(failure), "script": made is not None, "shown": shown}
     page = TEMPLATES.get_template("report.md.jinja")
-    _write(folder / "report.md", page.render(**said, no_script=NO_SCRIPT, id=folder.name, device=describe(), versions=versions()))
+    _write(folder / "report.md", page.render(**said, no_script=NO_SCRIPT, device=describe(), versions=versions()))
     return folder
 
 

@@ -20,7 +20,7 @@ import torch
 from .cases import FAR_AXES, GroupedGemmCase
 from .failures import NON_FINITE, WRONG_VALUE, Crash, CudaError, Failure, Hang, Raised
 from .grouped_gemm_oracle import keywords_of
-from .memory import extent
+from .memory import extent, flat
 from .problems import GroupedGemmProblem, build_grouped_gemm
 from .target_names import imported, named_targets
 from .targets import Target
@@ -56,7 +56,7 @@ def script(failure: Failure, target: Target) -> str | None:
         finding=failure.finding, case=repr(case), own="moefuzz" in code, target=code, dtype=case.dtype,
         tensors=[(name, _literal(getattr(problem, name))) for name in given],
         leaves=[name for name in ("X", "W") if name in case.grads],
-        keywords=keywords, fails_by=fails_by,         gathers=problem.gather_indices is not None,
+        keywords=keywords, fails_by=fails_by, gathers=problem.gather_indices is not None,
         x_row=f"slot // {case.topk}" if case.permute == "x" and case.is_first_gemm else "slot" if case.permute == "x" else "row",
         y_row="slot" if case.permute == "y" else "row",
         weighted=" * topk_weights.cpu().double().flatten()[slot][:, None]" if case.fuse_mul_post else "",
@@ -100,8 +100,7 @@ def _judged(failure: Failure, problem: GroupedGemmProblem) -> dict[str, Any]:
 
 
 def _literal(tensor: torch.Tensor) -> str:
-    flat = tensor.as_strided((extent(tensor),), (1,), tensor.storage_offset()).tolist()
-    numbers = ", ".join(map(_number, flat))
+    numbers = ", ".join(map(_number, flat(tensor).tolist()))
     return f"tensor([{numbers}], {tensor.dtype}, {tuple(tensor.shape)}, {tensor.stride()})"
 
 
@@ -117,17 +116,14 @@ def _code_of(target: Target) -> str | None:
     module, colon, attribute = spec.partition(":")
     if not colon:
         return None
-    source = inspect.getsource(imported(module))
+    home = imported(module)
+    source = inspect.getsource(home)
     if "moefuzz" not in source or module.startswith(("moefuzz.kernels", "moefuzz.harness.faults", "moefuzz.harness.process_faults")):
-        folder = Path(str(imported(module).__file__)).parents[module.count(".")]
+        folder = Path(str(home.__file__)).parents[module.count(".")]
         where = "" if "site-packages" in str(folder) or module.startswith("moefuzz.") else f"sys.path.insert(0, {str(folder)!r})\n"
         given = f"from {module} import {attribute} as target"
-        return where + given + ("\n\ntarget = target.function" if isinstance(_found(module, attribute), Target) else "")
+        return where + given + ("\n\ntarget = target.function" if isinstance(getattr(home, attribute), Target) else "")
     return _without_moefuzz(source, target.function.__name__)
-
-
-def _found(module: str, attribute: str) -> Any:
-    return getattr(imported(module), attribute)
 
 
 def _without_moefuzz(source: str, function: str) -> str | None:
