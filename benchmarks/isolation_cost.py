@@ -1,4 +1,4 @@
-"""What a case costs in a process of its own: medians over the same cases here and in a worker, and how soon a dead worker is replaced.
+"""What a case costs in a process of its own: medians of the same cases, here and in a worker in turn, and how soon a dead one is replaced.
 
     python benchmarks/isolation_cost.py [--examples 200]
 
@@ -14,12 +14,13 @@ from collections.abc import Callable
 
 from moefuzz.harness.cases import Case, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.device import describe, one_thread, versions
-from moefuzz.harness.isolation import isolated
+from moefuzz.harness.isolation import Isolation, isolated
 from moefuzz.harness.target_names import load_target
-from moefuzz.harness.verdict import check, failure_of
+from moefuzz.harness.verdict import check_here, failure_of
 
 CASES: dict[str, Callable[[int], Case]] = {
     "torch_loop": lambda seed: GroupedGemmCase(m_sizes=(2, 3), N=4, K=4, seed=seed),
+    "triton": lambda seed: GroupedGemmCase(m_sizes=(2, 3), N=4, K=4, seed=seed),
     "hugging_face_block": lambda seed: MoeBlockCase(loads=(2, 3), hidden_size=8, moe_intermediate_size=4, seed=seed),
 }
 ABORTS = "moefuzz.harness.process_faults:aborts_behind_an_empty_expert"
@@ -31,10 +32,15 @@ def milliseconds(run: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
-def median(name: str, examples: int) -> float:
-    target = load_target(name)
-    check(CASES[name](0), target)
-    return statistics.median(milliseconds(lambda seed=seed: check(CASES[name](seed), target)) for seed in range(examples))
+def both(name: str, examples: int, isolation: Isolation) -> tuple[float, float]:
+    """Medians here and in the worker, of cases in turn: a machine is not equally fast at all times."""
+    target, case = load_target(name), CASES[name]
+    ways = (check_here, isolation.check)
+    for way in ways:
+        way(case(0), target)
+    took = [[milliseconds(lambda way=way, seed=seed: way(case(seed), target)) for way in ways] for seed in range(examples)]
+    here, there = (statistics.median(column) for column in zip(*took, strict=True))
+    return here, there
 
 
 def main() -> None:
@@ -43,11 +49,10 @@ def main() -> None:
     options = parser.parse_args()
     one_thread()
     print(f"{describe()}: {versions()}")  # noqa: T201
-    here = {name: median(name, options.examples) for name in CASES}
-    with isolated():
+    with isolated() as isolation:
         for name in CASES:
-            there = median(name, options.examples)
-            print(f"{name}: {here[name]:.2f} ms here, {there:.2f} ms in a worker, {there / here[name] - 1:+.1%}")  # noqa: T201
+            here, there = both(name, options.examples, isolation)
+            print(f"{name}: {here:.2f} ms here, {there:.2f} ms in a worker, {there / here - 1:+.1%}", flush=True)  # noqa: T201
         crash = milliseconds(lambda: failure_of(GroupedGemmCase((0, 1)), load_target(ABORTS)))
         print(f"a crash, and the spare in its place: {crash:.0f} ms")  # noqa: T201
 

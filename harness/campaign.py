@@ -122,7 +122,7 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
                 return
             minimising, smallest = True, failure
             raise
-        tally.refused += bool(agreement.refused)
+        tally.refused += bool(agreement.refused) and not minimising
         tally.known += bool(agreement.known) and not minimising
         for tensor, share in agreement.shares.items():
             tally.shares[tensor] = max(share, tally.shares.get(tensor, 0.0))

@@ -6,6 +6,7 @@ It is loaded in every project that has moefuzz installed, so it imports torch an
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
@@ -47,8 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--moe-isolate",
-        action="store_true",
-        help="run cases in a process of their own, so that a crash, a hang and a CUDA error are failures like any other",
+        action=argparse.BooleanOptionalAction,
+        help="run cases in a process of their own, so that a crash, a hang and a CUDA error are failures like any other (default: with the "
+        f"profiles {' and '.join(profiles.NEED_A_GPU)})",
     )
 
 
@@ -69,7 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _target_names()
     if config.getoption("--moe-known-issues"):
         known_issues_of_run.start(config)
-    if config.getoption("--moe-isolate"):
+    isolate = config.getoption("--moe-isolate")
+    if profile in profiles.NEED_A_GPU if isolate is None else isolate:
         _isolate(config)
 
 
