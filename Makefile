@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help venv fuzz test lint test-all test-triton test-transformers4 demo mutants bench clean
+.PHONY: help venv fuzz test lint test-all test-heavy test-triton test-transformers4 demo mutants bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -25,8 +25,8 @@ fuzz: venv  ## fuzz the Triton kernels for two minutes and print a summary
 demo: venv  ## fuzz a bundled kernel that forgets its row mask, and see it caught
 	$(BIN)/pytest -x tests/properties --hypothesis-profile=ci --moe-target moefuzz.harness.faults:forgets_the_row_mask; test $$? -eq 1
 
-test: venv lint  ## lint, type-check and run all tests
-	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci
+test: venv lint  ## lint, type-check and run all tests that do not take long
+	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m "not heavy"
 
 lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -42,7 +42,10 @@ bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch
 	if $(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then $(BIN)/python benchmarks/kernels.py; \
 	else echo "no CUDA GPU: benchmarks/kernels.py was not run"; fi
 
-test-all: test test-triton test-transformers4  ## all of the above in every version that the project supports
+test-all: test test-heavy test-triton test-transformers4  ## all of the above, what takes long, and every version that the project supports
+
+test-heavy: venv  ## the tests that take long, which `make test` leaves out
+	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m heavy
 
 test-triton:  ## the kernel and block tests on Triton 3.6 (numpy below 2.4) and 3.9
 	$(MAKE) .venv-triton-3.6/.installed .venv-triton-3.9/.installed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from .cases import Case
 from .failures import NON_DETERMINISTIC, Failure
 from .isolation import confirmed, isolation_for
 from .minimise import minimise
+from .profiles import let_shrinking_end
 from .resources import LostDevice, NoRoom
+from .running import LeftOver
 from .targets import Target
 from .verdict import check, failure_of
 
@@ -63,16 +66,23 @@ class Turn:
     found: Failure | None
 
 
-def fuzz(targets: Sequence[Target], seconds: float, regimes: Regimes) -> Iterator[Turn]:
-    """Give each regime of each target in turn a batch of examples until the time is up.
+def fuzz(targets: Sequence[Target], seconds: float, regimes: Regimes, left: Sequence[LeftOver] = ()) -> Iterator[Turn]:
+    """Run what was ``left`` over by an earlier run, then give each regime of each target in turn a batch of examples until the time is up.
 
     The first failure of each bucket is minimised at once, beyond the time if need be; later ones are counted and passed by. Raises
     LostDevice where nothing can run any more.
     """
+    let_shrinking_end()
     stop = time.monotonic() + seconds
     drawn = [(Tally(target, name), regime(target)) for target in targets for name, regime in regimes[target.level].items()]
     lines = [line for line in drawn if line[1] is not None]
     known: set[object] = set()
+    for one in left:
+        tally = Tally(next(target for target in targets if target.name == one.target), "left over")
+        found = _turn(tally, st.just(one.case), math.inf, known)
+        known |= {found.bucket} if found is not None else set()
+        one.done()
+        yield Turn(tally, found)
     barren = 0  # turns since the last example
     for tally, strategy in itertools.cycle(lines):
         if time.monotonic() >= stop:

@@ -13,6 +13,29 @@ from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure, Mismatch
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A tensor beside its reference, bound and interval, experts' rows first and in sorted order, and where it is wrong."""
+
+    got: torch.Tensor
+    R: torch.Tensor
+    b: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    wrong: torch.Tensor  # bool
+
+    def error(self) -> torch.Tensor:
+        """|got - R| in float64, infinite where ``got`` is not finite and wrong."""
+        return torch.where(self.wrong & ~torch.isfinite(self.got), torch.inf, (self.got.double() - self.R).abs())
+
+    def share(self) -> torch.Tensor:
+        """The share of the bound that each element needs: above 1 where it is wrong, infinite where it is and the bound is 0."""
+        bounded = (self.b > 0) & torch.isfinite(self.got) & torch.isfinite(self.R)
+        shares = torch.where(self.wrong, torch.inf, torch.zeros_like(self.R))
+        shares[bounded] = _shares(self.got[bounded], self.R[bounded], self.b[bounded])
+        return shares
+
+
+@dataclass(frozen=True)
 class Claim:
     """``got`` must have ``shape`` and lie within ``bound`` of ``reference``, in ``dtype`` or else in the case's.
 
@@ -42,16 +65,19 @@ class Claim:
         dtype = self.dtype or getattr(torch, case.dtype)
         if not isinstance(self.got, torch.Tensor) or tuple(self.got.shape) != self.shape or self.got.dtype != dtype:
             raise WRONG_SHAPE[self.tensor](case, target, f"{self.tensor} must be {dtype} of shape {self.shape}, got {_describe(self.got)}")
+        seen = self.compared(dtype)
+        if seen.wrong.any():
+            infinite = seen.wrong & ~torch.isfinite(seen.got) & torch.isfinite(seen.low) & torch.isfinite(seen.high)
+            kind = NON_FINITE if infinite.any() else WRONG_VALUE
+            mismatch = self._mismatch(infinite if infinite.any() else seen.wrong, seen)
+            raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
+        return share_of_bound(seen.got, seen.R, seen.b)
+
+    def compared(self, dtype: torch.dtype) -> Compared:
+        """``got`` of the right shape and ``dtype`` beside what is right."""
         got, R, b = self._in_sorted_order(self.got.detach().cpu())
         low, high = interval(R, b, dtype)
-        wrong = outside(got, low, high)
-        if wrong.any():
-            infinite = wrong & ~torch.isfinite(got) & torch.isfinite(low) & torch.isfinite(high)
-            kind = NON_FINITE if infinite.any() else WRONG_VALUE
-            found = infinite if infinite.any() else wrong
-            mismatch = self._mismatch(found, got, R, b, low, high)
-            raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
-        return share_of_bound(got, R, b)
+        return Compared(got, R, b, low, high, outside(got, low, high))
 
     def _in_sorted_order(self, got: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """got, reference and bound with the experts' rows first, in sorted order, and the unowned rows behind them."""
@@ -64,10 +90,8 @@ class Claim:
         pad = (0, 0, 0, rows - total)
         return got, torch.nn.functional.pad(self.reference, pad), torch.nn.functional.pad(self.bound, pad)
 
-    def _mismatch(
-        self, wrong: torch.Tensor, got: torch.Tensor, R: torch.Tensor, b: torch.Tensor, low: torch.Tensor, high: torch.Tensor
-    ) -> Mismatch:
-        excess = torch.maximum(low - got.double(), got.double() - high)
+    def _mismatch(self, wrong: torch.Tensor, seen: Compared) -> Mismatch:
+        excess = torch.maximum(seen.low - seen.got.double(), seen.got.double() - seen.high)
         excess = torch.where(wrong, torch.nan_to_num(excess, nan=torch.inf, posinf=torch.inf), -1.0)
         worst = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
         where = wrong.nonzero()
@@ -82,7 +106,7 @@ class Claim:
         else:
             place, blocks = worst, self.blocks
         tiles = tuple(None if block is None else (lo // block, hi // block) for (lo, hi), block in zip(box, blocks, strict=True))
-        at = [float(t[worst]) for t in (got, R, low, high, b)]
+        at = [float(t[worst]) for t in (seen.got, seen.R, seen.low, seen.high, seen.b)]
         return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(wrong.sum()), wrong.numel(), tuple(box), tiles)
 
     def _place(self, row: int) -> tuple[int, int]:
@@ -102,10 +126,12 @@ def share_of_bound(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> float
     from R to that range.
     """
     bounded = (b > 0) & torch.isfinite(got) & torch.isfinite(R)
-    if not bounded.any():
-        return 0.0
-    value, R, b = got[bounded].double(), R[bounded], b[bounded]
-    return float((((value - R).abs() - ulp(value, got.dtype) / 2).clamp_min(0) / b).max())
+    return float(_shares(got[bounded], R[bounded], b[bounded]).max()) if bounded.any() else 0.0
+
+
+def _shares(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    value = got.double()
+    return ((value - R).abs() - ulp(value, got.dtype) / 2).clamp_min(0) / b
 
 
 def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:

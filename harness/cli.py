@@ -20,7 +20,7 @@ from rich.table import Table
 from .campaign import Interrupted, Tally, fuzz
 from .cases import Case, case_from_json, case_from_repr
 from .device import describe, device, one_thread, versions
-from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
+from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, why_not_writable
 from .exit_codes import FOUND, INFRASTRUCTURE, INTERRUPTED, USAGE
 from .failures import ENDS_A_PROCESS, Failure
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
@@ -29,6 +29,7 @@ from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .models import presets
 from .reports import DEFAULT, BadReport, Report, read, read_all, write
 from .resources import LostDevice, NoRoom
+from .running import left_over, written_ahead
 from .tables import print_reports, print_shapes, print_summary
 from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
@@ -89,18 +90,25 @@ def fuzz_command(
 
     one_thread()
     console, seconds, case_seconds = Console(), _seconds(duration), _seconds(case_time, "--case-time")
+    if why := why_not_writable(report_dir):
+        _refuse(f"--report-dir {report_dir}: {why}")
     issues = _known_issues(known)
     targets = [_target(spec) for spec in dict.fromkeys(target or [own[0] for own in OWN_TARGETS.values()])]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
     console.print(f"{versions()}\n", highlight=False, soft_wrap=True)
     tallies: dict[tuple[str, str], Tally] = {}
     failures: list[Failure] = []
+    left = left_over(chosen.name for chosen in targets)
+    if left:
+        isolate = True if isolate is None else isolate
+        console.print(f"{len(left)} that ran when an earlier run ended come first, each in a process of its own\n", highlight=False)
     began, interrupted, lost = time.monotonic(), False, ""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}"), TimeRemainingColumn())
     try:
-        with _isolation(isolate, case_seconds), Progress(*columns, console=console, transient=True) as progress, in_force(issues):
+        progress = Progress(*columns, console=console, transient=True)
+        with _isolation(isolate, case_seconds), progress, in_force(issues), written_ahead():
             task = progress.add_task("fuzzing", total=seconds, done="")
-            for turn in fuzz(targets, seconds, REGIMES):
+            for turn in fuzz(targets, seconds, REGIMES, left):
                 tallies[turn.tally.target.name, turn.tally.regime] = turn.tally
                 if turn.found is not None:
                     failures.append(turn.found)
@@ -114,7 +122,8 @@ def fuzz_command(
         if isinstance(interrupt, Interrupted):
             failures.append(interrupt.found)
             console.print("[red]FAILED[/], not minimised to the end:\n")
-            console.print(str(interrupt.found) + "\n", markup=False, highlight=False, soft_wrap=True)
+            said = f"{interrupt.found}\n{_reported(interrupt.found, _target(interrupt.found.target), report_dir)}"
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
     except LostDevice as error:
         lost = str(error)
     if interrupted:

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -28,6 +28,8 @@ from .targets import BadTarget, Target
 
 if TYPE_CHECKING:
     from .verdict import Agreement
+
+Answer = TypeVar("Answer")
 
 CASE_SECONDS = 60.0
 """What a case may take, compiling included, before its worker is killed."""
@@ -75,6 +77,17 @@ class Isolation:
         self._renew()
         limit = target.limit_on(case)
         raise failure if limit is None else not_refused(failure, limit)
+
+    def apart(self, function: Callable[[Case, str], Answer], case: Case, target: Target) -> Answer | None:
+        """What a function of a module says of a case and a target's name in the worker; None if it does not come back."""
+        from pebble import ProcessExpired
+
+        try:
+            answer: Answer = self._pool.schedule(function, args=(case, target.name), timeout=self.seconds).result()
+        except (TimeoutError, ProcessExpired):
+            self._renew()
+            return None
+        return answer
 
     @contextmanager
     def confirming(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from .failures import Failure
 
 SEEDS = (0, 1, 2, 3)
 
-_SIMPLEST_FIRST: dict[str, tuple[Any, ...]] = {
+_CHOICES: dict[str, tuple[Any, ...]] = {
     "relation": ("",),
     "topk": (1, 2, 3, 4),
     "permute": cases.PERMUTES,
@@ -39,6 +39,11 @@ _SIMPLEST_FIRST: dict[str, tuple[Any, ...]] = {
     "permute_y": (False,),
     "config": (KernelConfig(),),
 }
+
+
+def choices_of(name: str) -> tuple[Any, ...]:
+    """What a field of a case is chosen from, the simplest first."""
+    return _CHOICES[name]
 
 
 def minimise(failure: Failure, fails: Callable[[Case], Failure | None], *, seconds: float = 60.0) -> Failure:
@@ -98,7 +103,7 @@ def _steps(case: Case) -> Iterator[dict[str, Any]]:
     for name, smallest in (("N", 1), ("K", 1), ("tail_rows", 0), ("moe_intermediate_size", 1), ("hidden_size", 1)):
         for smaller in _smaller(getattr(case, name, smallest), smallest):
             yield {name: smaller}
-    for name, choices in _SIMPLEST_FIRST.items():
+    for name, choices in _CHOICES.items():
         default = _default(case, name)
         if hasattr(case, name) and getattr(case, name) != default:
             value = getattr(case, name)

@@ -17,9 +17,9 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from . import known_issues_of_run, profiles
-from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables
+from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables, why_not_writable
 from .exit_codes import INFRASTRUCTURE, USAGE
-from .failures import Failure
+from .pytest_reports import FailureReports
 from .resources import LostDevice
 
 _OWN_SUITE = pytest.StashKey[bool]()
@@ -71,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _target_names()
     if config.getoption("--moe-known-issues"):
         known_issues_of_run.start(config)
+    _report(config)
     isolate = config.getoption("--moe-isolate")
     if profile in profiles.NEED_A_GPU if isolate is None else isolate:
         _isolate(config)
@@ -83,36 +84,6 @@ def pytest_report_header(config: pytest.Config) -> Sequence[str]:
 def _by_package(config: pytest.Config) -> bool:
     """Whether the suite is run by ``--pyargs moefuzz.tests...``, where its own conftest is read too late to choose a profile."""
     return any(arg.startswith("moefuzz.tests") for arg in config.args)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Below Hypothesis' own text: the smallest case of each failure of a kernel."""
-    report = yield
-    raised = call.excinfo.value if call.excinfo else None
-    if isinstance(raised, LostDevice):
-        pytest.exit(f"moefuzz: {raised}", INFRASTRUCTURE)
-    failures = _failures(raised)
-    if failures:
-        from .isolation import confirmed
-        from .minimise import minimise
-        from .reports import write
-        from .target_names import default_target
-        from .verdict import failure_of
-    for failure in failures:
-        smallest = confirmed(minimise(failure, failure_of), failure_of, default_target(failure.case.level))
-        same = " (the same as Hypothesis' own)" if smallest.case == failure.case else ""
-        text = str(smallest)
-        if folder := item.config.getoption("--moe-report-dir"):
-            text += f"\n    report    {write(smallest, default_target(failure.case.level), folder) / 'report.md'}"
-        report.sections.append((f"moefuzz: smallest case{same}", text))
-    return report
-
-
-def _failures(error: BaseException | None) -> list[Failure]:
-    if isinstance(error, BaseExceptionGroup):
-        return [failure for inner in error.exceptions for failure in _failures(inner)]
-    return [error] if isinstance(error, Failure) else []
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +107,34 @@ def _target_names() -> str:
         pytest.exit(f"moefuzz: {error}", USAGE)
 
 
+def _runs_tests(config: pytest.Config) -> bool:
+    """False in the process of xdist that runs no test itself."""
+    return hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
+
+
+def _report(config: pytest.Config) -> None:
+    """Have failures of kernels reported; a folder for them that cannot be written to ends the run with one line."""
+    folder = config.getoption("--moe-report-dir")
+    if folder is not None and (why := why_not_writable(folder)):
+        pytest.exit(f"moefuzz: --moe-report-dir {folder}: {why}", USAGE)
+    config.pluginmanager.register(FailureReports(folder, collects=not hasattr(config, "workerinput")), "moefuzz-failures")
+
+
+def _write_ahead(config: pytest.Config) -> None:
+    """Write each case before it runs, until the run ends; once, however often it is asked for."""
+    from .running import written_ahead
+
+    if _runs_tests(config) and not config.stash.get(_OWN_SUITE, False):
+        lasting = ExitStack()
+        lasting.enter_context(written_ahead())
+        config.add_cleanup(lasting.close)
+
+
 def _isolate(config: pytest.Config) -> None:
-    """Run cases in a worker until the run ends; not in the process of xdist that runs no test itself."""
+    """Run cases in a worker until the run ends."""
     from .isolation import isolated
 
-    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+    if _runs_tests(config):
         lasting = ExitStack()
         try:
             lasting.enter_context(isolated())
@@ -158,6 +152,7 @@ def _want_gpu(profile: str) -> None:
 
 def use_default_profile(config: pytest.Config) -> None:
     """For a run of moefuzz's own suite: show the header; load ``ci`` where CI is set, else ``dev``, if no profile is asked for."""
+    _write_ahead(config)
     config.stash[_OWN_SUITE] = True
     profiles.register()
     if config.getoption("--hypothesis-profile", None) is None:

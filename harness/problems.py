@@ -111,8 +111,15 @@ def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
     """
     if tensor.shape[axis] < 2:
         return tensor
-    step = _CROSSING // (tensor.shape[axis] - 1) + tensor.numel()
-    stride = list(tensor.select(axis, 0).contiguous().stride())
-    stride.insert(axis % tensor.dim(), step)
-    size = step * (tensor.shape[axis] - 1) + tensor.numel()
+    stride = far_stride(tensor, axis)
+    size = stride[axis] * (tensor.shape[axis] - 1) + tensor.numel()
     return torch.empty(size, dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride).copy_(tensor)
+
+
+def far_stride(tensor: torch.Tensor, axis: int) -> list[int]:
+    """The strides of ``far_apart``; the tensor's own where it has less than two entries along the axis."""
+    if tensor.shape[axis] < 2:
+        return list(tensor.stride())
+    stride = list(tensor.select(axis, 0).contiguous().stride())
+    stride.insert(axis % tensor.dim(), _CROSSING // (tensor.shape[axis] - 1) + tensor.numel())
+    return stride

@@ -8,15 +8,23 @@ from __future__ import annotations
 import sys
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture import engine
 
 NAMES = ("dev", "ci", "gpu", "soak")
 NEED_A_GPU = ("gpu", "soak")
 
 _SOAK_EXAMPLES = 1_000_000
+_SHRINKING_SECONDS = 24 * 3600
+
+
+def let_shrinking_end() -> None:
+    """Let Hypothesis shrink a failure to the end, where it would stop after five minutes: a case that crashes or hangs takes its time."""
+    engine.MAX_SHRINKING_SECONDS = _SHRINKING_SECONDS
 
 
 def register() -> None:
     """Register the profiles; all but ``ci`` keep the examples database of Hypothesis' home."""
+    let_shrinking_end()
     # Tracing lines for the explain phase costs little from Python 3.12 on; before, it slows the interpreter several times.
     phases = tuple(phase for phase in Phase if phase != Phase.explain or sys.version_info >= (3, 12))
     base = settings(

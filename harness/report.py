@@ -14,9 +14,14 @@ def render(failure: Failure) -> str:
     if failure.mismatch is not None:
         lines += _mismatch(failure.mismatch, failure.tensor or "")
     lines.append(f"    memory    {guards_in_words()}")
-    apart = "--isolate " if failure.kind in ENDS_A_PROCESS else ""
-    lines.append(f'    replay    moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"')
+    lines.append(f"    replay    {replay_line(failure)}")
     return "\n".join(lines)
+
+
+def replay_line(failure: Failure) -> str:
+    """The command that runs the case of a failure again."""
+    apart = "--isolate " if failure.kind in ENDS_A_PROCESS else ""
+    return f'moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"'
 
 
 def _mismatch(m: Mismatch, tensor: str) -> list[str]:

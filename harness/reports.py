@@ -1,29 +1,32 @@
 """A folder for each distinct failure, ready for an issue tracker.
 
-In it are ``report.md``, ``reproduce.py``, ``case.json``, and ``log.txt`` where the target raised. Its name is an ID made of the bucket and
-the case: the same failure found again fills the same folder.
+In it are ``report.md``, ``reproduce.py``, ``case.json``, ``mismatch.png`` where numbers are wrong, and ``log.txt`` where the target raised.
+Its name is an ID made of the bucket and of the case without the fields that do not matter: the same failure found again fills the same
+folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .cases import Case, case_from_json
 from .device import describe, versions
-from .failures import Failure
-from .reproduce import TEMPLATES, script, shows
+from .examine import draw, examine
+from .explain import in_words, irrelevant
+from .failures import ENDS_A_PROCESS, PASS_OF, Failure, Hang
+from .reproduce import TEMPLATES, NoScript, script, shows
 from .targets import Target
 
 FORMAT_VERSION = 1
 DEFAULT = "moefuzz-reports"
-NO_SCRIPT = "it is made for values, exceptions and ended processes of a grouped GEMM that needs nothing of moefuzz, without a relation"
 
 
 class BadReport(Exception):
@@ -42,26 +45,37 @@ class Report:
     case: Case
 
 
-def id_of(failure: Failure) -> str:
-    """Eight hexadecimal digits for a failure's bucket and case."""
-    return hashlib.sha256(json.dumps([failure.bucket, failure.case.to_json()]).encode()).hexdigest()[:8]
+def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
+    """Eight hexadecimal digits for a failure's bucket, and its case ``without`` the fields that do not matter."""
+    fields = {name: value for name, value in json.loads(failure.case.to_json()).items() if name not in without}
+    return hashlib.sha256(json.dumps([failure.bucket, fields]).encode()).hexdigest()[:8]
 
 
 def write(failure: Failure, target: Target, into: Path) -> Path:
-    """Write the folder of a failure, run its script, and return it. Raises OSError."""
-    folder = into / id_of(failure)
+    """Say which fields do not matter, write the folder of a failure, run its script, and return it. Raises OSError."""
+    from .verdict import failure_of
+
+    # A hang takes its time limit whatever is tried, and may not be told from mere slowness.
+    without = () if isinstance(failure, Hang) else irrelevant(failure, functools.partial(failure_of, target=target), target)
+    folder = into / id_of(failure, without)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "case.json", json.dumps(_as_json(failure), indent=1) + "\n")
+    _write(folder / "case.json", json.dumps(_as_json(failure, without), indent=1) + "\n")
     if log := getattr(failure, "__notes__", []) or (failure.__cause__ and traceback.format_exception(failure.__cause__)):
         _write(folder / "log.txt", "".join(log))
-    made, shown = script(failure, target), ""
-    if made is not None:
-        _write(folder / "reproduce.py", made)
-        shown = shows(folder / "reproduce.py", failure)
-    title = " ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target]))
-    said = {"title": title, "finding": failure.finding, "text": str(failure), "script": made is not None, "shown": shown}
-    page = TEMPLATES.get_template("report.md.jinja")
-    _write(folder / "report.md", page.render(**said, no_script=NO_SCRIPT, device=describe(), versions=versions()))
+    seen = None if failure.kind in ENDS_A_PROCESS else examine(failure, target)
+    if seen is not None and seen.picture is not None:
+        draw(seen.picture, folder / "mismatch.png")
+    no_script = shown = ""
+    try:
+        shown = shows(script(failure, target).write(folder), failure)
+    except NoScript as reason:
+        no_script = str(reason)
+    page = TEMPLATES.get_template("report.md.jinja").render(
+        title=" ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target])),
+        finding=failure.finding, text=str(failure), without=in_words(without), seen=seen, no_script=no_script, shown=shown,
+        passes=PASS_OF, ends=failure.kind in ENDS_A_PROCESS, device=describe(), versions=versions(),
+    )  # fmt: skip
+    _write(folder / "report.md", page)
     return folder
 
 
@@ -91,16 +105,17 @@ def read_all(folder: Path) -> Iterator[Report | BadReport]:
             yield error
 
 
-def _as_json(failure: Failure) -> dict[str, Any]:
+def _as_json(failure: Failure, without: Sequence[str]) -> dict[str, Any]:
     mismatch = None if failure.mismatch is None else {name: _finite(value) for name, value in dataclasses.asdict(failure.mismatch).items()}
     return {
         "format": FORMAT_VERSION,
-        "id": id_of(failure),
+        "id": id_of(failure, without),
         "target": failure.target,
         "kind": failure.kind,
         "tensor": failure.tensor,
         "finding": failure.finding,
         "case": json.loads(failure.case.to_json()),
+        "irrelevant": list(without),
         "mismatch": mismatch,
         "device": describe(),
         "versions": versions(),

@@ -1,82 +1,115 @@
-"""A failure as a script of its own: it builds the tensors, calls the target, compares with a loop in float64, and exits with 1.
+"""A failure as a script of its own: it builds the tensors, calls the target, says what is wrong, and exits with 1.
 
-The tensors stand in the script as they lie in memory, so that strides and their gaps are the same. What moefuzz adds to a call stays
-behind: guard zones, poison and relations between two calls have no such script, nor have experts and blocks yet.
+The tensors stand in the script as they lie in memory, so that strides and their gaps are the same; where they are large, in ``tensors.pt``
+beside it. Values are compared with a loop in float64 that stands there too; what else can fail has a few lines that see it.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import math
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import torch
 
-from .cases import FAR_AXES, GroupedGemmCase
-from .failures import NON_FINITE, WRONG_VALUE, Crash, CudaError, Failure, Hang, Raised
+from .cases import FAR_AXES, ExpertsCase, GroupedGemmCase, MoeBlockCase
+from .experts_oracle import DIFFERENTIABLE
+from .experts_problems import build_experts
+from .failures import ENDS_A_PROCESS, PASS_OF, Failure
 from .grouped_gemm_oracle import keywords_of
-from .memory import extent, flat
-from .problems import GroupedGemmProblem, build_grouped_gemm
-from .target_names import imported, named_targets
+from .memory import AROUND, extent, flat
+from .problems import GroupedGemmProblem, build_grouped_gemm, far_stride
+from .target_code import code_of
 from .targets import Target
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("moefuzz.harness"), keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
     autoescape=False,  # noqa: S701 - what is made is Python and Markdown, no HTML
 )  # fmt: skip
-_MOST_NUMBERS = 20_000
-_VALUES = tuple(kind for kinds in (WRONG_VALUE, NON_FINITE) for kind in kinds.values())
+IN_FILE = "tensors.pt"
+_MOST_NUMBERS = 500
+_MODES = {
+    "WrongValue": "value", "NonFinite": "value", "NotWritten": "unwritten", "Raised": "raising", "WroteOutside": "outside",
+    "InputModified": "changed", "GradMissing": "missing", "WrongShape": "shape", "NonDeterministic": "differs",
+    **dict.fromkeys(ENDS_A_PROCESS, "ending"),
+}  # fmt: skip
+_NO_MODE = {
+    "ReadOutside": "loads are seen by moefuzz under Triton's interpreter alone",
+    "BrokenRelation": "the failure is a difference between two calls with related inputs, which moefuzz makes",
+    "WrongRouting": "the choice of experts is no output of the block",
+    "Unreproducible": "the failure did not come back",
+}
 
 
-def script(failure: Failure, target: Target) -> str | None:
-    """The script; None where a failure has none."""
-    case = failure.case
-    code = _code_of(target)
-    if not isinstance(case, GroupedGemmCase) or case.relation or code is None:
-        return None
-    if not isinstance(failure, (Crash, CudaError, Hang, Raised, *_VALUES)):
-        return None
-    layouts = (case.x_layout, case.w_layout, case.dy_layout)
-    problem = build_grouped_gemm(case)
-    given = [name for name in ("X", "W", "m_sizes", "gather_indices", "topk_weights", "dY") if getattr(problem, name) is not None]
-    if any(layout in FAR_AXES for layout in layouts) or sum(extent(getattr(problem, name)) for name in given) > _MOST_NUMBERS:
-        return None
-    said = keywords_of(problem, target)
-    keywords = [f"{name}={name if name in given else repr(value)}" for name, value in said.items() if value is not None]
-    if any("KernelConfig(" in keyword for keyword in keywords):
+class NoScript(Exception):
+    """A failure has no script; the text says why."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """The text, and the numbers that it reads from IN_FILE."""
+
+    text: str
+    numbers: dict[str, torch.Tensor]
+
+    def write(self, folder: Path) -> Path:
+        """Write both, and return the path of the script. Raises OSError."""
+        if self.numbers:
+            torch.save(self.numbers, folder / IN_FILE)
+        path = folder / "reproduce.py"
+        path.write_text(self.text, encoding="utf-8")
+        return path
+
+
+def script(failure: Failure, target: Target) -> Script:
+    """The script of a failure. Raises NoScript."""
+    case, kind = failure.case, failure.kind.removeprefix("NotRefused ").partition(" ")[0]
+    if kind not in _MODES:
+        raise NoScript(_NO_MODE.get(kind, f"{kind} shows in moefuzz alone"))
+    if case.relation and kind != "NonDeterministic":
+        raise NoScript("it shows in the second of two calls with related inputs, which moefuzz makes")
+    code = code_of(target)
+    if code is None:
+        raise NoScript("the target needs moefuzz, or has no name by which it is imported")
+    mode = _MODES[kind]
+    parts = _PARTS[case.level](case, failure.tensor, target)
+    if any("KernelConfig(" in keyword for keyword in parts["keywords"]):
         code = f"from moefuzz.kernels.kernel_config import KernelConfig\n{code}"
-    fails_by = "raising" if isinstance(failure, Raised) else "ending" if isinstance(failure, Crash | CudaError | Hang) else "value"
-    template = TEMPLATES.get_template("reproduce_grouped_gemm.py.jinja")
-    return template.render(
-        finding=failure.finding, case=repr(case), own="moefuzz" in code, target=code, dtype=case.dtype,
-        tensors=[(name, _literal(getattr(problem, name))) for name in given],
-        leaves=[name for name in ("X", "W") if name in case.grads],
-        keywords=keywords, fails_by=fails_by, gathers=problem.gather_indices is not None,
-        x_row=f"slot // {case.topk}" if case.permute == "x" and case.is_first_gemm else "slot" if case.permute == "x" else "row",
-        y_row="slot" if case.permute == "y" else "row",
-        weighted=" * topk_weights.cpu().double().flatten()[slot][:, None]" if case.fuse_mul_post else "",
-        **(_judged(failure, problem) if fails_by == "value" else {}),
+    tensors: dict[str, torch.Tensor] = parts["tensors"]
+    stay = {name: tensor for name, tensor in tensors.items() if name not in parts["far"]}
+    in_file = sum(map(extent, stay.values())) > _MOST_NUMBERS
+    literals = {name: _literal(name, tensor, in_file=in_file) for name, tensor in stay.items()} | parts["far"]
+    if mode == "shape" and failure.tensor and PASS_OF[failure.tensor] == "forward":
+        parts["leaves"] = []  # what is returned has no gradient to be asked for
+    text = TEMPLATES.get_template(f"reproduce/{case.level}.py.jinja").render(
+        parts | {"far": bool(parts["far"])},
+        finding=failure.finding, case=repr(case), target=code, own="moefuzz" in code, mode=mode, dtype=f"torch.{case.dtype}",
+        tensors=[(name, literals[name]) for name in tensors], in_file=IN_FILE if in_file else "", tensor=failure.tensor,
+        float32_reductions=target.float32_reductions, around=AROUND["cpu"], **_judged(failure, parts),
     )  # fmt: skip
+    text = re.sub(r"\n{4,}", "\n\n\n", text)
+    return Script(text, {name: flat(tensor).clone() for name, tensor in stay.items()} if in_file else {})
 
 
 def shows(path: Path, failure: Failure, seconds: float = 60.0) -> str:
     """Run a script: empty if it shows the failure for which it was made, else what became of it, in one line."""
+    kind = failure.kind.removeprefix("NotRefused ")
     try:
         command = [sys.executable, path.name]  # our own script
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=path.parent)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return "" if isinstance(failure, Hang) else f"it still ran after {seconds:.0f} s"
+        return "" if kind == "Hang" else f"it still ran after {seconds:.0f} s"
     said = (done.stdout.strip().splitlines() or [""])[-1]
-    if isinstance(failure, Raised):
-        expected = done.returncode == 1 and said.startswith(f"raised {failure.kind.partition(' ')[2]}:")
-    elif isinstance(failure, Crash):
+    if kind.startswith("Raised "):
+        expected = done.returncode == 1 and said.startswith(f"raised {kind.partition(' ')[2]}:")
+    elif kind == "Crash":
         expected = said == "" and done.returncode not in (0, 1)
-    elif isinstance(failure, CudaError):
+    elif kind == "CudaError":
         expected = done.returncode == 1 and "CUDA error" in done.stderr
     else:
         expected = done.returncode == 1 and said == "wrong"
@@ -84,62 +117,97 @@ def shows(path: Path, failure: Failure, seconds: float = 60.0) -> str:
     return "" if expected else f"it ended with {done.returncode} and said: {last}"
 
 
-def _judged(failure: Failure, problem: GroupedGemmProblem) -> dict[str, Any]:
+def _grouped_gemm(case: GroupedGemmCase, tensor: str | None, target: Target) -> dict[str, Any]:
+    problem = build_grouped_gemm(case)
+    names = ("X", "W", "m_sizes", "gather_indices", "topk_weights", "dY")
+    tensors = {name: getattr(problem, name) for name in names if getattr(problem, name) is not None}
+    layouts = {"X": case.x_layout, "W": case.w_layout, "dY": case.dy_layout}
+    said = keywords_of(problem, target)
+    return {
+        "tensors": tensors, "leaves": [name for name in ("X", "W") if name in case.grads], "has_rows": any(case.m_sizes),
+        "far": {name: _far_literal(tensors[name], FAR_AXES[layout]) for name, layout in layouts.items() if layout in FAR_AXES},
+        "keywords": [f"{name}={name if name in tensors else repr(value)}" for name, value in said.items() if value is not None],
+        "inputs": list(tensors), "gathers": problem.gather_indices is not None,
+        "x_row": f"slot // {case.topk}" if case.permute == "x" and case.is_first_gemm else "slot" if case.permute == "x" else "row",
+        "y_row": "slot" if case.permute == "y" else "row",
+        "weighted": " * topk_weights.cpu().double().flatten()[slot][:, None]" if case.fuse_mul_post else "",
+        "got": {"Y": "Y", "dX": "X.grad", "dW": "W.grad"}.get(str(tensor), "Y"), "right": f"{tensor}_right",
+        "of_run": tensor == "Y", "place": lambda worst: _unsorted(case, problem, str(tensor), worst),
+        "shape": {"Y": (case.M, case.N), "dX": tuple(problem.X.shape), "dW": tuple(problem.W.shape)}.get(str(tensor), ()),
+    }  # fmt: skip
+
+
+def _experts(case: ExpertsCase, tensor: str | None, _: Target) -> dict[str, Any]:
+    problem = build_experts(case)
+    names = ("X", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
+    tensors = {name: getattr(problem, name) for name in names}
+    of = str(tensor).removesuffix("_grad")
+    exact = {"X": "x", "topk_weights": "p", "gate_up_proj": "w1", "down_proj": "w2"}
+    return {
+        "tensors": tensors, "leaves": list(DIFFERENTIABLE[case.grads]), "has_rows": case.T > 0, "far": {}, "keywords": [],
+        "inputs": list(tensors), "act": case.act, "got": f"{of}.grad" if of in exact else "output",
+        "right": f"{exact[of]}.grad" if of in exact else "output_right.detach()", "of_run": of not in exact,
+        "place": lambda worst: worst, "shape": tuple((tensors[of] if of in exact else problem.X).shape),
+    }  # fmt: skip
+
+
+def _moe_block(case: MoeBlockCase, tensor: str | None, target: Target) -> dict[str, Any]:
+    from .block_problems import build_moe_block
+
+    got, right = _BLOCK_TENSORS.get(str(tensor), ("", ""))
+    if (tensor is not None and not got) or target.configurable:
+        raise NoScript(f"{tensor or 'the target'} is seen inside of moefuzz's own blocks alone")
+    problem = build_moe_block(case)
+    tensors = {name: getattr(problem, name) for name in ("X", "gate", "gate_up_proj", "down_proj", "dY")}
+    shapes = {"output": problem.X, "X_grad": problem.X, "gate_grad": problem.gate, "down_proj_grad": problem.down_proj}
+    return {
+        "tensors": tensors, "leaves": ["X"], "has_rows": case.T > 0, "far": {}, "keywords": [], "inputs": ["X", "dY"], "act": case.act,
+        "E": case.E, "topk": case.topk, "H": case.hidden_size, "I": case.moe_intermediate_size, "norm_topk_prob": case.norm_topk_prob,
+        "got": got or "output", "right": right, "of_run": tensor == "output", "place": lambda worst: worst,
+        "shape": tuple(shapes.get(str(tensor), problem.gate_up_proj[:, : case.moe_intermediate_size]).shape),
+    }  # fmt: skip
+
+
+_BLOCK_TENSORS = {
+    "output": ("output", "output_right.detach()"), "X_grad": ("X.grad", "x.grad"), "gate_grad": ("block.gate.weight.grad", "router.grad"),
+    "gate_proj_grad": ("block.experts.gate_up_proj.grad[:, :I]", "w1.grad[:, :I]"),
+    "up_proj_grad": ("block.experts.gate_up_proj.grad[:, I:]", "w1.grad[:, I:]"),
+    "down_proj_grad": ("block.experts.down_proj.grad", "w2.grad"),
+}  # fmt: skip
+_PARTS: dict[str, Any] = {"grouped_gemm": _grouped_gemm, "experts": _experts, "moe_block": _moe_block}
+
+
+def _judged(failure: Failure, parts: dict[str, Any]) -> dict[str, Any]:
     """The worst element as an index of the tensor that the target returns, and between what it must lie."""
-    assert failure.mismatch is not None and isinstance(failure.case, GroupedGemmCase)
-    case, m, tensor = failure.case, failure.mismatch, str(failure.tensor)
-    worst = m.worst
-    if m.axes[:2] == ("expert", "row in expert"):
-        row = sum(case.m_sizes[: worst[0]]) + worst[1]
-        scattered = (tensor, case.permute) in (("Y", "y"), ("dX", "x"))
-        if scattered and problem.gather_indices is not None and row < sum(case.m_sizes):
-            row = int(problem.gather_indices[row])
-        worst = (row, *worst[2:])
-    got = {"Y": "Y", "dX": "X.grad", "dW": "W.grad"}[tensor]
-    return {"got": got, "tensor": tensor, "worst": worst, "low": _number(m.low), "high": _number(m.high), "exact": m.bound == 0}
+    dtype = f"torch.{failure.case.dtype}"
+    said = {"shape_dtype": dtype, "got_of_run": "run()" if parts["of_run"] else f"(run(), {parts['got']})[1]"}
+    m = failure.mismatch
+    if m is None:
+        return said | {"worst": (), "low": 0, "high": 0, "exact": True}
+    return said | {"worst": parts["place"](m.worst), "low": _number(m.low), "high": _number(m.high), "exact": m.bound == 0}
 
 
-def _literal(tensor: torch.Tensor) -> str:
-    numbers = ", ".join(map(_number, flat(tensor).tolist()))
-    return f"tensor([{numbers}], {tensor.dtype}, {tuple(tensor.shape)}, {tensor.stride()})"
+def _unsorted(case: GroupedGemmCase, problem: GroupedGemmProblem, tensor: str, worst: tuple[int, ...]) -> tuple[int, ...]:
+    """Where the target returns an element of a sorted row: (expert, row in expert, column) -> (row, column)."""
+    if len(worst) != 3 or tensor == "dW":
+        return worst
+    row = sum(case.m_sizes[: worst[0]]) + worst[1]
+    scattered = (tensor, case.permute) in (("Y", "y"), ("dX", "x"))
+    if scattered and problem.gather_indices is not None and row < sum(case.m_sizes):
+        row = int(problem.gather_indices[row])
+    return (row, worst[2])
+
+
+def _literal(name: str, tensor: torch.Tensor, *, in_file: bool) -> str:
+    numbers = f'"{name}"' if in_file else f"[{', '.join(map(_number, flat(tensor).tolist()))}]"
+    return f"tensor({numbers}, {tensor.dtype}, {tuple(tensor.shape)}, {tensor.stride()})"
+
+
+def _far_literal(tensor: torch.Tensor, axis: int) -> str:
+    numbers = ", ".join(map(_number, tensor.flatten().tolist()))
+    return f"far([{numbers}], {tensor.dtype}, {tuple(tensor.shape)}, {tuple(far_stride(tensor, axis))})"
 
 
 def _number(value: float) -> str:
     whole = math.isfinite(value) and value == int(value) and abs(value) < 1e6
     return str(int(value)) if whole else repr(value)
-
-
-def _code_of(target: Target) -> str | None:
-    """The lines that make ``target``: an import, or the source of an adapter without what it needs of moefuzz."""
-    named = named_targets()
-    spec = named[target.name].value if target.name in named else target.name
-    module, colon, attribute = spec.partition(":")
-    if not colon:
-        return None
-    home = imported(module)
-    source = inspect.getsource(home)
-    if "moefuzz" not in source or module.startswith(("moefuzz.kernels", "moefuzz.harness.faults", "moefuzz.harness.process_faults")):
-        folder = Path(str(home.__file__)).parents[module.count(".")]
-        where = "" if "site-packages" in str(folder) or module.startswith("moefuzz.") else f"sys.path.insert(0, {str(folder)!r})\n"
-        given = f"from {module} import {attribute} as target"
-        return where + given + ("\n\ntarget = target.function" if isinstance(getattr(home, attribute), Target) else "")
-    return _without_moefuzz(source, target.function.__name__)
-
-
-def _without_moefuzz(source: str, function: str) -> str | None:
-    """A module without its imports of moefuzz and what is made with them; None if the function needs one of those."""
-    kept, gone = [], set[str]()
-    for node in ast.parse(source).body:
-        used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("moefuzz"):
-            gone |= {alias.asname or alias.name for alias in node.names}
-        elif used & gone and not isinstance(node, ast.Assign):
-            return None
-        elif not used & gone and not (isinstance(node, ast.ImportFrom) and node.module == "__future__") and not _is_text(node):
-            kept.append(node)
-    parts = [("\n\n" if isinstance(node, ast.FunctionDef | ast.ClassDef) else "") + ast.unparse(node) for node in kept]
-    return "\n".join(parts) + f"\n\n\ntarget = {function}"
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -32,7 +32,8 @@ def print_shapes(shapes: list[MoeShape]) -> None:
 def print_summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
     """A table for each target, examples and time, and the failures again, one line each."""
     for target in dict.fromkeys(tally.target.name for tally in tallies):
-        console.print(_by_regime(target, [tally for tally in tallies if tally.target.name == target]))
+        console.print(f"[bold]{escape(target)}[/]", highlight=False, soft_wrap=True)
+        console.print(_by_regime([tally for tally in tallies if tally.target.name == target]))
     total = sum(tally.examples for tally in tallies)
     console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
     for failure in failures:
@@ -41,8 +42,8 @@ def print_summary(console: Console, tallies: list[Tally], failures: list[Failure
         console.print("[green]nothing found[/]")
 
 
-def _by_regime(target: str, tallies: list[Tally]) -> Table:
-    table = Table("regime", title=target, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True)
+def _by_regime(tallies: list[Tally]) -> Table:
+    table = Table("regime", box=box.SIMPLE_HEAD, collapse_padding=True)
     seen = [name for name in ("no_room", "refused", "known") if any(getattr(tally, name) for tally in tallies)]
     for column in ("examples", "per s", *seen, "failing", "bound used"):
         table.add_column(column.replace("_", " "), justify="right", no_wrap=True)

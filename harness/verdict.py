@@ -24,6 +24,7 @@ from .memory import is_poison
 from .problems import build_grouped_gemm
 from .relations import RELATIONS
 from .resources import NoRoom, lack_of_memory
+from .running import now_running
 from .target_names import default_target
 from .targets import BadTarget, Target, UndeclaredCase
 
@@ -68,6 +69,7 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
     isolation = isolation_for(target)
+    now_running(case, target.name)
     try:
         agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:
@@ -112,6 +114,13 @@ def _in_full(case: Case, target: Target) -> Agreement:
     if case.relation:
         check_follow_ups(level, problem, level.tensors(problem, result), claims, target, on)
     return Agreement(case, shares)
+
+
+def claims_of(case: Case, target: Target) -> list[Claim]:
+    """What must hold for each tensor that a target gives on a case, a relation apart. Raises Failure where it gives none."""
+    level = _level(case.level)
+    problem = level.build(case)
+    return level.claims(problem, level.run(problem, target, device()), target)
 
 
 def _refused_or_right(case: Case, target: Target, limit: str) -> Agreement:

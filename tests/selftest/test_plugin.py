@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -41,8 +42,9 @@ def test_the_suite_runs_from_the_installed_package_in_an_empty_folder(tmp_path: 
         (("--moe-target", "nonesuch"), "must have the form pkg.mod:attr"),
         (("--moe-target", "math:tau2"), "module math has no attribute 'tau2'"),
         (("--moe-target", "math:tau"), "module math has no callable 'tau'"),
+        (("--moe-report-dir", "README.md/reports"), "README.md is no folder"),
     ],
-    ids=["profile", "module", "form", "attribute", "callable"],
+    ids=["profile", "module", "form", "attribute", "callable", "reports"],
 )
 def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments: tuple[str, ...], message: str) -> None:
     code, text = run_pytest(*arguments)
@@ -63,9 +65,10 @@ def test_the_header_names_device_versions_profile_and_database() -> None:
         assert part in text
 
 
-def test_a_kernel_that_forgets_its_row_mask_is_reported_with_its_smallest_case() -> None:
+def test_a_kernel_that_forgets_its_row_mask_is_reported_with_its_smallest_case(tmp_path: Path) -> None:
     target = "moefuzz.harness.faults:forgets_the_row_mask"
-    code, text = run_pytest(str(PROPERTIES), "--moe-target", target, "-x", "--hypothesis-profile=ci")
+    reported = (f"--moe-report-dir={tmp_path}", f"--junit-xml={tmp_path / 'junit.xml'}")
+    code, text = run_pytest(str(PROPERTIES), "--moe-target", target, "-k", "lie_within", "-n", "1", "--hypothesis-profile=ci", *reported)
     assert code == 1
     for part in (
         "moefuzz: smallest case",
@@ -76,6 +79,12 @@ def test_a_kernel_that_forgets_its_row_mask_is_reported_with_its_smallest_case()
     ):
         assert part in text
     assert "claims.py:" not in text, "the traceback ends where the property calls check"
+    summary = text.partition("moefuzz: what was found")[2]
+    assert f"WrongValue of dW, in {target}: dW is wrong (1 test)" in summary and f'moefuzz replay --target {target} "' in summary
+    (line,) = (tmp_path / "failures.ndjson").read_text().splitlines()
+    said = json.loads(line)
+    assert said["case"] == "GroupedGemmCase(m_sizes=(1, 1))" and Path(said["report"]).exists() and "::test_" in said["test"]
+    assert "moefuzz_failure" in (tmp_path / "junit.xml").read_text()
 
 
 def test_an_interrupt_during_the_imports_leaves_no_traceback() -> None:

@@ -1,0 +1,20 @@
+"""What an earlier run did not survive is tried again first, in a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from moefuzz.harness.isolation import isolated
+from moefuzz.harness.running import LeftOver, left_over
+from moefuzz.harness.target_names import OWN_TARGETS, load_target, specs_of_run
+from moefuzz.harness.verdict import check
+
+LEFT = left_over(load_target(spec).name for level in OWN_TARGETS for spec in specs_of_run(level))
+
+if LEFT:
+
+    @pytest.mark.parametrize("left", LEFT, ids=lambda left: repr(left.case))
+    def test_a_case_that_was_running_when_a_run_was_killed(left: LeftOver) -> None:
+        left.done()
+        with isolated():
+            check(left.case, load_target(left.target))

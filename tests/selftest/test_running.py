@@ -1,0 +1,84 @@
+"""The running case is written ahead: a killed run loses nothing else, and the next one begins with what it left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import configuration
+
+from moefuzz.harness import running
+from moefuzz.harness.campaign import fuzz
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.running import left_over, now_running, written_ahead
+from moefuzz.harness.target_names import load_target
+
+CASE = GroupedGemmCase((3, 1), N=5, w_layout="padded", seed=7)
+FORGETS = "moefuzz.harness.faults:forgets_the_row_mask"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(configuration, "__hypothesis_home_directory", tmp_path)
+    monkeypatch.setattr(running, "_open", [])
+    return tmp_path / "moefuzz" / "running"
+
+
+def test_a_run_that_ends_leaves_nothing(home: Path) -> None:
+    with written_ahead():
+        now_running(CASE, "t")
+        assert left_over(["t"]) == [], "it runs: its file is locked"
+        assert len(list(home.iterdir())) == 1
+    assert list(home.iterdir()) == []
+
+
+def killed(home: Path, target: str) -> None:
+    """A process that is killed while it runs CASE."""
+    code = f"""
+import os, signal
+from hypothesis.configuration import set_hypothesis_home_dir
+set_hypothesis_home_dir({str(home.parents[1])!r})
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.running import now_running, written_ahead
+with written_ahead():
+    now_running(GroupedGemmCase((9,) * 40), {target!r})
+    now_running({CASE!r}, {target!r})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL  # noqa: S603
+
+
+def test_what_a_killed_run_left_is_run_first_and_then_forgotten(home: Path) -> None:
+    killed(home, FORGETS)
+    (home / "foreign.json").write_text("{")
+    (left,) = left_over([FORGETS, "triton"])
+    assert (left.case, left.target) == (CASE, FORGETS) and left_over(["triton"]) == []
+    turns = list(fuzz([load_target(FORGETS)], 0.01, {"grouped_gemm": {}}, [left]))
+    assert [(turn.tally.regime, turn.tally.examples) for turn in turns] == [("left over", 1)]
+    assert turns[0].found is not None and turns[0].found.tensor == "dW" and left_over([FORGETS]) == []
+
+
+def test_without_a_place_to_write_nothing_is_written_ahead(home: Path) -> None:
+    home.parent.write_text("a file where the folder would be")
+    with written_ahead():
+        now_running(CASE, "t")
+    assert left_over(["t"]) == []
+
+
+def test_a_long_run_that_is_killed_offers_its_case_again(home: Path, tmp_path: Path) -> None:
+    """As a user meets it: `kill -9` of the process that draws."""
+    command = [sys.executable, "-m", "moefuzz.harness", "fuzz", "--time", "60s", "-t", "torch_loop", "--report-dir", str(tmp_path / "r")]
+    environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path)}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)  # noqa: S603
+    stop = time.monotonic() + 40
+    while not any(file.stat().st_size for file in home.glob("*.json")) and time.monotonic() < stop:
+        time.sleep(0.1)
+    assert left_over(["torch_loop"]) == []
+    process.kill()
+    process.wait()
+    assert len(left_over(["torch_loop"])) == 1
