@@ -96,9 +96,10 @@ def script(failure: Failure, target: Target) -> Script:
     return Script(text, {name: flat(tensor).clone() for name, tensor in stay.items()} if in_file else {})
 
 
-def shows(path: Path, failure: Failure, seconds: float = 60.0) -> str:
+def shows(path: Path, failure: Failure) -> str:
     """Run a script: empty if it shows the failure for which it was made, else what became of it, in one line."""
     kind = failure.kind.removeprefix("NotRefused ")
+    seconds = 30.0 if kind == "Hang" else 120.0  # with all imports, and compiling
     try:
         command = [sys.executable, path.name]  # our own script
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=path.parent)  # noqa: S603

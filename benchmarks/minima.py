@@ -1,0 +1,100 @@
+"""Planted faults whose smallest case is known: is it reached, and how long does it take to a finished report?
+
+    python benchmarks/minima.py [--seeds 3] [--only NAME ...] [--reports FOLDER]
+
+The faults are those of ``harness/faults.py`` and ``harness/process_faults.py``; each is fuzzed in the regime that has it, as `moefuzz fuzz`
+does, those that may end a process in one of their own. A race shows on a GPU alone. The time is that from the first example to the report
+with its script run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import hypothesis.core
+from rich.progress import track
+
+from moefuzz.harness import process_faults
+from moefuzz.harness.campaign import Turn, fuzz
+from moefuzz.harness.cases import Case
+from moefuzz.harness.device import describe, device, one_thread, versions
+from moefuzz.harness.isolation import isolated
+from moefuzz.harness.reports import write
+from moefuzz.harness.target_names import load_target
+from moefuzz.strategies.regimes import REGIMES
+from moefuzz.tests.selftest import test_faults
+
+SECONDS = 300.0
+ONLY_ON_A_GPU = ("races_below_seventeen_deep",)
+HANG = ("loops_on_odd_columns",)
+
+Row = tuple[str, str, Case, bool]  # target, regime, smallest case, in a process of its own
+
+
+def rows() -> Iterator[Row]:
+    for name, (regime, _, case) in test_faults.MINIMAL.items():
+        yield f"moefuzz.harness.faults:{name}", regime, case, device().type == "cuda"
+    for name, case in process_faults.MINIMAL.items():
+        if device().type == "cuda" or name not in ONLY_ON_A_GPU:
+            yield f"moefuzz.harness.process_faults:{name}", "any", case, True
+
+
+def first_found(spec: str, regime: str, seed: int) -> tuple[Turn | None, int]:
+    """The first turn that finds something, and the examples until then."""
+    hypothesis.core._hypothesis_global_random = random.Random(seed)  # noqa: S311 - where Hypothesis takes its seeds from
+    examples = 0
+    for turn in fuzz([load_target(spec)], SECONDS, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}):
+        examples = turn.tally.examples
+        if turn.found is not None:
+            return turn, examples
+    return None, examples
+
+
+def apart(spec: str, *, wanted: bool) -> AbstractContextManager[Any]:
+    return isolated(10.0 if spec.endswith(HANG) else 60.0) if wanted else nullcontext()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[], help="faults by the end of their name")
+    parser.add_argument("--reports", type=Path, default=None, help="keep the reports there")
+    options = parser.parse_args()
+    one_thread()
+    folder = options.reports or Path(tempfile.mkdtemp())
+    print(f"{describe()}: {versions()}\n")  # noqa: T201
+    print("| fault | failure | smallest case | reached | examples | to the case, s | to the report, s |\n|---|---|---|---|---|---|---|")  # noqa: T201
+    reached, slowest = [], {False: 0.0, True: 0.0}
+    chosen = [row for row in rows() if not options.only or row[0].endswith(tuple(options.only))]
+    for spec, regime, case, alone in track(chosen, transient=True):
+        line: list[tuple[str, str, str, str, str]] = []
+        for seed in range(options.seeds):
+            began = time.monotonic()
+            with apart(spec, wanted=alone):
+                turn, examples = first_found(spec, regime, seed)
+                small = time.monotonic() - began
+                if turn is None or turn.found is None:
+                    line.append(("none", "no", str(examples), "-", "-"))
+                    continue
+                write(turn.found, turn.tally.target, folder)
+            took = time.monotonic() - began
+            slowest[alone] = max(took, slowest[alone])
+            right = "yes" if turn.found.case == case else repr(turn.found.case)
+            line.append((type(turn.found).__name__, right, str(examples), f"{small:.1f}", f"{took:.1f}"))
+        reached += [right == "yes" for _, right, *_ in line]
+        kinds, *others = (", ".join(column) for column in zip(*line, strict=True))
+        kinds = ", ".join(dict.fromkeys(kinds.split(", ")))
+        print(f"| `{spec.rpartition(':')[2]}` | {kinds} | `{case!r}` | {' | '.join(others)} |", flush=True)  # noqa: T201
+    print(f"\n{sum(reached)} of {len(reached)} reached, {sum(reached) / max(len(reached), 1):.1%}")  # noqa: T201
+    print(f"slowest report: {slowest[False]:.0f} s in this process, {slowest[True]:.0f} s in one of its own")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
