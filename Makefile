@@ -22,8 +22,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 fuzz: venv  ## fuzz the Triton kernels for two minutes and print a summary
 	$(BIN)/moefuzz fuzz --time 2m
 
-demo: venv  ## fuzz a bundled kernel that forgets its row mask, and see it caught
-	$(BIN)/pytest -x tests/properties --hypothesis-profile=ci --moe-target moefuzz.harness.faults:forgets_the_row_mask; test $$? -eq 1
+demo: venv  ## fuzz a kernel that forgets its row mask, and one that aborts: see both caught and reported
+	$(BIN)/pytest -x tests/properties --hypothesis-profile=ci --moe-target moefuzz.harness.faults:forgets_the_row_mask \
+	    --moe-report-dir moefuzz-reports; test $$? -eq 1
+	$(BIN)/moefuzz fuzz --isolate --time 5s -t moefuzz.harness.process_faults:aborts_behind_an_empty_expert; test $$? -eq 1
+	$(BIN)/moefuzz report
 
 test: venv lint  ## lint, type-check and run all tests that do not take long
 	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m "not heavy"

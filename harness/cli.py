@@ -30,7 +30,7 @@ from .models import presets
 from .reports import DEFAULT, BadReport, Report, read, read_all, write
 from .resources import LostDevice, NoRoom
 from .running import left_over, written_ahead
-from .tables import print_reports, print_shapes, print_summary
+from .tables import print_page, print_reports, print_shapes, print_summary
 from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
 from .verdict import check
@@ -184,17 +184,27 @@ def _case_of(text: str) -> tuple[Case, Report | None]:
         return case_from_json(text), None
     if "(" in text and not Path(text).exists():
         return case_from_repr(text), None
-    path = Path(DEFAULT, text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
-    report = read(path)
+    report = read(_named_report(text))
     return report.case, report
 
 
+def _named_report(text: str) -> Path:
+    """The folder of a report that is named by its path or by its ID."""
+    return Path(DEFAULT, text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
+
+
 @app.command("report")
-def report_command(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the reports are.")] = Path(DEFAULT)) -> None:
-    """List the reports of a folder; `moefuzz replay ID` runs one again."""
-    if not folder.is_dir():
+def report_command(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.")] = Path(DEFAULT),
+) -> None:
+    """List the reports of a folder, or print one; `moefuzz replay ID` runs one again. Exit code 2: there is none."""
+    one = _named_report(str(folder))
+    if (one / "report.md").is_file():
+        print_page((one / "report.md").read_text(encoding="utf-8", errors="replace"))
+    elif folder.is_dir():
+        print_reports(folder, read_all(folder))
+    else:
         _refuse(f"there is no folder {folder}")
-    print_reports(folder, read_all(folder))
 
 
 @app.command("targets")

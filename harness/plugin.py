@@ -57,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     profiles.register()
+    config.addinivalue_line("markers", "not_asked: a property of a level of which no target was asked for")
     profile = config.getoption("--hypothesis-profile", None)
     known = ("default", *profiles.NAMES)
     if profile is not None and profile not in settings._profiles:

@@ -10,6 +10,8 @@ import sys
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import engine
 
+from .resources import KeepsWhatHadNoRoom
+
 NAMES = ("dev", "ci", "gpu", "soak")
 NEED_A_GPU = ("gpu", "soak")
 
@@ -29,6 +31,7 @@ def register() -> None:
     phases = tuple(phase for phase in Phase if phase != Phase.explain or sys.version_info >= (3, 12))
     base = settings(
         settings.get_profile("default"),
+        database=KeepsWhatHadNoRoom() if settings.get_profile("default").database is not None else None,
         deadline=None,  # the first call compiles
         derandomize=False,
         print_blob=True,

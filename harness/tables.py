@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from rich import box
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -58,20 +59,22 @@ def _by_regime(tallies: list[Tally]) -> Table:
     return table
 
 
+def print_page(markdown: str) -> None:
+    """A report's page, laid out for a terminal; as it is where there is none."""
+    console = Console()
+    console.print(Markdown(markdown)) if console.is_terminal else typer.echo(markdown)
+
+
 def print_reports(folder: Path, reports: Iterable[Report | BadReport]) -> None:
-    """One line for each report, and for each that cannot be read."""
-    table = Table("id", "failure", "target", "case", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    unreadable = []
+    """Each report's ID, failure, target and case, and what cannot be read."""
+    unreadable, any_read = [], False
     for report in reports:
         if isinstance(report, BadReport):
             unreadable.append(str(report))
         else:
-            table.add_row(
-                report.id, " of ".join(filter(None, (report.kind, report.tensor))), escape(report.target), escape(repr(report.case))
-            )
-    if table.row_count:
-        Console(soft_wrap=True).print(table)
-    else:
+            any_read = True
+            typer.echo(f"{report.id}  {' of '.join(filter(None, (report.kind, report.tensor)))} in {report.target}\n{'':10}{report.case!r}")
+    if not any_read:
         typer.echo(f"no reports in {folder}")
     for line in unreadable:
         typer.echo(f"skipped: {line}")

@@ -70,6 +70,7 @@ def check(case: Case, target: Target | None = None) -> Agreement:
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
     isolation = isolation_for(target)
     now_running(case, target.name)
+    NoRoom.last = False
     try:
         agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:

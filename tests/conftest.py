@@ -20,6 +20,14 @@ def pytest_configure(config: pytest.Config) -> None:
     one_thread()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Properties of a level of which no target was asked for are deselected."""
+    left_out = [item for item in items if item.get_closest_marker("not_asked")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A run for a kernel's sake leaves out the claims about this tool, but for those that need the GPU."""
     on_gpu = config.getoption("--hypothesis-profile", None) in profiles.NEED_A_GPU or TARGET_VARIABLE in os.environ

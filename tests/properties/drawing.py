@@ -25,17 +25,17 @@ def fewer(property_: Property) -> Property:
 
 
 def gemms_from(regime: Regime) -> Callable[[Property], Property]:
-    """Give a property grouped GEMM cases; skip it where no target is of this level, or has none of this regime."""
+    """Give a property grouped GEMM cases; without a target of this level it is left out, and skipped if none has such cases."""
     return _from(regime, "grouped_gemm")
 
 
 def experts_from(regime: Regime) -> Callable[[Property], Property]:
-    """Give a property cases of experts; skip it where no target is of this level, or has none of this regime."""
+    """Give a property cases of experts; as ``gemms_from``."""
     return _from(regime, "experts")
 
 
 def blocks_from(regime: Regime, *, briefly: bool = False) -> Callable[[Property], Property]:
-    """Give a property MoE block cases; skip it where no target is of this level, or has none of this regime.
+    """Give a property MoE block cases; as ``gemms_from``.
 
     ``briefly`` leaves out our own blocks but the Triton one under the ``ci`` profile.
     """
@@ -47,7 +47,7 @@ def _from(regime: Regime, level: str, most: int | None = None) -> Callable[[Prop
     """A test for each target of the run that is of this level and has such cases, or for the first few."""
     specs = specs_of_run(level)[:most]
     if not specs:
-        return pytest.mark.skip(reason=f"no target of level {level} was asked for")
+        return pytest.mark.not_asked
     drawn = {spec: cases for spec in specs if (cases := regime(load_target(spec))) is not None}
     if not drawn:
         return pytest.mark.skip(reason=f"{', '.join(specs)} declare{'s' * (len(specs) == 1)} no {regime.__name__}")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, Verbosity, given, settings
+from hypothesis import strategies as st
+from hypothesis.database import InMemoryExampleDatabase
+from hypothesis.errors import Unsatisfiable
 from typer.testing import CliRunner
 
 from moefuzz.harness import cli, isolation
@@ -17,7 +22,7 @@ from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.failures import ENDS_A_PROCESS, Failure, not_refused, raised
 from moefuzz.harness.isolation import Isolation, confirmed, isolated, isolation_for
 from moefuzz.harness.process_faults import MINIMAL
-from moefuzz.harness.resources import LostDevice, NoRoom
+from moefuzz.harness.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
@@ -79,6 +84,31 @@ def test_memory_that_cannot_be_had_is_no_failure() -> None:
         check(SMALL, load_target(FAULTS + "asks_for_too_much"))
     done = CliRunner().invoke(cli.app, ["fuzz", "--time", "20s", "-t", FAULTS + "asks_for_too_much"])
     assert done.exit_code == 3 and "stopped: no case had room for a whole round of the regimes" in done.stdout
+
+
+def test_a_stored_failure_that_has_no_room_now_stays_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = InMemoryExampleDatabase()
+    monkeypatch.setattr(KeepsWhatHadNoRoom, "_stored", stored)
+    says: list[Exception | None] = [ValueError("wrong")]
+
+    @settings(max_examples=5, database=KeepsWhatHadNoRoom(), derandomize=False, report_multiple_bugs=False, verbosity=Verbosity.quiet,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(st.integers())
+    def attempt(_: int) -> None:
+        NoRoom.last = False
+        if says[0] is not None:
+            raise NoRoom("no memory") if says[0].args == ("no memory",) else says[0]
+
+    def kept() -> int:
+        with suppress(ValueError, Unsatisfiable):
+            attempt()
+        return sum(len(values) for values in stored.data.values())
+
+    first = kept()
+    says[0] = MemoryError("no memory")
+    assert first > 0 and kept() == first
+    says[0] = None
+    assert kept() == 0, "mended"
 
 
 @pytest.mark.usefixtures("apart")
