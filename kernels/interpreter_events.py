@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,21 @@ class Access:
     atomic: bool = False
     acquires: bool = False
     releases: bool = False
+    frame: FrameType | None = None
+
+    @property
+    def line(self) -> Line:
+        """Where the innermost kernel function makes it."""
+        frame = self.frame
+        while frame is not None:
+            code = frame.f_code
+            inside = _is_inside.get(code)
+            if inside is None:
+                inside = _is_inside[code] = code.co_filename.startswith(_INSIDE)
+            if not inside:
+                return Line(code.co_filename, code.co_name, frame.f_lineno)
+            frame = frame.f_back
+        raise AssertionError("no kernel is being interpreted")
 
     @property
     def kind(self) -> str:
@@ -95,7 +110,7 @@ class Watcher:
     def access(self, access: Access) -> None:
         """Before an access."""
 
-    def end(self, launch: Launch, *, finished: bool) -> None:
+    def end(self, _launch: Launch, *, finished: bool) -> None:
         """After the last program; not finished if one raised."""
 
 
@@ -105,20 +120,6 @@ _atomic: list[str] = []  # the semantics of the atomic load or store of Triton 3
 _TRITON = Path(triton.__file__).parent
 _INSIDE = (str(_TRITON / "runtime"), str(_TRITON / "language"), str(Path(__file__).parent / "interpreter"))
 _is_inside: dict[CodeType, bool] = {}
-
-
-def line_of_kernel() -> Line:
-    """The line of the innermost kernel function that is being interpreted."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        code = frame.f_code
-        inside = _is_inside.get(code)
-        if inside is None:
-            inside = _is_inside[code] = code.co_filename.startswith(_INSIDE)
-        if not inside:
-            return Line(code.co_filename, code.co_name, frame.f_lineno)
-        frame = frame.f_back
-    raise AssertionError("no kernel is being interpreted")
 
 
 def missing(interpreter: Any) -> list[str]:
@@ -146,7 +147,7 @@ def _show(self: Any, ptrs: Any, active: np.ndarray, **facts: Any) -> Access:
     semantics = facts.pop("semantics", _atomic[-1] if _atomic else None)
     order = {"acquires": "acq" in semantics, "releases": "rel" in semantics.replace("relaxed", ""), "atomic": True} if semantics else {}
     width = max(1, ptrs.get_element_ty().primitive_bitwidth // 8)
-    access = Access(np.ravel(ptrs.data), np.ravel(active), width, program=self.grid_idx, **facts, **order)
+    access = Access(np.ravel(ptrs.data), np.ravel(active), width, program=self.grid_idx, frame=sys._getframe(2), **facts, **order)
     for watcher in watchers:
         watcher.access(access)
     return access

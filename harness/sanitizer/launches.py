@@ -1,0 +1,269 @@
+"""One launch under the sanitizer: each access is held against the state of the memory, and run again where only that can tell."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from moefuzz.kernels.interpreter_events import Access, Launch, Line, Watcher
+
+from .findings import Finding, Kind, source_of
+from .order import Conflict, Event, Order
+from .regions import Region, View, regions
+
+SECOND_POISON = 0x7B  # of a float16 61280, of a bfloat16 1.3e36, of an int32 2071690107: finite and far from what kernels compute
+_OF = {"load": "load of", "store": "store to", "atomic": "atomic on"}
+
+
+class Watched:
+    """What is known of a launch while it runs."""
+
+    def __init__(self, launch: Launch, views: Iterable[View], report: Callable[[Finding], None], *, written_twice: bool) -> None:
+        self.launch, self.name = launch, launch.kernel.__name__
+        self.views = list(views)
+        self.regions = regions(self.views)
+        self._starts = [region.start for region in self.regions]
+        self._report, self._written_twice = report, written_twice
+        self._order = Order()
+        self._races: dict[tuple[Line, Line, str, str, str], Finding] = {}
+        self.undefined: dict[Line, tuple[str, tuple[int, int, int]]] = {}  # loads with a dead lane and no other: what and by which program
+        self._usual: dict[Line, Region] = {}  # where an access of a line last was
+
+    def access(self, access: Access) -> None:
+        """Hold an access against the state, and enter it."""
+        line = access.line
+        inside = self.inside(access, line)
+        whole = access.active.all()
+        if access.undefined and not whole and line not in self.undefined:
+            region = self._usual.get(line) or self._nearest(int(access.addresses[0]))
+            self.undefined[line] = (region.views[0].name if region else "?", access.program)
+        if not inside:
+            return
+        self._order.event(access, line)
+        for region, addresses in inside:
+            at = region.granules(addresses, access.width)
+            if access.writes:
+                region.save()
+            if access.reads and region.unwritten is not None:
+                self._check_written(region, at, self._order.events[-1])
+            if self._written_twice and access.kind == "store":
+                self._check_written_once(region, at, self._order.events[-1])
+            for conflict in self._order.conflicts(region, at, access):
+                self._race(region, conflict)
+
+    def inside(self, access: Access, line: Line | None = None) -> list[tuple[Region, np.ndarray]]:
+        """The regions of an access with its addresses there; lanes outside are reported, if a line is given, and cleared."""
+        addresses = access.addresses if access.active.all() else access.addresses[access.active]
+        if not addresses.size:
+            return []
+        region = self._at(int(addresses.min()))
+        if (
+            region
+            and int(addresses.max()) + access.width <= region.stop
+            and (region.valid is None or self._valid(region, addresses, access).all())
+        ):
+            if line:
+                self._usual[line] = region
+            return [(region, addresses)]
+        return self._scattered(access, line)
+
+    def _at(self, address: int) -> Region | None:
+        n = bisect_right(self._starts, address) - 1
+        return self.regions[n] if n >= 0 and address < self.regions[n].stop else None
+
+    @staticmethod
+    def _valid(region: Region, addresses: np.ndarray, access: Access) -> np.ndarray:
+        """Which lanes of an access between a region's ends lie in no gap."""
+        granules = region.granules(addresses, access.width)  # may split the region, and what is valid of it
+        assert region.valid is not None
+        inside: np.ndarray = region.valid[granules].reshape(addresses.size, -1).all(1)
+        return inside
+
+    def _scattered(self, access: Access, line: Line | None) -> list[tuple[Region, np.ndarray]]:
+        lanes = np.flatnonzero(access.active)
+        addresses = access.addresses[lanes]
+        which = np.searchsorted(np.array(self._starts, np.uint64), addresses, "right").astype(np.int64) - 1
+        good, found = np.zeros(lanes.size, bool), []
+        for n in np.unique(which[which >= 0]):
+            region = self.regions[n]
+            here = np.flatnonzero((which == n) & (addresses + np.uint64(access.width) <= np.uint64(region.stop)))
+            if region.valid is not None and here.size:
+                here = here[self._valid(region, addresses[here], access)]
+            if here.size:
+                good[here] = True
+                found.append((region, addresses[here]))
+        if not good.all():
+            access.active = access.active.copy()
+            access.active[lanes[~good]] = False
+            if line:
+                self._outside(addresses[~good], access, line, found)
+        if found and line:
+            self._usual[line] = max(found, key=lambda item: item[1].size)[0]
+        return found
+
+    def _outside(self, addresses: np.ndarray, access: Access, line: Line, found: list[tuple[Region, np.ndarray]]) -> None:
+        """Report lanes outside of everything; the argument is the one of the other lanes, of the line's last access, or the nearest."""
+        region = max(found, key=lambda item: item[1].size)[0] if found else self._usual.get(line)
+        address = int(addresses[0])
+        views = region.views if region else self.views
+        view = min(views, key=lambda view: max(view.start - address, address - view.stop), default=None)
+        where = "an address, no tensor was passed" if view is None else _beside(view, address)
+        event = Event(line, access.program, access.kind)
+        stray = _found("OutOfBounds", self.name, _OF[access.kind], view.name if view else "", None, event)
+        self._report(replace(stray, where=where, count=len(addresses)))
+
+    def _nearest(self, address: int) -> Region | None:
+        return min(self.regions, key=lambda region: max(region.start - address, address - region.stop), default=None)
+
+    def _check_written(self, region: Region, at: np.ndarray, event: Event) -> None:
+        assert region.unwritten is not None
+        unwritten = region.unwritten[at]
+        if unwritten.any() and (stored := region.stored()) is not None:
+            unwritten &= ~stored[at]
+        if unwritten.any():
+            found = _found(
+                "UninitialisedRead", self.name, f"{_OF[event.what]} what nobody wrote,", *region.element(int(at[unwritten][0])), event
+            )
+            self._report(replace(found, count=int(unwritten.sum())))
+
+    def _check_written_once(self, region: Region, at: np.ndarray, event: Event) -> None:
+        before = region.of("store")[at]
+        if before.any():
+            earlier = self._order.events[int(before[before > 0][0]) - 1]
+            found = _found("WrittenTwice", self.name, "second store to", *region.element(int(at[before > 0][0])), event, earlier)
+            self._report(replace(found, count=int((before > 0).sum())))
+        cells, counts = np.unique(at, return_counts=True)
+        if (counts > 1).any():
+            found = _found("WrittenTwice", self.name, "two lanes of one store to", *region.element(int(cells[counts > 1][0])), event)
+            self._report(replace(found, count=int((counts > 1).sum())))
+
+    def _race(self, region: Region, conflict: Conflict) -> None:
+        at, earlier_events = conflict
+        now = self._order.events[-1]
+        for number in np.unique(earlier_events):
+            earlier = self._order.events[number - 1]
+            cells = at[earlier_events == number]
+            argument, element = region.element(int(cells[0]))
+            key = (now.line, earlier.line, argument, now.what, earlier.what)
+            known = self._races.get(key)
+            if known is None:
+                found = _found("Race", self.name, _OF[now.what], argument, element, now, earlier)
+                self._races[key] = replace(found, count=len(cells))
+            else:
+                self._races[key] = replace(known, count=known.count + len(cells))
+
+    def close(self, *, finished: bool) -> None:
+        """After the last program: run again what only that can tell, and report."""
+        if self.undefined and finished:
+            self._check_undefined()
+        if self._races:
+            changes = self._order_changes_result() if finished else None
+            for race in self._races.values():
+                self._report(replace(race, changes_result=changes))
+
+    def _check_undefined(self) -> None:
+        """Whether what a dead lane without other holds reaches memory, and from which of the loads."""
+        together = self._difference(set(self.undefined))
+        if together is None:
+            return
+        lines = list(self.undefined)
+        each = {line: self._difference({line}) for line in lines} if len(lines) > 1 else {lines[0]: together}
+        for line in [line for line in lines if each[line]] or lines:  # or only together
+            argument, program = self.undefined[line]
+            reached, index = each[line] or together
+            found = _found("UninitialisedRead", self.name, "a masked lane without other= of", argument, None, Event(line, program, "load"))
+            self._report(replace(found, where=f"{argument} reaches {reached}[{', '.join(map(str, index or ()))}]"))
+
+    def _difference(self, poisoned: set[Line]) -> tuple[str, tuple[int, ...] | None] | None:
+        """The first element that another filling of some loads' dead lanes changes."""
+        with self._run_again(_Again(self, poisoned), backwards=False) as after:
+            for region, first_run in after:
+                if (differs := np.flatnonzero(region.bytes != first_run)).size:
+                    return region.element(int(differs[0]) // region.granule)
+        return None
+
+    def _order_changes_result(self) -> bool | None:
+        """Whether the programs in reverse order store something else; what atomics alone touch may differ in its rounding."""
+        if any(region.stored() is not None and region.before is None for region in self.regions):
+            return None
+        again = _Again(self, set())
+        with self._run_again(again, backwards=True) as after:
+            if again.gave_up:
+                return None
+            for region, first_run in after:
+                differs = region.bytes != first_run
+                if "atomic" in region.events:
+                    differs &= ~((region.events["atomic"] > 0) & (region.of("store") == 0)).repeat(region.granule)
+                if differs.any():
+                    return True
+        return False
+
+    @contextmanager
+    def _run_again(self, watcher: _Again, *, backwards: bool) -> Iterator[list[tuple[Region, np.ndarray]]]:
+        """The stored regions and their bytes after the first run; they hold those of another run meanwhile."""
+        saved = [region for region in self.regions if region.before is not None]
+        first = {region: region.bytes.copy() for region in saved}
+        for region in saved:
+            assert region.before is not None
+            region.bytes[:] = region.before
+        try:
+            watcher.run(self.launch, len(self._order.events), backwards=backwards)
+            late = [region for region in self.regions if region.before is not None and region not in first]
+            yield [*first.items(), *((region, region.before) for region in late if region.before is not None)]
+        finally:
+            for region in self.regions:
+                if region.before is not None:
+                    region.bytes[:] = first.get(region, region.before)
+
+
+def _found(
+    kind: Kind, kernel: str, what: str, argument: str, element: tuple[int, ...] | None, event: Event, earlier: Event | None = None
+) -> Finding:
+    line = event.line
+    found = Finding(kind, kernel, what, argument, element, file=line.file, line=line.number, source=source_of(line), program=event.program)
+    if earlier is None:
+        return found
+    other = earlier.line
+    return replace(
+        found, other_what=earlier.what, other_line=other.number, other_source=source_of(other), other_program=earlier.program
+    )  # fmt: skip
+
+
+def _beside(view: View, address: int) -> str:
+    """Where an address outside of a tensor's elements lies, in words."""
+    if view.start <= address < view.stop:
+        return f"a stride gap of {view.name}, {(address - view.start) // view.itemsize} elements from its start"
+    distance = (view.start - address - 1) // view.itemsize + 1 if address < view.start else (address - view.stop) // view.itemsize + 1
+    return f"{distance} element{'s' * (distance > 1)} {'before' if address < view.start else 'behind'} {view.name}"
+
+
+class _GaveUp(BaseException):
+    """Another run makes far more accesses than the first: it waits for a program that has not run."""
+
+
+class _Again(Watcher):
+    """Watches another run: keeps its lanes inside and gives dead lanes of some lines another value."""
+
+    def __init__(self, watched: Watched, poisoned: set[Line]) -> None:
+        self._watched, self._poisoned, self._left, self.gave_up = watched, poisoned, 0, False
+
+    def run(self, launch: Launch, accesses: int, *, backwards: bool) -> None:
+        self._left = 10 * accesses + 1000
+        try:
+            launch.again(self, backwards=backwards)
+        except (_GaveUp, Exception):
+            self.gave_up = True
+
+    def access(self, access: Access) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise _GaveUp
+        for region, _ in self._watched.inside(access):
+            if access.writes:
+                region.save()
+        if access.undefined and self._poisoned and access.line in self._poisoned:
+            access.filling = SECOND_POISON
