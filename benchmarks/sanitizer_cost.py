@@ -63,7 +63,7 @@ def main() -> None:
         problem = build_grouped_gemm(case)
         run = lambda problem=problem: run_grouped_gemm(problem, target, CPU)
         run()
-        both = {name: milliseconds(run, watched) for name, watched in random.sample([("plain", nullcontext), ("sanitized", sanitize)], 2)}  # noqa: S311
+        both = {name: milliseconds(run, watched) for name, watched in random.sample([("plain", nullcontext), ("sanitized", sanitize)], 2)}
         plain.append(both["plain"])
         sanitized.append(both["sanitized"])
         ratios.append(both["sanitized"] / both["plain"])

@@ -36,9 +36,9 @@ class Watched:
     def access(self, access: Access) -> None:
         """Hold an access against the state, and enter it."""
         line = access.line
+        dead = access.undefined and not access.active.all()
         inside = self.inside(access, line)
-        whole = access.active.all()
-        if access.undefined and not whole and line not in self.undefined:
+        if dead and line not in self.undefined:
             region = self._usual.get(line) or self._nearest(int(access.addresses[0]))
             self.undefined[line] = (region.views[0].name if region else "?", access.program)
         if not inside:
