@@ -154,8 +154,8 @@ def _show(self: Any, ptrs: Any, active: np.ndarray, **facts: Any) -> Access:
 
 
 def _lanes(mask: Any, ptrs: Any) -> np.ndarray:
-    """A mask as an array of the pointers' shape: of block pointers and, until 3.7, of descriptors it is one already."""
-    return np.broadcast_to(mask if isinstance(mask, np.ndarray) else mask.data, ptrs.data.shape)
+    """A mask as truths of the pointers' shape: of block pointers and, until 3.7, of descriptors it is an array already."""
+    return np.broadcast_to(mask if isinstance(mask, np.ndarray) else mask.data, ptrs.data.shape).astype(bool, copy=False)
 
 
 def _load(create_masked_load: Any, interpreter: Any) -> Any:

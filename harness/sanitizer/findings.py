@@ -62,7 +62,7 @@ class Finding:
 
 _ORDER = {
     True: "the programs in reverse order store another result",
-    False: "the programs in reverse order store the same result",
+    False: "the programs in reverse order store the same result; those that run at the same time may not",
     None: "the programs could not be run in reverse order",
 }
 

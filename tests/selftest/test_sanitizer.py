@@ -7,7 +7,9 @@ import pytest
 from moefuzz.harness import sanitize
 from moefuzz.kernels.interpreter import in_force
 
-from . import sanitizer_zoo_outside
+from . import sanitizer_zoo_outside as outside
+from . import sanitizer_zoo_races as races
+from . import sanitizer_zoo_unwritten as unwritten
 from .sanitizer_zoo import faults_of, planted
 
 pytestmark = [
@@ -16,8 +18,25 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", sanitizer_zoo_outside.LAUNCHES)
+@pytest.mark.parametrize("name", outside.LAUNCHES)
 def test_an_access_outside_is_found_where_it_is(name: str) -> None:
     with sanitize() as findings:
-        sanitizer_zoo_outside.LAUNCHES[name]()
-    assert faults_of(findings) == planted(sanitizer_zoo_outside.__file__, name), "\n".join(map(str, findings))
+        outside.LAUNCHES[name]()
+    assert faults_of(findings) == planted(outside.__file__, name), "\n".join(map(str, findings))
+
+
+@pytest.mark.parametrize("name", unwritten.LAUNCHES)
+def test_what_is_not_written_once_is_found(name: str) -> None:
+    expected = planted(unwritten.__file__, name.split(maxsplit=1)[0])
+    with sanitize(written_twice=any(kind == "WrittenTwice" for kind, *_ in expected)) as findings:
+        unwritten.LAUNCHES[name]()
+    unwritten.HELD.clear()
+    assert faults_of(findings) == expected, "\n".join(map(str, findings))
+
+
+@pytest.mark.parametrize("name", races.LAUNCHES)
+def test_a_race_is_found_and_whether_it_changes_the_result(name: str) -> None:
+    with sanitize() as findings:
+        races.LAUNCHES[name]()
+    assert faults_of(findings) == planted(races.__file__, name), "\n".join(map(str, findings))
+    assert {finding.changes_result for finding in findings} == {name not in races.SAME_RESULT}
