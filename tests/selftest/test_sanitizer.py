@@ -9,6 +9,8 @@ from moefuzz.kernels.interpreter import in_force
 
 from . import sanitizer_zoo_outside as outside
 from . import sanitizer_zoo_races as races
+from . import sanitizer_zoo_right as right
+from . import sanitizer_zoo_right_together as together
 from . import sanitizer_zoo_unwritten as unwritten
 from .sanitizer_zoo import faults_of, planted
 
@@ -40,3 +42,13 @@ def test_a_race_is_found_and_whether_it_changes_the_result(name: str) -> None:
         races.LAUNCHES[name]()
     assert faults_of(findings) == planted(races.__file__, name), "\n".join(map(str, findings))
     assert {finding.changes_result for finding in findings} == {name not in races.SAME_RESULT}
+
+
+RIGHT = right.LAUNCHES | together.LAUNCHES
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_nothing_is_found_in_a_right_kernel(name: str) -> None:
+    with sanitize() as findings:
+        results = RIGHT[name]()
+    assert results is not None and findings == [], "\n".join(map(str, findings))
