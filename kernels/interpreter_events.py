@@ -4,12 +4,13 @@ Plain pointers, block pointers and tensor descriptors all end in the few methods
 watcher may clear lanes of an access: they then do not happen, so that a stray store is seen and the process lives.
 
 What a ``tl.load`` without ``other`` gives where its mask is false is undefined on a GPU and was 0 here; now every bit of it is set, NaN or
--1, unless a watcher chooses another filling: a kernel that never uses it notices nothing, and one that does is caught.
+-1, unless a watcher asks for a number: a kernel that never uses it notices nothing, and one that does is caught.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,6 @@ WRAPPED_SINCE_3_9 = {  # they end in a masked load or store
     "InterpreterBuilder.create_atomic_store": ("self", "ptr", "val", "mask", "sem", "scope"),
     "InterpreterBuilder.create_atomic_poll": ("self", "ptr", "expected", "timeout_ns", "sem", "scope"),
 }
-ALL_BITS = 0xFF
 
 
 class Line(NamedTuple):
@@ -58,7 +58,7 @@ class Access:
     writes: bool
     program: tuple[int, int, int]
     undefined: bool = False  # a load without ``other``
-    filling: int = ALL_BITS  # of each byte of a dead lane of such a load
+    number: bool = False  # what a dead lane of such a load holds: a number, or else every bit set
     atomic: bool = False
     acquires: bool = False
     releases: bool = False
@@ -161,21 +161,28 @@ def _lanes(mask: Any, ptrs: Any) -> np.ndarray:
 def _load(create_masked_load: Any, interpreter: Any) -> Any:
     @functools.wraps(create_masked_load)
     def watched(self: Any, ptrs: Any, mask: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
-        active, filling = _lanes(mask, ptrs), ALL_BITS
+        active, number = _lanes(mask, ptrs), False
         if watchers:
             access = _show(self, ptrs, active, reads=True, writes=False, undefined=other is None)
-            active, filling = access.active.reshape(ptrs.data.shape), access.filling
+            active, number = access.active.reshape(ptrs.data.shape), access.number
             mask = interpreter.TensorHandle(active, tl.int1)
         if other is None and not active.all():
             element = ptrs.get_element_ty()
-            dtype = interpreter._get_np_dtype(element)
-            if dtype == np.bool_:
-                filling &= 1
-            undefined = np.full(ptrs.data.size * dtype.itemsize, filling, np.uint8).view(dtype).reshape(ptrs.data.shape)
-            other = interpreter.TensorHandle(undefined, element)
+            other = interpreter.TensorHandle(_undefined(interpreter._get_np_dtype(element), ptrs.data.shape, number=number), element)
         return create_masked_load(self, ptrs, mask, other, *args, **kwargs)
 
     return watched
+
+
+def _undefined(dtype: np.dtype, shape: tuple[int, ...], *, number: bool) -> np.ndarray:
+    """Dead lanes. The number is finite and large, but as a loop's end it lets the loop end: 31611 at most of an integer.
+
+    >>> [_undefined(np.dtype(dtype), (1,), number=True).item() for dtype in ("float16", "int8", "int64", "bool")]
+    [61280.0, 123, 31611, False]
+    """
+    if number and dtype.kind != "f":
+        return np.full(shape, 0 if dtype.kind == "b" else 0x7B if dtype.itemsize == 1 else 0x7B7B, dtype)
+    return np.full(math.prod(shape) * dtype.itemsize, 0x7B if number else 0xFF, np.uint8).view(dtype).reshape(shape)
 
 
 def _store(create_masked_store: Any, interpreter: Any) -> Any:

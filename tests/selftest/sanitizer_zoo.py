@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from triton.runtime.interpreter import InterpreterBuilder
 
 from moefuzz.harness import Finding
+
+HAS_BLOCK_POINTERS = hasattr(InterpreterBuilder, "create_make_block_ptr")  # not so in Triton 3.9
 
 KINDS = ("OutOfBounds", "UninitialisedRead", "Race", "NotWritten", "WrittenTwice")
 Launch = Callable[[], object]

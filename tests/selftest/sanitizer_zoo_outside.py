@@ -11,7 +11,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from moefuzz.kernels import interpreter
 
-from .sanitizer_zoo import Launch, numbers
+from .sanitizer_zoo import HAS_BLOCK_POINTERS, Launch, numbers
 
 interpreter.repair()
 
@@ -243,7 +243,7 @@ LAUNCHES: dict[str, Launch] = {
     "load_under_heuristics": _launch(load_under_heuristics, numbers(6), numbers(6), 6),
     "load_autotuned": _launch(load_autotuned, numbers(6), numbers(6), 6),
 }
-if hasattr(tl, "make_block_ptr"):  # Triton 3.9 has no block pointers
+if HAS_BLOCK_POINTERS:
     LAUNCHES |= {
         "block_pointer_load": _launch(block_pointer_load, numbers(3, 4), numbers(3, 4), 3),
         "block_pointer_store": _launch(block_pointer_store, numbers(3, 4), numbers(3, 4), 3, 4),

@@ -11,7 +11,7 @@ import triton.language as tl
 
 from moefuzz.kernels import interpreter
 
-from .sanitizer_zoo import Launch, numbers
+from .sanitizer_zoo import HAS_BLOCK_POINTERS, Launch, numbers
 
 interpreter.repair()
 
@@ -86,6 +86,26 @@ def message_without_acquire(y_ptr, flag_ptr, z_ptr):
         tl.atomic_xchg(flag_ptr, 1, sem="release")
     elif tl.atomic_add(flag_ptr, 0, sem="relaxed") == 1:
         tl.store(z_ptr, tl.load(y_ptr))  # Race
+
+
+@triton.jit
+def message_by_relaxed_store(y_ptr, flag_ptr, z_ptr):
+    if tl.program_id(0) == 0:
+        tl.store(y_ptr, 1.0)
+        tl.atomic_store(flag_ptr, 1, sem="relaxed")
+    elif tl.atomic_load(flag_ptr) == 1:
+        tl.store(z_ptr, tl.load(y_ptr))  # Race
+
+
+@triton.jit
+def waits_without_acquire(y_ptr, flag_ptr, z_ptr):
+    t = tl.program_id(0)
+    if t > 0:
+        while tl.atomic_add(flag_ptr + t - 1, 0, sem="relaxed") == 0:
+            pass
+        tl.store(z_ptr + t, tl.load(y_ptr + t - 1))  # Race
+    tl.store(y_ptr + t, 1.0)
+    tl.atomic_xchg(flag_ptr + t, 1, sem="relaxed")
 
 
 @triton.jit
@@ -180,6 +200,7 @@ LAUNCHES: dict[str, Launch] = {
     "sum_read_too_early": _launch(sum_read_too_early, lambda: (_zeros(4), _zeros(12))),
     "message_by_relaxed_atomics": _launch(message_by_relaxed_atomics, lambda: (_zeros(1), _flags(1), _zeros(1)), 2),
     "message_without_acquire": _launch(message_without_acquire, lambda: (_zeros(1), _flags(1), _zeros(1)), 2),
+    "waits_without_acquire": _launch(waits_without_acquire, lambda: (_zeros(3), _flags(3), _zeros(3))),
     "counted_before_stored": _launch(counted_before_stored, lambda: (numbers(3), _zeros(3), _flags(1), _zeros(1))),
     "used_after_the_lock": _launch(used_after_the_lock, lambda: (_zeros(1), _flags(1))),
     "two_locks": _launch(two_locks, lambda: (_zeros(1), _flags(2))),
@@ -189,8 +210,11 @@ LAUNCHES: dict[str, Launch] = {
     "conflict_in_a_loop": _launch(conflict_in_a_loop, lambda: (_zeros(8), 2)),
     "halves_of_an_element": _launch(halves_of_an_element, lambda: (_flags(2),)),
 }
-if hasattr(tl, "make_block_ptr"):  # Triton 3.9 has no block pointers
+if hasattr(tl, "atomic_poll"):  # since Triton 3.9
+    LAUNCHES["message_by_relaxed_store"] = _launch(message_by_relaxed_store, lambda: (_zeros(1), _flags(1), _zeros(1)), 2)
+if HAS_BLOCK_POINTERS:
     LAUNCHES["blocks_overlap"] = _launch(blocks_overlap, lambda: (_zeros(8, 4), 8))
 SAME_RESULT = {"all_store_the_same", "blocks_overlap", "descriptors_overlap"} | {
     "split_k_without_atomics", "counted_before_stored", "used_after_the_lock", "two_locks",  # one after the other they lose nothing
 }  # fmt: skip
+ENDLESS_IN_REVERSE = {"waits_without_acquire"}

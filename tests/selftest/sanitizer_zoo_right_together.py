@@ -12,7 +12,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from moefuzz.kernels import interpreter
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 
-from .sanitizer_zoo import numbers
+from .sanitizer_zoo import HAS_BLOCK_POINTERS, numbers
 
 interpreter.repair()
 
@@ -89,6 +89,16 @@ def polled_by_cas(x_ptr, out_ptr, flag_ptr):
             pass
     tl.store(out_ptr, tl.load(x_ptr + t))
     tl.atomic_xchg(flag_ptr, t + 1)
+
+
+@triton.jit
+def message_by_atomic_store(x_ptr, y_ptr, flag_ptr, out_ptr):
+    if tl.program_id(0) == 0:
+        tl.store(y_ptr, tl.load(x_ptr))
+        tl.atomic_store(flag_ptr, 1)
+    elif tl.atomic_load(flag_ptr) == 1:
+        tl.atomic_poll(flag_ptr, 1)
+        tl.store(out_ptr, tl.load(y_ptr))
 
 
 @triton.jit
@@ -238,7 +248,11 @@ LAUNCHES = {
     "grouped_gemm bfloat16": lambda: _grouped_gemm(torch.bfloat16),
     "grouped_gemm permuted": _permuted_grouped_gemm,
 }
-if hasattr(tl, "make_block_ptr"):  # Triton 3.9 has no block pointers
+if hasattr(tl, "atomic_poll"):  # since Triton 3.9
+    LAUNCHES["message_by_atomic_store"] = lambda: _launched(
+        message_by_atomic_store, numbers(1), torch.empty(1), _flags(1), torch.empty(1), grid=(2,)
+    )
+if HAS_BLOCK_POINTERS:
     LAUNCHES |= {
         "matmul_of_blocks": lambda: _launched(matmul_of_blocks, numbers(9, 20), numbers(20, 10), torch.empty(9, 10), 9, 10, 20),
         "block_without_padding": lambda: _launched(block_without_padding, numbers(5), torch.empty(5), 5),

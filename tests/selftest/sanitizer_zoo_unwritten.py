@@ -11,7 +11,7 @@ import triton.language as tl
 
 from moefuzz.kernels import interpreter
 
-from .sanitizer_zoo import Launch, numbers
+from .sanitizer_zoo import HAS_BLOCK_POINTERS, Launch, numbers
 
 interpreter.repair()
 
@@ -239,7 +239,7 @@ LAUNCHES: dict[str, Launch] = {
     "stored_in_every_step": _launch(stored_in_every_step, lambda: (numbers(4), 3)),
     "lanes_of_one_slot": _launch(lanes_of_one_slot, lambda: (torch.tensor([0, 1, 3, 3]), numbers(4))),
 }
-if hasattr(tl, "make_block_ptr"):  # Triton 3.9 has no block pointers
+if HAS_BLOCK_POINTERS:
     LAUNCHES |= {
         "read_2d_block": _launch(read_2d_block, lambda: (torch.empty(4, 4), numbers(4, 4))),
         "dead_lane_of_block": _launch(dead_lane_of_block, lambda: (numbers(5), torch.empty(8), 5)),
