@@ -200,7 +200,8 @@ def _atomic_rmw(create_atomic_rmw: Any, interpreter: Any) -> Any:
     @functools.wraps(create_atomic_rmw)
     def watched(self: Any, op: Any, ptr: Any, val: Any, mask: Any, sem: Any, *args: Any) -> Any:
         if watchers:
-            access = _show(self, ptr, _lanes(mask, ptr), reads=True, writes=True, semantics=sem.name.lower())
+            reads = op != interpreter._ir.ATOMIC_OP.XCHG  # which may be there to write alone
+            access = _show(self, ptr, _lanes(mask, ptr), reads=reads, writes=True, semantics=sem.name.lower())
             mask = interpreter.TensorHandle(access.active.reshape(ptr.data.shape), tl.int1)
         return create_atomic_rmw(self, op, ptr, val, mask, sem, *args)
 

@@ -71,6 +71,10 @@ class _Sanitizer(Watcher):
 
     def begin(self, launch: Launch) -> None:
         passed = [*views(launch.arguments, self._extra)]
+        if elsewhere := [view.name for view in passed if view.tensor.device.type != "cpu"]:
+            raise CannotSanitize(
+                f"{launch.kernel.__name__}: {', '.join(elsewhere)} lies on another device than the CPU, and the interpreter copies it"
+            )
         passed += self._pointed_to(passed)
         self._launch = Watched(launch, passed, self.report, written_twice=self._written_twice)
         for region, allocated in self._pairs(self._launch):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -166,58 +165,55 @@ class Watched:
 
     def _check_undefined(self) -> None:
         """Whether what a dead lane without other holds reaches memory, and from which of the loads."""
-        together = self._difference(set(self.undefined))
-        if together is None:
-            return
-        lines = list(self.undefined)
-        each = {line: self._difference({line}) for line in lines} if len(lines) > 1 else {lines[0]: together}
-        for line in [line for line in lines if each[line]] or lines:  # or only together
+        lines = set(self.undefined)
+        first, numbers = self._stored(), self._run_again(lines)
+        reached = numbers and self._difference(first, numbers)
+        if not numbers or not reached or self._difference(first, self._run_again(set()) or {}):
+            return  # or another run is another result anyway
+        each = {line: self._difference(numbers, self._run_again(lines - {line}) or {}) for line in lines} if len(lines) > 1 else {}
+        guilty = [line for line in self.undefined if each.get(line)] or [*self.undefined]  # or they do it only together
+        for line in guilty:
             argument, program = self.undefined[line]
-            reached, index = each[line] or together
+            name, index = each.get(line) or reached
             found = _found("UninitialisedRead", self.name, "a masked lane without other= of", argument, None, Event(line, program, "load"))
-            self._report(replace(found, where=f"{argument} reaches {reached}[{', '.join(map(str, index or ()))}]"))
-
-    def _difference(self, poisoned: set[Line]) -> tuple[str, tuple[int, ...] | None] | None:
-        """The first element that another filling of some loads' dead lanes changes."""
-        again = _Again(self, poisoned)
-        with self._run_again(again, backwards=False) as after:
-            for region, first_run in () if again.gave_up else after:
-                if (differs := np.flatnonzero(region.bytes != first_run)).size:
-                    return region.element(int(differs[0]) // region.granule)
-        return None
+            self._report(replace(found, where=f"{argument} reaches {name}[{', '.join(map(str, index or ()))}]"))
 
     def _order_changes_result(self) -> bool | None:
         """Whether the programs in reverse order store something else; what atomics alone touch may differ in its rounding."""
         if any(region.stored() is not None and region.before is None for region in self.regions):
             return None
-        again = _Again(self, set())
-        with self._run_again(again, backwards=True) as after:
-            if again.gave_up:
-                return None
-            for region, first_run in after:
-                differs = region.bytes != first_run
-                if "atomic" in region.events:
-                    differs &= ~((region.events["atomic"] > 0) & (region.of("store") == 0)).repeat(region.granule)
-                if differs.any():
-                    return True
-        return False
+        backwards = self._run_again(set(), backwards=True)
+        return None if backwards is None else self._difference(self._stored(), backwards, atomics=False) is not None
 
-    @contextmanager
-    def _run_again(self, watcher: _Again, *, backwards: bool) -> Iterator[list[tuple[Region, np.ndarray]]]:
-        """The stored regions and their bytes after the first run; they hold those of another run meanwhile."""
-        saved = [region for region in self.regions if region.before is not None]
-        first = {region: region.bytes.copy() for region in saved}
-        for region in saved:
-            assert region.before is not None
+    def _stored(self) -> dict[Region, np.ndarray]:
+        """The bytes of the regions that were stored to."""
+        return {region: region.bytes.copy() for region in self.regions if region.before is not None}
+
+    def _run_again(self, poisoned: set[Line], *, backwards: bool = False) -> dict[Region, np.ndarray] | None:
+        """The bytes that another run stores, dead lanes of some loads a number; None if it did not end. Nothing stays of it."""
+        first = self._stored()
+        for region in first:
             region.bytes[:] = region.before
-        try:
-            watcher.run(self.launch, len(self._order.events), backwards=backwards)
-            late = [region for region in self.regions if region.before is not None and region not in first]
-            yield [*first.items(), *((region, region.before) for region in late if region.before is not None)]
-        finally:
-            for region in self.regions:
-                if region.before is not None:
-                    region.bytes[:] = first.get(region, region.before)
+        again = _Again(self, poisoned)
+        again.run(self.launch, len(self._order.events), backwards=backwards)
+        stored = None if again.gave_up else self._stored()
+        for region in self.regions:
+            if region.before is not None:
+                region.bytes[:] = first.get(region, region.before)
+        return stored
+
+    @staticmethod
+    def _difference(
+        one: dict[Region, np.ndarray], other: dict[Region, np.ndarray], *, atomics: bool = True
+    ) -> tuple[str, tuple[int, ...] | None] | None:
+        """The first element in which two runs differ."""
+        for region, stored in other.items():
+            differs = region.differ(one.get(region, region.before), stored)
+            if not atomics and "atomic" in region.events:
+                differs &= ~((region.events["atomic"] > 0) & (region.of("store") == 0)).repeat(region.granule)
+            if differs.any():
+                return region.element(int(np.flatnonzero(differs)[0]) // region.granule)
+        return None
 
 
 def _found(

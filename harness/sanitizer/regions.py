@@ -130,6 +130,21 @@ class Region:
         kinds = [self.events[name] for name in ("store", "atomic") if name in self.events]
         return np.logical_or.reduce([events > 0 for events in kinds]) if kinds else None
 
+    def differ(self, one: np.ndarray | None, other: np.ndarray) -> np.ndarray:
+        """Which bytes of two states differ; a NaN is like any other, since processors do not agree on its bits."""
+        assert one is not None
+        differs: np.ndarray = one != other
+        dtype = self.views[0].tensor.dtype
+        if (
+            differs.any()
+            and dtype.is_floating_point
+            and all(view.tensor.dtype == dtype for view in self.views)
+            and len(one) % dtype.itemsize == 0
+        ):
+            both = [torch.from_numpy(state).view(dtype).float().isnan().numpy() for state in (one, other)]
+            differs &= ~(both[0] & both[1]).repeat(dtype.itemsize)
+        return differs
+
     def element(self, granule: int) -> tuple[str, tuple[int, ...] | None]:
         """The argument that a granule belongs to and the index in it."""
         address = self.start + granule * self.granule

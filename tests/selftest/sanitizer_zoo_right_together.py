@@ -102,6 +102,11 @@ def message_by_atomic_store(x_ptr, y_ptr, flag_ptr, out_ptr):
 
 
 @triton.jit
+def lower_flag(flag_ptr):
+    tl.atomic_xchg(flag_ptr + tl.program_id(0), 0)
+
+
+@triton.jit
 def persistent(x_ptr, out_ptr, n_tiles, B: tl.constexpr = 4):
     for tile in range(tl.program_id(0), n_tiles, tl.num_programs(0)):
         r = tile * B + tl.arange(0, B)
@@ -205,6 +210,11 @@ def _flags(n: int) -> torch.Tensor:
     return torch.zeros(n, dtype=torch.int32)
 
 
+def _with_flags_made_by_xchg() -> Any:
+    flags = torch.empty(3, dtype=torch.int32)
+    return _launched(lower_flag, flags, grid=(3,)), _launched(polled_by_cas, numbers(3), torch.empty(1), flags, grid=(3,))
+
+
 def _by_pointer_table() -> Any:
     parts = [torch.empty(4).fill_(i) for i in range(2)]
     return _launched(by_pointer_table, torch.tensor([part.data_ptr() for part in parts]), torch.empty(2, 4), grid=(2,)), parts
@@ -241,6 +251,7 @@ LAUNCHES = {
     "copy_by_host_descriptors": lambda: _launched(
         copy_by_host_descriptors, *(TensorDescriptor(x, [6, 4], [4, 1], [4, 4]) for x in (numbers(6, 4), torch.empty(6, 4))), grid=(2,)
     ),
+    "flags made by xchg": _with_flags_made_by_xchg,
     "by_pointer_table": _by_pointer_table,
     "of_a_tuple": lambda: _launched(of_a_tuple, (numbers(4), numbers(4)), torch.empty(4)),
     "attention": lambda: _launched(attention, *(numbers(20, 16) / 320 for _ in range(3)), torch.empty(16, 16), 20),
