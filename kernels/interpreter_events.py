@@ -39,6 +39,19 @@ WRAPPED_SINCE_3_9 = {  # they end in a masked load or store
 }
 
 
+_TRITON = Path(triton.__file__).parent
+_INSIDE = (str(_TRITON / "runtime"), str(_TRITON / "language"), str(Path(__file__).parent / "interpreter"))
+_is_inside: dict[CodeType, bool] = {}
+
+
+def is_inside(code: CodeType) -> bool:
+    """Whether a function is Triton's own, or ours around it, rather than a kernel's."""
+    inside = _is_inside.get(code)
+    if inside is None:
+        inside = _is_inside[code] = code.co_filename.startswith(_INSIDE)
+    return inside
+
+
 class Line(NamedTuple):
     """A line of a kernel, or of a function that it calls."""
 
@@ -70,10 +83,7 @@ class Access:
         frame = self.frame
         while frame is not None:
             code = frame.f_code
-            inside = _is_inside.get(code)
-            if inside is None:
-                inside = _is_inside[code] = code.co_filename.startswith(_INSIDE)
-            if not inside:
+            if not is_inside(code):
                 return Line(code.co_filename, code.co_name, frame.f_lineno)
             frame = frame.f_back
         raise AssertionError("no kernel is being interpreted")
@@ -117,9 +127,6 @@ class Watcher:
 watchers: list[Watcher] = []
 _backwards = False
 _atomic: list[str] = []  # the semantics of the atomic load or store of Triton 3.9 that is under way
-_TRITON = Path(triton.__file__).parent
-_INSIDE = (str(_TRITON / "runtime"), str(_TRITON / "language"), str(Path(__file__).parent / "interpreter"))
-_is_inside: dict[CodeType, bool] = {}
 
 
 def missing(interpreter: Any) -> list[str]:
