@@ -72,7 +72,7 @@ class Access:
     program: tuple[int, int, int]
     undefined: bool = False  # a load without ``other``
     number: bool = False  # what a dead lane of such a load holds: a number, or else every bit set
-    atomic: bool = False
+    atomic: bool = False  # for other programs: not so under scope="cta"
     acquires: bool = False
     releases: bool = False
     frame: FrameType | None = None
@@ -90,7 +90,7 @@ class Access:
 
     @property
     def kind(self) -> str:
-        return "atomic" if self.atomic else "store" if self.writes else "load"
+        return "atomic" if self.atomic or (self.reads and self.writes) else "store" if self.writes else "load"
 
 
 @dataclass(eq=False)
@@ -160,6 +160,11 @@ def _show(self: Any, ptrs: Any, active: np.ndarray, **facts: Any) -> Access:
     return access
 
 
+def _semantics(sem: Any, scope: Any) -> str:
+    """Of an atomic, as other programs see it: empty if they do not see it as one."""
+    return "" if scope.name == "CTA" else sem.name.lower()
+
+
 def _lanes(mask: Any, ptrs: Any) -> np.ndarray:
     """A mask as truths of the pointers' shape: of block pointers and, until 3.7, of descriptors it is an array already."""
     return np.broadcast_to(mask if isinstance(mask, np.ndarray) else mask.data, ptrs.data.shape).astype(bool, copy=False)
@@ -208,7 +213,7 @@ def _atomic_rmw(create_atomic_rmw: Any, interpreter: Any) -> Any:
     def watched(self: Any, op: Any, ptr: Any, val: Any, mask: Any, sem: Any, *args: Any) -> Any:
         if watchers:
             reads = op != interpreter._ir.ATOMIC_OP.XCHG  # which may be there to write alone
-            access = _show(self, ptr, _lanes(mask, ptr), reads=reads, writes=True, semantics=sem.name.lower())
+            access = _show(self, ptr, _lanes(mask, ptr), reads=reads, writes=True, semantics=_semantics(sem, args[0]))
             mask = interpreter.TensorHandle(access.active.reshape(ptr.data.shape), tl.int1)
         return create_atomic_rmw(self, op, ptr, val, mask, sem, *args)
 
@@ -220,7 +225,7 @@ def _atomic_cas(create_atomic_cas: Any, interpreter: Any) -> Any:
     def watched(self: Any, ptr: Any, cmp: Any, val: Any, sem: Any, *args: Any) -> Any:
         if watchers:
             writes = not np.array_equal(cmp.data, val.data)  # else it is an atomic load
-            access = _show(self, ptr, np.ones(ptr.data.shape, bool), reads=True, writes=writes, semantics=sem.name.lower())
+            access = _show(self, ptr, np.ones(ptr.data.shape, bool), reads=True, writes=writes, semantics=_semantics(sem, args[0]))
             if not access.active.all():  # there is no mask: what must not happen happens to a cell of nobody
                 cells = np.zeros(ptr.data.size, np.uint64)
                 elsewhere = cells.ctypes.data + 8 * np.arange(ptr.data.size, dtype=np.uint64)
@@ -234,7 +239,7 @@ def _atomic_cas(create_atomic_cas: Any, interpreter: Any) -> Any:
 def _named_atomic(create: Any) -> Any:
     @functools.wraps(create)
     def watched(self: Any, *args: Any) -> Any:
-        _atomic.append(args[-2].name.lower())  # (..., sem, scope)
+        _atomic.append(_semantics(*args[-2:]))
         try:
             return create(self, *args)
         finally:

@@ -44,7 +44,10 @@ class Finding:
         place = self.where or f"{self.argument}[{', '.join(map(str, self.element or ()))}]"
         program = f", program {_short(self.program)}" if self.program else ""
         line = f", line {self.line}" if self.line else ""
-        lines = [f"{self.kind} in {self.kernel}{line}{program}: {self.what} {place}" + (f" ({self.count} times)" if self.count > 1 else "")]
+        lines = [
+            f"{self.kind} in {self.kernel}{line}{program}: {self.what} {place}"
+            + (f" ({self.count} elements in all)" if self.count > 1 else "")
+        ]
         if self.line:
             lines.append(f"    {Path(self.file).name}:{self.line}: {self.source}")
         if self.other_line is not None:

@@ -119,9 +119,7 @@ class Watched:
 
     def _check_written(self, region: Region, at: np.ndarray, event: Event) -> None:
         assert region.unwritten is not None
-        unwritten = region.unwritten[at]
-        if unwritten.any() and (stored := region.stored()) is not None:
-            unwritten &= ~stored[at]
+        unwritten = region.unwritten[at] & ~region.is_stored(at)
         if unwritten.any():
             found = _found(
                 "UninitialisedRead", self.name, f"{_OF[event.what]} what nobody wrote,", *region.element(int(at[unwritten][0])), event

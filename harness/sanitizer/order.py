@@ -56,7 +56,8 @@ class Order:
         event = len(self.events)
         if not access.writes and not access.atomic and not region.events:
             region.loads.append((event, self._since, at))
-            if sum(granules.size for *_, granules in region.loads) > KEPT_LOADS:
+            region.waiting += at.size
+            if region.waiting > KEPT_LOADS:
                 self._enter_loads(region)
             return
         if region.loads:
@@ -84,7 +85,7 @@ class Order:
     def _enter_loads(self, region: Region) -> None:
         for event, since, at in region.loads:
             self._enter(region, "load", at, event, since)
-        region.loads = []
+        region.loads, region.waiting = [], 0
 
     @staticmethod
     def _enter(region: Region, name: str, at: np.ndarray, event: int, since: int) -> None:

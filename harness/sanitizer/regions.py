@@ -79,6 +79,7 @@ class Region:
         self.events: dict[str, np.ndarray] = {}  # "store", "atomic", "atomic before", "load", "load before", "release"
         self.before: np.ndarray | None = None  # its bytes, before the first store
         self.loads: list[tuple[int, int, np.ndarray]] = []  # not yet entered, since there may be no store to conflict with
+        self.waiting = 0  # their granules
 
     def _valid(self) -> np.ndarray:
         valid = np.zeros((self.stop - self.start) // self.granule, bool)
@@ -144,6 +145,14 @@ class Region:
             both = [torch.from_numpy(state).view(dtype).float().isnan().numpy() for state in (one, other)]
             differs &= ~(both[0] & both[1]).repeat(dtype.itemsize)
         return differs
+
+    def is_stored(self, at: np.ndarray) -> np.ndarray:
+        """Which of some granules were."""
+        stored = np.zeros(at.size, bool)
+        for name in ("store", "atomic"):
+            if name in self.events:
+                stored |= self.events[name][at] > 0
+        return stored
 
     def element(self, granule: int) -> tuple[str, tuple[int, ...] | None]:
         """The argument that a granule belongs to and the index in it."""

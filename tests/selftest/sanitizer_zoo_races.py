@@ -140,6 +140,11 @@ def two_locks(y_ptr, lock_ptr):
 
 
 @triton.jit
+def atomic_in_its_own_block(y_ptr, B: tl.constexpr = 4):
+    tl.atomic_add(y_ptr + tl.arange(0, B), 1.0, scope="cta")  # Race
+
+
+@triton.jit
 def scatter_to_one_slot(index_ptr, y_ptr, B: tl.constexpr = 4):
     slot = tl.load(index_ptr + tl.program_id(0))
     tl.store(y_ptr + slot * B + tl.arange(0, B), tl.program_id(0).to(tl.float32))  # Race
@@ -204,6 +209,7 @@ LAUNCHES: dict[str, Launch] = {
     "counted_before_stored": _launch(counted_before_stored, lambda: (numbers(3), _zeros(3), _flags(1), _zeros(1))),
     "used_after_the_lock": _launch(used_after_the_lock, lambda: (_zeros(1), _flags(1))),
     "two_locks": _launch(two_locks, lambda: (_zeros(1), _flags(2))),
+    "atomic_in_its_own_block": _launch(atomic_in_its_own_block, lambda: (_zeros(4),)),
     "scatter_to_one_slot": _launch(scatter_to_one_slot, lambda: (torch.tensor([2, 0, 2]), _zeros(3, 4))),
     "descriptors_overlap": _launch(descriptors_overlap, lambda: (_zeros(8, 4), 8)),
     "third_axis_forgotten": _launch(third_axis_forgotten, lambda: (_zeros(4), 2), 2, 2, 2),
@@ -214,7 +220,8 @@ if hasattr(tl, "atomic_poll"):  # since Triton 3.9
     LAUNCHES["message_by_relaxed_store"] = _launch(message_by_relaxed_store, lambda: (_zeros(1), _flags(1), _zeros(1)), 2)
 if HAS_BLOCK_POINTERS:
     LAUNCHES["blocks_overlap"] = _launch(blocks_overlap, lambda: (_zeros(8, 4), 8))
-SAME_RESULT = {"all_store_the_same", "blocks_overlap", "descriptors_overlap"} | {
-    "split_k_without_atomics", "counted_before_stored", "used_after_the_lock", "two_locks",  # one after the other they lose nothing
+ONE_AFTER_THE_OTHER_LOSES_NOTHING = {
+    "atomic_in_its_own_block", "split_k_without_atomics", "counted_before_stored", "used_after_the_lock", "two_locks",
 }  # fmt: skip
+SAME_RESULT = {"all_store_the_same", "blocks_overlap", "descriptors_overlap"} | ONE_AFTER_THE_OTHER_LOSES_NOTHING
 ENDLESS_IN_REVERSE = {"waits_without_acquire"}

@@ -45,7 +45,8 @@ def test_a_load_outside_names_program_tensor_and_distance() -> None:
     )
     assert found.source == "x = tl.load(x_ptr + r)  # OutOfBounds"
     assert (
-        str(found).splitlines()[0] == f"OutOfBounds in load_behind, line {found.line}, program 1: load of 1 element behind x_ptr (3 times)"
+        str(found).splitlines()[0]
+        == f"OutOfBounds in load_behind, line {found.line}, program 1: load of 1 element behind x_ptr (3 elements in all)"
     )
 
 
@@ -155,6 +156,13 @@ def test_it_works_around_the_memory_that_tells_and_inside_it() -> None:
         unwritten.read_workspace[(1,)](torch.empty(8), numbers(8))
     assert [finding.kind for finding in findings] == ["UninitialisedRead"]
     assert interpreter_events.watchers == []
+
+
+def test_it_works_in_inference_mode() -> None:
+    with sanitize() as findings, torch.inference_mode():
+        unwritten.read_workspace[(1,)](torch.empty(8), numbers(8))
+        right.LAUNCHES["slots of -1"]()
+    assert [finding.kind for finding in findings] == ["UninitialisedRead"]
 
 
 def test_without_the_interpreter_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
