@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,7 +17,7 @@ from .findings import Finding
 from .launches import Watched
 from .regions import Region, View, views
 
-__all__ = ["CannotSanitize", "Finding", "sanitize"]
+__all__ = ["CannotSanitize", "Finding", "Findings", "sanitize"]
 
 LARGEST_TABLE = 1 << 12  # elements of a tensor of 64-bit integers that may be pointers
 
@@ -26,8 +26,15 @@ class CannotSanitize(RuntimeError):
     """Kernels of this process do not run under the interpreter, or this Triton cannot be watched."""
 
 
+class Findings(list[Finding]):
+    """The findings so far."""
+
+    check_written: Callable[[], None]
+    """Look now for elements that nobody wrote, while results are still held; the end of the ``with`` does it too."""
+
+
 @contextmanager
-def sanitize(*, extra: Iterable[torch.Tensor] = (), written_twice: bool = False) -> Iterator[list[Finding]]:
+def sanitize(*, extra: Iterable[torch.Tensor] = (), written_twice: bool = False) -> Iterator[Findings]:
     """Watch every launch of a ``triton.jit`` kernel; the list that it gives fills with what they misuse, distinct findings once each.
 
     - ``extra``: tensors that a kernel reaches otherwise than through its arguments.
@@ -59,7 +66,8 @@ def sanitize(*, extra: Iterable[torch.Tensor] = (), written_twice: bool = False)
 class _Sanitizer(Watcher):
     def __init__(self, extra: tuple[torch.Tensor, ...], *, written_twice: bool) -> None:
         self._extra, self._written_twice = extra, written_twice
-        self.findings: list[Finding] = []
+        self.findings = Findings()
+        self.findings.check_written = self.check_written
         self._places: dict[tuple[object, ...], int] = {}
         self._allocated: dict[int, Allocated] = {}
         self._launch: Watched | None = None
@@ -120,6 +128,7 @@ class _Sanitizer(Watcher):
     def check_written(self) -> None:
         """Report what is still held and was stored to, but not everywhere."""
         for allocated in self._allocated.values():
-            if allocated.stored_by and allocated.is_held() and (missing := allocated.not_written()):
+            if allocated.stored_by and not allocated.is_reported and allocated.is_held() and (missing := allocated.not_written()):
+                allocated.is_reported = True
                 element, count = missing
                 self.report(Finding("NotWritten", allocated.stored_by, "no program wrote", allocated.argument, element, count=count))

@@ -26,6 +26,7 @@ class Allocated:
     written: np.ndarray = field(init=False)  # [bytes from its first element to its last]
     stored_by: str = ""  # the last kernel that stored to it
     argument: str = ""  # and its name there
+    is_reported: bool = False
     _view: View = field(init=False)
     _version: int = field(init=False)
 
