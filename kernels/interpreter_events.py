@@ -65,7 +65,7 @@ class Access:
     """One ``tl.load``, ``tl.store`` or ``tl.atomic_*`` of one program, before it happens."""
 
     addresses: np.ndarray  # [lanes] uint64
-    active: np.ndarray  # [lanes] bool: where the mask is true; a watcher may put another in its place
+    active: np.ndarray  # [lanes] bool: where the mask is true
     width: int  # bytes of an element
     reads: bool
     writes: bool
@@ -76,6 +76,12 @@ class Access:
     acquires: bool = False
     releases: bool = False
     frame: FrameType | None = None
+    is_cut: bool = False  # a watcher has cleared lanes
+
+    def leave_out(self, lanes: np.ndarray) -> None:
+        """Clear lanes, given by their numbers."""
+        self.active, self.is_cut = self.active.copy(), True
+        self.active[lanes] = False
 
     @property
     def line(self) -> Line:
@@ -170,14 +176,19 @@ def _lanes(mask: Any, ptrs: Any) -> np.ndarray:
     return np.broadcast_to(mask if isinstance(mask, np.ndarray) else mask.data, ptrs.data.shape).astype(bool, copy=False)
 
 
+def _mask(mask: Any, access: Access, ptrs: Any, interpreter: Any) -> Any:
+    """The mask without the lanes that were cleared; Triton 3.9 refuses a scalar condition, which the interpreter has as integers."""
+    data = mask if isinstance(mask, np.ndarray) else mask.data
+    return interpreter.TensorHandle(access.active.reshape(ptrs.data.shape), tl.int1) if access.is_cut or data.dtype != np.bool_ else mask
+
+
 def _load(create_masked_load: Any, interpreter: Any) -> Any:
     @functools.wraps(create_masked_load)
     def watched(self: Any, ptrs: Any, mask: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
         active, number = _lanes(mask, ptrs), False
         if watchers:
             access = _show(self, ptrs, active, reads=True, writes=False, undefined=other is None)
-            active, number = access.active.reshape(ptrs.data.shape), access.number
-            mask = interpreter.TensorHandle(active, tl.int1)
+            mask, active, number = _mask(mask, access, ptrs, interpreter), access.active.reshape(ptrs.data.shape), access.number
         if other is None and not active.all():
             element = ptrs.get_element_ty()
             other = interpreter.TensorHandle(_undefined(interpreter._get_np_dtype(element), ptrs.data.shape, number=number), element)
@@ -202,7 +213,7 @@ def _store(create_masked_store: Any, interpreter: Any) -> Any:
     def watched(self: Any, ptrs: Any, value: Any, mask: Any, *args: Any, **kwargs: Any) -> Any:
         if watchers:
             access = _show(self, ptrs, _lanes(mask, ptrs), reads=False, writes=True)
-            mask = interpreter.TensorHandle(access.active.reshape(ptrs.data.shape), tl.int1)
+            mask = _mask(mask, access, ptrs, interpreter)
         return create_masked_store(self, ptrs, value, mask, *args, **kwargs)
 
     return watched
@@ -214,7 +225,7 @@ def _atomic_rmw(create_atomic_rmw: Any, interpreter: Any) -> Any:
         if watchers:
             reads = op != interpreter._ir.ATOMIC_OP.XCHG  # which may be there to write alone
             access = _show(self, ptr, _lanes(mask, ptr), reads=reads, writes=True, semantics=_semantics(sem, args[0]))
-            mask = interpreter.TensorHandle(access.active.reshape(ptr.data.shape), tl.int1)
+            mask = _mask(mask, access, ptr, interpreter)
         return create_atomic_rmw(self, op, ptr, val, mask, sem, *args)
 
     return watched
@@ -226,7 +237,7 @@ def _atomic_cas(create_atomic_cas: Any, interpreter: Any) -> Any:
         if watchers:
             writes = not np.array_equal(cmp.data, val.data)  # else it is an atomic load
             access = _show(self, ptr, np.ones(ptr.data.shape, bool), reads=True, writes=writes, semantics=_semantics(sem, args[0]))
-            if not access.active.all():  # there is no mask: what must not happen happens to a cell of nobody
+            if access.is_cut:  # there is no mask: what must not happen happens to a cell of nobody
                 cells = np.zeros(ptr.data.size, np.uint64)
                 elsewhere = cells.ctypes.data + 8 * np.arange(ptr.data.size, dtype=np.uint64)
                 addresses = np.where(access.active, access.addresses, elsewhere).reshape(ptr.data.shape)

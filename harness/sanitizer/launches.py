@@ -95,8 +95,7 @@ class Watched:
                 good[here] = True
                 found.append((region, addresses[here]))
         if not good.all():
-            access.active = access.active.copy()
-            access.active[lanes[~good]] = False
+            access.leave_out(lanes[~good])
             if line:
                 self._outside(addresses[~good], access, line, found)
         if found and line:
