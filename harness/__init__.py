@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, case_from_json, case_from_repr
     from .failures import Failure
     from .known_issues import KnownIssues, in_force
+    from .sanitizer import CannotSanitize, Finding, sanitize
     from .target_names import load_target
     from .targets import BadTarget, Target
     from .verdict import Agreement, check, failure_of
@@ -19,6 +20,7 @@ _HOMES = {
     "cases": ("ExpertsCase", "GroupedGemmCase", "MoeBlockCase", "case_from_json", "case_from_repr"),
     "failures": ("Failure",),
     "known_issues": ("KnownIssues", "in_force"),
+    "sanitizer": ("CannotSanitize", "Finding", "sanitize"),
     "target_names": ("load_target",),
     "targets": ("BadTarget", "Target"),
     "verdict": ("Agreement", "check", "failure_of"),
@@ -26,8 +28,10 @@ _HOMES = {
 __all__ = [
     "Agreement",
     "BadTarget",
+    "CannotSanitize",
     "ExpertsCase",
     "Failure",
+    "Finding",
     "GroupedGemmCase",
     "KnownIssues",
     "MoeBlockCase",
@@ -38,6 +42,7 @@ __all__ = [
     "failure_of",
     "in_force",
     "load_target",
+    "sanitize",
 ]
 
 

@@ -17,11 +17,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch.utils import dlpack
 
-from moefuzz.kernels.interpreter import read_watchers
+from moefuzz.kernels.interpreter_events import Access, Watcher, watchers
 
 from .cases import Case
 from .failures import ReadOutside, WroteOutside
@@ -107,11 +106,14 @@ class Arena:
         return f"{byte - stop} bytes behind {nearest}" if byte >= stop else f"{start - byte} bytes before {nearest}"
 
 
-class Allocations:
-    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, "nan" or "number"."""
+class Allocations(Watcher):
+    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, "nan" or "number".
 
-    def __init__(self, device: torch.device, poison: str = "nan") -> None:
-        self._device, self._gap, self._poison = device, AROUND[device.type], poison
+    ``allocation_watchers`` are called with each tensor that is given and its poison, None where it starts with values.
+    """
+
+    def __init__(self, device: torch.device, poison: str = "nan", *, watches_loads: bool = True) -> None:
+        self._device, self._gap, self.poison, self._watches_loads = device, AROUND[device.type], poison, watches_loads
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.fences: list[Fence] = []
         self._stray: list[str] = []  # where the first load outside read
@@ -124,11 +126,13 @@ class Allocations:
             for owner, name, _, replacement in _REPLACED:
                 setattr(owner, name, replacement)
         _in_force.append(self)
-        read_watchers.append(self._watch)
+        if self._watches_loads:
+            watchers.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        read_watchers.remove(self._watch)
+        if self._watches_loads:
+            watchers.remove(self)
         _in_force.remove(self)
         if not _in_force:
             for owner, name, original, _ in _REPLACED:
@@ -144,16 +148,23 @@ class Allocations:
         inside = _empty(0, dtype=out.dtype, device=out.device).set_(storage, 0, out.shape, out.stride())
         if written:
             inside.copy_(out)
-        elif self._poison == "number":
+        elif self.poison == "number":
             inside.fill_(poison_number(out.dtype))
-        self._buffers.append((buffer, inside))
-        place = functools.partial(_beside, inside, self._gap)
+        held = inside.detach() if allocation_watchers else inside  # so that one may ask whether anybody else still holds it
+        self._buffers.append((buffer, held))
+        for watch in allocation_watchers:
+            watch(held, None if written else self.poison)
+        place = functools.partial(_beside, held, self._gap)
         self.fences.append(Fence(buffer.data_ptr(), buffer.numel(), ((self._gap, self._gap + size),), place))
         return inside
 
-    def _watch(self, addresses: np.ndarray, width: int) -> None:
-        for fence in () if self._stray else self.fences:
-            byte = fence.stray(addresses, width)
+    def access(self, access: Access) -> None:
+        """Hold a load against the fences."""
+        if access.kind != "load" or self._stray or not access.active.any():
+            return
+        addresses = access.addresses[access.active]
+        for fence in self.fences:
+            byte = fence.stray(addresses, access.width)
             if byte is not None:
                 self._stray.append(fence.place_of(byte))
 
@@ -185,6 +196,7 @@ def _beside(inside: torch.Tensor, gap: int, byte: int) -> str:
     return f"{where} an allocation of {inside.dtype}, shape {tuple(inside.shape)}"
 
 
+allocation_watchers: list[Callable[[torch.Tensor, str | None], None]] = []
 _wrapped: Callable[[object], bool] = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda _: False)  # under vmap or grad
 _in_force: list[Allocations] = []  # the functions that stand in for torch's are always the same, so that torch.compile meets no new ones
 

@@ -12,8 +12,7 @@ Seven faults of Triton 3.6 to 3.9 are mended here, for every kernel of the proce
 - Triton's own helpers, ``tl.cdiv``, ``tl.zeros``, ``tl.max``, could not be called where triton was imported before the interpreter was
   chosen, as transformers imports it; they are now interpreted like any kernel.
 
-What a ``tl.load`` without ``other`` gives where its mask is false is undefined on a GPU and was 0 here; now every bit of it is set, NaN or
--1: a kernel that never uses it notices nothing, and one that does is caught. ``read_watchers`` are shown the addresses that are read.
+``interpreter_events.py`` fills what a ``tl.load`` without ``other`` gives where its mask is false, and shows what kernels do to watchers.
 
 Two costs are cut as well, without a change of meaning: the check of integer overflow, which the interpreter computes and then drops
 (it asserts under ``debug`` alone), and a table that it rebuilt for every operation.
@@ -28,7 +27,6 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,8 +34,7 @@ import torch
 import triton.language as tl
 from triton.runtime.jit import JITFunction
 
-read_watchers: list[Callable[[np.ndarray, int], None]] = []
-"""Each is called before a load with the addresses that it reads, at least one, and the bytes of an element."""
+from . import interpreter_events
 
 _repaired = False
 
@@ -64,13 +61,13 @@ def repair() -> None:
     for name in ("sum", "min_max"):
         setattr(interpreter.ReduceOps, name, _reduction_of_values(getattr(interpreter.ReduceOps, name), interpreter.TensorHandle))
     builder.create_atomic_rmw = _atomic_add_of_values(builder.create_atomic_rmw, interpreter)
-    builder.create_masked_load = _watched(_lanes_without_a_value(builder.create_masked_load, interpreter))
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
     interpreter.GridExecutor.__call__ = _with_annotated_integers(interpreter.GridExecutor.__call__)
     interpreter._implicit_cvt = _of_annotated_type(interpreter._implicit_cvt, interpreter.TensorHandle)
     shared = interpreter.interpreter_builder
     shared.options = dataclasses.replace(shared.options, sanitize_overflow=shared.options.debug)
     interpreter._get_np_dtype = _table_kept(interpreter._get_np_dtype)
+    interpreter_events.install(interpreter)
     _interpret_helpers(interpreter.InterpretedFunction)
     _repaired = True
 
@@ -182,31 +179,6 @@ def _cast_through_float32(cast_impl: Any, handle: Any) -> Any:
             return values if target == tl.float32 else cast_impl(self, values, dst_type)
         values = src if source == tl.float32 else cast_impl(self, src, tl.float32)
         return handle(float32_to_bfloat16(values.data), tl.bfloat16)
-
-    return repaired
-
-
-def _lanes_without_a_value(create_masked_load: Any, interpreter: Any) -> Any:
-    @functools.wraps(create_masked_load)
-    def repaired(self: Any, ptrs: Any, mask: Any, other: Any, *args: Any, **kwargs: Any) -> Any:
-        if other is None and not mask.data.all():
-            element = ptrs.get_element_ty()
-            dtype = interpreter._get_np_dtype(element)
-            set_bits = np.full(ptrs.data.size * dtype.itemsize, 0xFF, np.uint8).view(dtype).reshape(ptrs.data.shape)
-            other = interpreter.TensorHandle(set_bits, element)
-        return create_masked_load(self, ptrs, mask, other, *args, **kwargs)
-
-    return repaired
-
-
-def _watched(create_masked_load: Any) -> Any:
-    @functools.wraps(create_masked_load)
-    def repaired(self: Any, ptrs: Any, mask: Any, *args: Any, **kwargs: Any) -> Any:
-        if read_watchers:
-            addresses = ptrs.data[mask.data] if mask.data.shape == ptrs.data.shape else ptrs.data
-            for watcher in read_watchers if addresses.size else ():
-                watcher(addresses, ptrs.get_element_ty().primitive_bitwidth // 8)
-        return create_masked_load(self, ptrs, mask, *args, **kwargs)
 
     return repaired
 

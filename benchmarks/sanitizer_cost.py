@@ -1,0 +1,82 @@
+"""What the sanitizer costs: time per example of our grouped GEMM, forward and backward, with it and without, and what it finds there.
+
+    python benchmarks/sanitizer_cost.py [--examples 300]
+
+The same examples both times, drawn as the properties draw them; the first run of each is not counted. Nothing should be found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from moefuzz.harness import sanitize
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.device import describe, one_thread, versions
+from moefuzz.harness.grouped_gemm_oracle import run_grouped_gemm
+from moefuzz.harness.problems import build_grouped_gemm
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.targets import Target
+from moefuzz.strategies import grouped_gemm_cases
+
+CPU = torch.device("cpu")
+
+
+def drawn(examples: int, target: Target) -> list[GroupedGemmCase]:
+    """So many cases; the same ones each time."""
+    cases: list[GroupedGemmCase] = []
+
+    @seed(0)
+    @settings(max_examples=examples, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(grouped_gemm_cases(target=target))
+    def draw(case: GroupedGemmCase) -> None:
+        cases.append(case)
+
+    draw()
+    return cases
+
+
+def milliseconds(run: Callable[[], object], watched: Callable[[], AbstractContextManager[object]]) -> float:
+    """The time of a run; entering the sanitizer counts."""
+    began = time.perf_counter()
+    with watched():
+        run()
+    return 1000 * (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=300)
+    options = parser.parse_args()
+    one_thread()
+    print(f"{describe()}: {versions()}")  # noqa: T201
+    target = load_target("triton")
+    plain, sanitized, ratios, found = [], [], [], 0
+    for case in drawn(options.examples, target):
+        problem = build_grouped_gemm(case)
+        run = lambda problem=problem: run_grouped_gemm(problem, target, CPU)
+        run()
+        both = {name: milliseconds(run, watched) for name, watched in random.sample([("plain", nullcontext), ("sanitized", sanitize)], 2)}
+        plain.append(both["plain"])
+        sanitized.append(both["sanitized"])
+        ratios.append(both["sanitized"] / both["plain"])
+        with sanitize() as findings:
+            run()
+        found += len(findings)
+        for finding in findings:
+            print(f"{case!r}\n{finding}")  # noqa: T201
+    print(  # noqa: T201
+        f"{len(plain)} examples: {statistics.mean(plain):.1f} ms each, {statistics.mean(sanitized):.1f} ms sanitized: "
+        f"{sum(sanitized) / sum(plain):.2f} times in all, {statistics.median(ratios):.2f} in the median; {found} findings"
+    )
+
+
+if __name__ == "__main__":
+    main()

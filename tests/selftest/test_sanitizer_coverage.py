@@ -1,0 +1,54 @@
+"""What is said of the lines, branches and masks that launches reach."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from moefuzz.harness import sanitize
+from moefuzz.harness.sanitizer.coverage import coverage
+from moefuzz.kernels.interpreter import in_force
+
+from . import sanitizer_zoo_right as right
+from .sanitizer_zoo import numbers
+
+pytestmark = pytest.mark.skipif(not in_force(), reason="the interpreter is not in force: there is a GPU")
+
+
+def left_out(*ends: int) -> list[str]:
+    """What ``returns_early`` leaves out where its programs have so many live lanes of four; lines counted from its own."""
+    with coverage() as collected:
+        right.returns_early[(len(ends),)](numbers(len(ends), 4), torch.tensor(ends), torch.empty(len(ends)))
+    ((code, reached),) = collected.functions.items()
+    first = code.co_firstlineno
+    return [
+        line.replace(str(number), f"+{number - first}")
+        for line in reached.left_out()
+        for number in map(int, line.split()[1].split(":")[:1])
+    ]
+
+
+ONLY_FULL = ["line +3: the condition was never true", "line +6: the mask was never false"]
+SEEN = {
+    (4,): ONLY_FULL,
+    (4, 2): ONLY_FULL[:1],
+    (4, 0): ONLY_FULL[1:],
+    (0, 3): [],
+    (0,): ["line +3: the condition was never false", "line +6 was not reached"],
+}
+
+
+@pytest.mark.parametrize("ends", SEEN)
+def test_what_no_program_reaches_is_named(ends: tuple[int, ...]) -> None:
+    assert left_out(*ends) == SEEN[ends]
+
+
+def test_helpers_have_a_row_and_tritons_own_have_none() -> None:
+    before = sys.gettrace()
+    with coverage() as collected, sanitize() as findings:
+        right.squares[(1,)](numbers(5), torch.empty(5), 5)
+        right.softmax[(3,)](numbers(3, 8), torch.empty(3, 5), 8, 5)
+    assert [code.co_name for code in collected.functions] == ["squares", "square", "softmax"] and findings == []
+    assert collected.table().row_count == 3 and sys.gettrace() is before
