@@ -22,7 +22,7 @@ from .cases import Case, case_from_json, case_from_repr
 from .device import describe, device, one_thread, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, why_not_writable
 from .exit_codes import FOUND, INFRASTRUCTURE, INTERRUPTED, USAGE
-from .failures import ENDS_A_PROCESS, Failure
+from .failures import ENDS_A_PROCESS, Failure, is_misuse
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .isolation import CASE_SECONDS, isolated
 from .known_issues import BadKnownIssues, KnownIssues, in_force
@@ -30,6 +30,8 @@ from .models import presets
 from .reports import DEFAULT, BadReport, Report, read, read_all, write
 from .resources import LostDevice, NoRoom
 from .running import left_over, written_ahead
+from .sanitize_script import sanitize_command
+from .sanitized import sanitizing, why_not
 from .tables import print_page, print_reports, print_shapes, print_summary
 from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
 from .targets import BadTarget, Target
@@ -50,6 +52,9 @@ ISOLATE = typer.Option(
     "--isolate/--no-isolate",
     help="Run cases in a process of their own, where a crash, a hang and a CUDA error are failures like any other (default: on a GPU).",
 )
+
+
+SANITIZE = typer.Option("--sanitize", help="Watch every access of Triton kernels under the interpreter: outside, uninitialised, racing.")
 
 
 @app.callback(invoke_without_command=True)
@@ -75,6 +80,7 @@ def fuzz_command(
     case_time: Annotated[
         str, typer.Option("--case-time", metavar="DURATION", help="How long a case may take in its process, compiling included.")
     ] = f"{CASE_SECONDS:.0f}s",
+    sanitize: Annotated[bool, SANITIZE] = False,
     report_dir: Annotated[
         Path, typer.Option("--report-dir", metavar="FOLDER", help="Each distinct failure gets a folder of its own in it.")
     ] = Path(DEFAULT),
@@ -106,7 +112,7 @@ def fuzz_command(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}"), TimeRemainingColumn())
     try:
         progress = Progress(*columns, console=console, transient=True)
-        with _isolation(isolate, case_seconds), progress, in_force(issues), written_ahead():
+        with _isolation(isolate, case_seconds), progress, in_force(issues), written_ahead(), _sanitizing(wanted=sanitize):
             task = progress.add_task("fuzzing", total=seconds, done="")
             for turn in fuzz(targets, seconds, REGIMES, left):
                 tallies[turn.tally.target.name, turn.tally.regime] = turn.tally
@@ -153,6 +159,7 @@ def replay(
     ],
     target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, metavar="NAME|PKG.MOD:ATTR")] = None,
     isolate: Annotated[bool | None, ISOLATE] = None,
+    sanitize: Annotated[bool, SANITIZE] = False,
 ) -> None:
     """Run one case again, by default on the target that its report names, or that of its level in MOEFUZZ_TARGET, or our own.
 
@@ -162,7 +169,8 @@ def replay(
         parsed, reported = _case_of(case)
         if reported is not None:
             target, isolate = target or reported.target, isolate or reported.kind in ENDS_A_PROCESS or None
-        with _isolation(isolate):
+            sanitize = sanitize or is_misuse(reported.kind)
+        with _isolation(isolate), _sanitizing(wanted=sanitize):
             agreement = check(parsed, None if target is None else _target(target))
     except (ValueError, BadReport, BadTarget, NoRoom) as error:
         _refuse(str(error))
@@ -205,6 +213,9 @@ def report_command(
         print_reports(folder, read_all(folder))
     else:
         _refuse(f"there is no folder {folder}")
+
+
+app.command("sanitize")(sanitize_command)
 
 
 @app.command("targets")
@@ -260,6 +271,12 @@ def _seconds(duration: str, option: str = "--time") -> float:
 
 def _isolation(wanted: bool | None, seconds: float = CASE_SECONDS) -> AbstractContextManager[Any]:
     return isolated(seconds) if wanted or (wanted is None and device().type == "cuda") else nullcontext()
+
+
+def _sanitizing(*, wanted: bool) -> AbstractContextManager[None]:
+    if wanted and (why := why_not()):
+        _refuse(why)
+    return sanitizing(wanted)
 
 
 def _target(spec: str) -> Target:

@@ -170,6 +170,32 @@ class Unreproducible(Failure):
     kind = "Unreproducible"
 
 
+class Misuse(Failure):
+    """What the sanitizer saw a kernel do with memory; a class of its own for each kind, kernel and argument."""
+
+    kind = "Misuse"
+
+
+MISUSES = ("OutOfBounds", "UninitialisedRead", "Race", "NotWritten")
+"""The kinds of ``Misuse``; NotWritten is also said of a result."""
+
+
+def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> Misuse:
+    """The failure that a finding of the sanitizer is; ``argument`` as kernel.argument."""
+    return _misuse_class(kind, argument)(case, target, finding)
+
+
+def is_misuse(kind: str) -> bool:
+    """Whether the sanitizer alone sees failures of a kind, NotRefused or not."""
+    of, _, argument = kind.removeprefix(f"{NotRefused.kind} ").partition(" ")
+    return of in MISUSES and bool(argument)
+
+
+@functools.cache
+def _misuse_class(kind: str, argument: str) -> type[Misuse]:
+    return type(f"{kind}_{argument}", (Misuse,), {"kind": f"{kind} {argument}"})
+
+
 class ReadOutside(Failure):
     """A load from beyond the end of an allocation or from before its start; seen under Triton's interpreter."""
 
@@ -197,4 +223,6 @@ def _revived(name: str, kind: str, tensor: str | None, *fields: Any) -> Failure:
         return _not_refused_class(rest, tensor)(*fields)
     if of == Raised.kind:
         return _raised_class(rest)(*fields)
+    if of in MISUSES and rest:
+        return _misuse_class(of, rest)(*fields)
     return next(made for made in Failure.__subclasses__() if made.__name__ == name)(*fields)

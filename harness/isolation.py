@@ -23,6 +23,7 @@ import torch
 from .cases import Case
 from .failures import Crash, CudaError, Failure, Hang, Unreproducible, not_refused
 from .resources import LostDevice, NoRoom
+from .sanitized import is_wanted, sanitizing
 from .target_names import load_target
 from .targets import BadTarget, Target
 
@@ -58,7 +59,7 @@ class Isolation:
 
         began = time.monotonic()
         try:
-            said = self._pool.schedule(_said_of, args=(case, target.name), timeout=self._limit).result()
+            said = self._pool.schedule(_said_of, args=(case, target.name, is_wanted()), timeout=self._limit).result()
         except TimeoutError:
             failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
             self._limit = min(self.seconds, max(2.0, 20 * self._slowest))
@@ -173,13 +174,14 @@ def _start() -> None:
     torch.zeros(1, device=device())
 
 
-def _said_of(case: Case, spec: str) -> Agreement | Failure | str:
+def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:
     """In the worker: an agreement, a failure, or why there is no room."""
     from .verdict import check_here
 
     target = load_target(spec)
     try:
-        said: Agreement | Failure | str = check_here(case, target)
+        with sanitizing(sanitize):
+            said: Agreement | Failure | str = check_here(case, target)
     except Failure as failure:
         said = failure
         if failure.__cause__ is not None:

@@ -53,6 +53,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         f"profiles {' and '.join(profiles.NEED_A_GPU)})",
     )
 
+    group.addoption(
+        "--moe-sanitize",
+        action=argparse.BooleanOptionalAction,
+        help="watch every access of Triton kernels under the interpreter: outside, uninitialised, racing (default: with the profile ci)",
+    )
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,6 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
     isolate = config.getoption("--moe-isolate")
     if profile in profiles.NEED_A_GPU if isolate is None else isolate:
         _isolate(config)
+    if config.getoption("--moe-sanitize"):
+        _want_interpreter()
 
 
 def pytest_report_header(config: pytest.Config) -> Sequence[str]:
@@ -90,9 +98,12 @@ def _by_package(config: pytest.Config) -> bool:
 @pytest.fixture(scope="module")
 def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
     """The target that a property is about, which is the default meanwhile."""
+    from .sanitized import sanitizing, why_not
     from .target_names import chosen
 
-    with chosen(request.param):
+    asked = request.config.getoption("--moe-sanitize")
+    sanitize = settings.get_current_profile_name() == "ci" and not why_not() if asked is None else asked
+    with chosen(request.param), sanitizing(sanitize):
         yield request.param
 
 
@@ -142,6 +153,13 @@ def _isolate(config: pytest.Config) -> None:
         except LostDevice as error:
             pytest.exit(f"moefuzz: {error}", INFRASTRUCTURE)
         config.add_cleanup(lasting.close)
+
+
+def _want_interpreter() -> None:
+    from .sanitized import why_not
+
+    if why := why_not():
+        pytest.exit(f"moefuzz: --moe-sanitize: {why}", USAGE)
 
 
 def _want_gpu(profile: str) -> None:

@@ -20,7 +20,7 @@ import torch
 from .cases import FAR_AXES, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from .experts_oracle import DIFFERENTIABLE
 from .experts_problems import build_experts
-from .failures import ENDS_A_PROCESS, PASS_OF, Failure
+from .failures import ENDS_A_PROCESS, PASS_OF, Failure, is_misuse
 from .grouped_gemm_oracle import keywords_of
 from .memory import AROUND, extent, flat
 from .problems import GroupedGemmProblem, build_grouped_gemm, far_stride
@@ -69,6 +69,8 @@ class Script:
 def script(failure: Failure, target: Target) -> Script:
     """The script of a failure. Raises NoScript."""
     case, kind = failure.case, failure.kind.removeprefix("NotRefused ").partition(" ")[0]
+    if is_misuse(failure.kind):
+        raise NoScript("moefuzz's sanitizer saw it, which watches each access of the kernel; the line above shows it")
     if kind not in _MODES:
         raise NoScript(_NO_MODE.get(kind, f"{kind} shows in moefuzz alone"))
     if case.relation and kind != "NonDeterministic":

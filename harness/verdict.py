@@ -25,6 +25,7 @@ from .problems import build_grouped_gemm
 from .relations import RELATIONS
 from .resources import NoRoom, lack_of_memory
 from .running import now_running
+from .sanitized import run_watched
 from .target_names import default_target
 from .targets import BadTarget, Target, UndeclaredCase
 
@@ -108,7 +109,7 @@ def _in_full(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
     level, on = _level(case.level), device()
     problem = level.build(case)
-    result = level.run(problem, target, on)
+    result = run_watched(lambda: level.run(problem, target, on), case, target)
     claims = level.claims(problem, result, target)
     again = lambda: level.claims(problem, level.run(problem, target, on, poison="number"), target)
     shares = _judged(claims, again, case, target)

@@ -104,7 +104,7 @@ class _Sanitizer(Watcher):
         """Each region of a launch with what was allocated there."""
         for region in launch.regions:
             allocated = self._allocated.get(region.views[0].tensor.untyped_storage().data_ptr())
-            if allocated is not None:
+            if allocated is not None and region.has_state:
                 yield region, allocated
 
     def _pointed_to(self, passed: list[View]) -> list[View]:

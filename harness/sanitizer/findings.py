@@ -22,6 +22,7 @@ class Finding:
     what: str  # "load of", "store to", "atomic on", "a masked lane without other= ..."
     argument: str
     element: tuple[int, ...] | None  # index into the argument, None outside of it
+    shape: tuple[int, ...] = ()  # of the argument
     where: str = ""  # what an index cannot say: "3 elements behind x_ptr"
     file: str = ""
     line: int = 0

@@ -25,11 +25,15 @@ class Watched:
         self.views = list(views)
         self.regions = regions(self.views)
         self._starts = [region.start for region in self.regions]
-        self._report, self._written_twice = report, written_twice
+        self._hand_on, self._written_twice = report, written_twice
         self._order = Order()
         self._races: dict[tuple[Line, Line, str, str, str], Finding] = {}
         self.undefined: dict[Line, tuple[str, tuple[int, int, int]]] = {}  # loads with a dead lane and no other: what and by which program
         self._usual: dict[Line, Region] = {}  # where an access of a line last was
+
+    def _report(self, finding: Finding) -> None:
+        shape = next((tuple(view.tensor.shape) for view in self.views if view.name == finding.argument), ())
+        self._hand_on(replace(finding, shape=shape))
 
     def access(self, access: Access) -> None:
         """Hold an access against the state, and enter it."""
@@ -43,6 +47,8 @@ class Watched:
             return
         self._order.event(access, line)
         for region, addresses in inside:
+            if not region.has_state:
+                continue
             at = region.granules(addresses, access.width)
             if access.writes:
                 region.save()

@@ -18,6 +18,7 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 
 LARGEST_COPY = 1 << 26  # bytes of a region that a second run may need a copy of
+LARGEST_STATE = 1 << 28  # bytes of a region of which a state is kept: beyond, accesses are held against its two ends alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,8 @@ class Region:
         self.views = covering
         self.start, self.stop = covering[0].start, max(view.stop for view in covering)
         self.granule = math.gcd(*(view.itemsize for view in covering), *(view.start - self.start for view in covering))
-        self.valid = self._valid() if len(covering) > 1 or covering[0].has_gaps else None  # None: all of it
+        self.has_state = self.stop - self.start <= LARGEST_STATE
+        self.valid = self._valid() if self.has_state and (len(covering) > 1 or covering[0].has_gaps) else None  # None: all of it
         self.unwritten: np.ndarray | None = None  # since its allocation, before this launch; None: nothing of it
         self.events: dict[str, np.ndarray] = {}  # "store", "atomic", "atomic before", "load", "load before", "release"
         self.before: np.ndarray | None = None  # its bytes, before the first store
