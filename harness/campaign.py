@@ -30,6 +30,9 @@ Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | 
 BATCH = 25
 """Examples of one regime before the next has its turn."""
 
+SHRINKING_SECONDS = 100.0
+"""How long Hypothesis may look for smaller examples of a failure, before ``minimise`` has its turn: each hang takes seconds."""
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C while a failure was being minimised: it carries the smallest one so far."""
@@ -100,7 +103,8 @@ def fuzz(targets: Sequence[Target], seconds: float, regimes: Regimes, left: Sequ
 def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failure | None:
     target = tally.target
     began = time.monotonic()
-    minimising, smallest = False, None
+    failed_at, smallest = math.inf, None
+    failed: set[Case] = set()
 
     @settings(
         max_examples=BATCH,
@@ -114,9 +118,12 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
     )
     @given(strategy)
     def attempt(case: Case) -> None:
-        nonlocal minimising, smallest
+        nonlocal failed_at, smallest
+        minimising = smallest is not None
         if not minimising and time.monotonic() > stop:
             raise TurnIsOver
+        if minimising and case not in failed and time.monotonic() > failed_at + SHRINKING_SECONDS:
+            return
         tally.examples += not minimising
         try:
             agreement = check(case, target)
@@ -130,7 +137,8 @@ def _turn(tally: Tally, strategy: Any, stop: float, known: set[object]) -> Failu
             tally.failing += not minimising
             if failure.bucket in known:
                 return
-            minimising, smallest = True, failure
+            failed_at, smallest = min(failed_at, time.monotonic()), failure
+            failed.add(case)
             raise
         tally.refused += bool(agreement.refused) and not minimising
         tally.known += bool(agreement.known) and not minimising

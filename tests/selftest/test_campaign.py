@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from moefuzz.harness import cli, problems
+from moefuzz.harness import campaign, cli, problems
 from moefuzz.harness.campaign import Interrupted, fuzz
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.failures import Failure
@@ -59,6 +59,21 @@ def test_an_interrupt_while_minimising_keeps_what_was_found() -> None:
     with pytest.raises(Interrupted) as interrupt:
         found(Target("wrong", wrong), 60.0, exact_cases)
     assert type(interrupt.value.found).__name__ == "WrongValue_Y"
+
+
+def test_shrinking_ends_after_its_time_with_the_smallest_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "SHRINKING_SECONDS", 0.0)
+    monkeypatch.setattr(campaign, "minimise", lambda failure, fails: failure)
+    after: list[int] = []
+
+    def wrong(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        after.extend([len(X)] if after or len(X) > 5 else [])
+        return grouped_gemm_reference(X, W, m_sizes, 1) + (len(X) > 5)
+
+    failures = found(Target("wrong", wrong), 1.0, exact_cases)
+    (failure,) = failures
+    assert type(failure).__name__ == "WrongValue_Y" and isinstance(failure.case, GroupedGemmCase)
+    assert after[0] == after[1] == failure.case.M, "the first failing case is run again, and none is tried after it"
 
 
 def test_inputs_that_the_device_cannot_hold_are_passed_by_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
