@@ -1,7 +1,7 @@
 """Detection power: how many mutants of our own kernels the suite kills and how soon, and how many a fixed grid with flat tolerances does.
 
     python benchmarks/mutants.py [--only TEXT] [--sample N] [--seeds 3] [--examples 200] [--workers 2] [--skip suite|grid]
-                                 [--results FILE] [--markdown FILE]
+                                 [--sanitize] [--results FILE] [--markdown FILE]
 
 Each mutant runs in a process of its own, which may crash or hang. Regime by regime, for each seed, examples are drawn until the mutant
 fails; it is killed by the first failure, and has survived where one seed finds none. A mutant that survives is either proven equivalent,
@@ -31,6 +31,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.mutants import Mutant, mutants
 from moefuzz.harness.profiles import drawn
+from moefuzz.harness.sanitized import sanitizing
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check
 
@@ -44,7 +45,7 @@ class KilledError(Exception):
     """Ends Hypothesis' search."""
 
 
-def suite(mutant: Mutant, seeds: int, examples: int, send: Send) -> None:
+def suite(mutant: Mutant, seeds: int, examples: int, sanitize: bool, send: Send) -> None:
     """In the mutant's process: a note before every example, and for each seed how the mutant was killed; None ends it."""
     from moefuzz.strategies.regimes import REGIMES
 
@@ -53,7 +54,8 @@ def suite(mutant: Mutant, seeds: int, examples: int, send: Send) -> None:
     for which in range(seeds):
         stages = itertools.product([most for most in STAGES if most < examples] + [examples], strategies.items())
         found = (first_failure(strategy, target, most, which, name, send) for most, (name, strategy) in stages if strategy is not None)
-        killed = next(filter(None, found), None)
+        with sanitizing(sanitize):
+            killed = next(filter(None, found), None)
         send(("seed", killed))
         if killed is None:
             return
@@ -104,9 +106,9 @@ def grid(mutant: Mutant | None, false_alarms: frozenset[Any] | None, send: Send)
             return
 
 
-def outcome_of_suite(mutant: Mutant, seeds: int, examples: int) -> list[Any]:
+def outcome_of_suite(mutant: Mutant, seeds: int, examples: int, *, sanitize: bool) -> list[Any]:
     """For each seed how the mutant was killed; a crash or a hang ends the process and stands for the seeds that are left."""
-    notes, ending = isolated(suite, mutant, seeds, examples)
+    notes, ending = isolated(suite, mutant, seeds, examples, sanitize)
     outcomes = [note[1] for note in notes if note[0] == "seed"]
     last = next((note[1:] for note in reversed(notes) if note[0] == "example"), ("import", 0))
     return outcomes + ([(*last, ending, "", "")] * (seeds - len(outcomes)) if ending else [])
@@ -165,7 +167,7 @@ def report(chosen: list[Mutant], outcomes: dict[str, Outcome], seeds: int, conso
     for name in survived:
         say(f"survived: {name}")
     for name in wrongly:
-        say(f"killed, though said to be equivalent: {name}")
+        say(f"killed, though said to be equivalent: {name}" + (f" ({ran[name][0][2]})" if ran[name][0] else ""))
     return not survived and not wrongly
 
 
@@ -177,6 +179,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=200, help="examples of each regime and seed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--skip", choices=("suite", "grid"), help="run the other alone")
+    parser.add_argument("--sanitize", action="store_true", help="under the memory sanitizer, which may see what changes no result")
     parser.add_argument("--results", type=Path, help="keep outcomes in this file, and take from it what was run before")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     options = parser.parse_args()
@@ -196,8 +199,10 @@ def main() -> int:
     def run(mutant: Mutant) -> tuple[Mutant, Outcome]:
         outcome: Outcome = {}
         if options.skip != "suite" and "suite" not in outcomes[mutant.name]:
-            much = (1, 5) if mutant.name in EQUIVALENT else (options.seeds, options.examples)  # a proof is checked lightly
-            outcome["suite"] = outcome_of_suite(mutant, *much)
+            much = (
+                (1, 5) if mutant.name in EQUIVALENT and not options.sanitize else (options.seeds, options.examples)
+            )  # a proof is checked lightly
+            outcome["suite"] = outcome_of_suite(mutant, *much, sanitize=options.sanitize)
         if options.skip != "grid" and "grid" not in outcomes[mutant.name] and mutant.name not in EQUIVALENT:
             outcome["grid"] = outcome_of_grid(mutant, false_alarms)
         return mutant, outcome
