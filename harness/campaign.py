@@ -81,11 +81,13 @@ def fuzz(targets: Sequence[Target], seconds: float, regimes: Regimes, left: Sequ
     lines = [line for line in drawn if line[1] is not None]
     known: set[object] = set()
     for one in left:
-        tally = Tally(next(target for target in targets if target.name == one.target), "left over")
-        found = _turn(tally, st.just(one.case), math.inf, known)
-        known |= {found.bucket} if found is not None else set()
+        target = next(target for target in targets if target.name == one.target)
+        if target.level == one.case.level and target.takes(one.case):  # which it may have done no more since
+            tally = Tally(target, "left over")
+            found = _turn(tally, st.just(one.case), math.inf, known)
+            known |= {found.bucket} if found is not None else set()
+            yield Turn(tally, found)
         one.done()
-        yield Turn(tally, found)
     barren = 0  # turns since the last example
     for tally, strategy in itertools.cycle(lines):
         if time.monotonic() >= stop:

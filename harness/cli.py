@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+import signal
 import time
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from .campaign import Interrupted, Tally, fuzz
 from .cases import Case, case_from_json, case_from_repr
 from .device import describe, device, one_thread, versions
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, why_not_writable
-from .exit_codes import FOUND, INFRASTRUCTURE, INTERRUPTED, USAGE
-from .failures import ENDS_A_PROCESS, Failure, is_misuse
-from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
+from .exit_codes import FOUND, INFRASTRUCTURE, INTERRUPTED
+from .failures import Failure, ends_a_process, is_misuse
 from .isolation import CASE_SECONDS, isolated
 from .known_issues import BadKnownIssues, KnownIssues, in_force
-from .models import presets
-from .reports import DEFAULT, BadReport, Report, read, read_all, write
+from .listings import models_command, named_report, refuse, report_command, targets_command
+from .reports import DEFAULT, BadReport, Report, read, write
 from .resources import LostDevice, NoRoom
 from .running import left_over, written_ahead
 from .sanitize_script import sanitize_command
 from .sanitized import sanitizing, why_not
-from .tables import print_page, print_reports, print_shapes, print_summary
-from .target_names import OWN_TARGETS, declared_target, home_of, load_target, named_targets
+from .tables import print_summary
+from .target_names import OWN_TARGETS, load_target
 from .targets import BadTarget, Target
 from .verdict import check
 
@@ -95,9 +92,10 @@ def fuzz_command(
     from moefuzz.strategies.regimes import REGIMES
 
     one_thread()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was found is said
     console, seconds, case_seconds = Console(), _seconds(duration), _seconds(case_time, "--case-time")
     if why := why_not_writable(report_dir):
-        _refuse(f"--report-dir {report_dir}: {why}")
+        refuse(f"--report-dir {report_dir}: {why}")
     issues = _known_issues(known)
     targets = [_target(spec) for spec in dict.fromkeys(target or [own[0] for own in OWN_TARGETS.values()])]
     console.print(f"[bold]{' and '.join(chosen.name for chosen in targets)}[/] on {describe()}", highlight=False, soft_wrap=True)
@@ -128,10 +126,13 @@ def fuzz_command(
         if isinstance(interrupt, Interrupted):
             failures.append(interrupt.found)
             console.print("[red]FAILED[/], not minimised to the end:\n")
-            said = f"{interrupt.found}\n{_reported(interrupt.found, _target(interrupt.found.target), report_dir)}"
+            console.print(str(interrupt.found), markup=False, highlight=False, soft_wrap=True)
+            said = _reported(interrupt.found, _target(interrupt.found.target), report_dir, unrun=True)
             console.print(said, markup=False, highlight=False, soft_wrap=True)
     except LostDevice as error:
         lost = str(error)
+    except BadTarget as error:  # which this process finds, and a worker does not
+        refuse(str(error))
     if interrupted:
         console.print("interrupted")
     print_summary(console, list(tallies.values()), failures, time.monotonic() - began)
@@ -145,11 +146,11 @@ def fuzz_command(
     raise typer.Exit(INTERRUPTED if interrupted else INFRASTRUCTURE if lost else FOUND if failures else 0)
 
 
-def _reported(failure: Failure, target: Target, folder: Path) -> str:
+def _reported(failure: Failure, target: Target, folder: Path, *, unrun: bool = False) -> str:
     try:
-        return f"    report    {write(failure, target, folder) / 'report.md'}\n"
-    except OSError as error:
-        return f"    report    could not be written: {error}\n"
+        return f"    report    {write(failure, target, folder, unrun=unrun) / 'report.md'}\n"
+    except Exception as error:  # whatever a report fails at, what was found is not lost
+        return f"    report    could not be written: {type(error).__name__}: {error}\n"
 
 
 @app.command()
@@ -168,14 +169,14 @@ def replay(
     try:
         parsed, reported = _case_of(case)
         if reported is not None:
-            target, isolate = target or reported.target, isolate or reported.kind in ENDS_A_PROCESS or None
+            target, isolate = target or reported.target, isolate or ends_a_process(reported.kind) or None
             sanitize = sanitize or is_misuse(reported.kind)
         with _isolation(isolate), _sanitizing(wanted=sanitize):
             agreement = check(parsed, None if target is None else _target(target))
-    except (ValueError, BadReport, BadTarget, NoRoom) as error:
-        _refuse(str(error))
+    except (ValueError, OverflowError, MemoryError, BadReport, BadTarget, NoRoom) as error:
+        refuse(str(error))
     except LostDevice as error:
-        _refuse(str(error), INFRASTRUCTURE)
+        refuse(str(error), INFRASTRUCTURE)
     except Failure as failure:
         typer.echo(str(failure))
         raise typer.Exit(FOUND) from None
@@ -192,80 +193,23 @@ def _case_of(text: str) -> tuple[Case, Report | None]:
         return case_from_json(text), None
     if "(" in text and not Path(text).exists():
         return case_from_repr(text), None
-    report = read(_named_report(text))
+    report = read(named_report(text))
     return report.case, report
 
 
-def _named_report(text: str) -> Path:
-    """The folder of a report that is named by its path or by its ID."""
-    return Path(DEFAULT, text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
-
-
-@app.command("report")
-def report_command(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.")] = Path(DEFAULT),
-) -> None:
-    """List the reports of a folder, or print one; `moefuzz replay ID` runs one again. Exit code 2: there is none."""
-    one = _named_report(str(folder))
-    if (one / "report.md").is_file():
-        print_page((one / "report.md").read_text(encoding="utf-8", errors="replace"))
-    elif folder.is_dir():
-        print_reports(folder, read_all(folder))
-    else:
-        _refuse(f"there is no folder {folder}")
-
-
-app.command("sanitize")(sanitize_command)
-
-
-@app.command("targets")
-def targets_command() -> None:
-    """List what is installed under a name (entry points of the group moefuzz.targets), whose it is, and what each declares.
-
-    Exit code 0, also where one of them cannot be used: the list says why.
-    """
-    console, unusable = Console(), list[str]()
-    table = Table("name", "of", "level", "declares", box=box.SIMPLE_HEAD, collapse_padding=True)
-    table.columns[0].no_wrap = table.columns[2].no_wrap = True
-    for name in sorted(named_targets()):
-        try:
-            target = declared_target(name)
-        except BadTarget as error:
-            unusable.append(str(error))
-        else:
-            table.add_row(name, escape(home_of(name, target)), target.level, escape(", ".join(target.declared()) or "-"))
-    console.print(table)
-    for line in unusable:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-@app.command("models")
-def models_command(
-    model_id: Annotated[str | None, typer.Argument(metavar="[MODEL_ID]", help="A model on the Hugging Face Hub, as owner/name.")] = None,
-) -> None:
-    """List the released models whose MoE shapes are shipped; with MODEL_ID, ask the Hub for one's shape and expert tensors.
-
-    Where the Hub does not answer, the shape that is shipped, with a note. Exit code 0, 2: neither the Hub nor a preset has it.
-    """
-    if model_id is None:
-        print_shapes(list(presets().values()))
-        return
-    try:
-        shape = shape_of(model_id)
-        experts = "" if INSTEAD in shape.note else str(get_expert_metadata(model_id))
-    except HubError as error:
-        _refuse(str(error))
-    for name, value in dataclasses.asdict(shape).items():
-        if value != "":
-            typer.echo(f"{name:<22} {value}")
-    if experts:
-        typer.echo(f"\nexpert tensors\n{experts}")
+for name, command in (
+    ("report", report_command),
+    ("sanitize", sanitize_command),
+    ("targets", targets_command),
+    ("models", models_command),
+):
+    app.command(name)(command)
 
 
 def _seconds(duration: str, option: str = "--time") -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", duration.strip())
     if match is None or float(match[1]) == 0:
-        _refuse(f"{option} must be a duration like 90s, 2m or 1h, got {duration!r}")
+        refuse(f"{option} must be a duration like 90s, 2m or 1h, got {duration!r}")
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
 
 
@@ -275,7 +219,7 @@ def _isolation(wanted: bool | None, seconds: float = CASE_SECONDS) -> AbstractCo
 
 def _sanitizing(*, wanted: bool) -> AbstractContextManager[None]:
     if wanted and (why := why_not()):
-        _refuse(why)
+        refuse(why)
     return sanitizing(wanted)
 
 
@@ -283,16 +227,11 @@ def _target(spec: str) -> Target:
     try:
         return load_target(spec)
     except BadTarget as error:
-        _refuse(str(error))
+        refuse(str(error))
 
 
 def _known_issues(path: Path | None) -> KnownIssues:
     try:
         return KnownIssues() if path is None else KnownIssues.read(path)
     except BadKnownIssues as error:
-        _refuse(str(error))
-
-
-def _refuse(message: str, status: int = USAGE) -> NoReturn:
-    typer.echo(f"moefuzz: {message}", err=True)
-    raise typer.Exit(status)
+        refuse(str(error))

@@ -129,7 +129,11 @@ def said_by(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent]
     at = (own or frames)[-1]
-    return f"raised {type(error).__name__}: {error}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
+    try:
+        text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+    except Exception:  # the message of an exception is the target's, too
+        text = "(its text cannot be had)"
+    return f"raised {type(error).__name__}: {text[:1000]}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
 
 
 class Disagreement(AssertionError):
@@ -165,9 +169,24 @@ ENDS_A_PROCESS = (Crash.kind, Hang.kind, CudaError.kind)
 
 
 class Unreproducible(Failure):
-    """A failure that the same case did not show again in processes of their own."""
+    """A failure that the same case did not show again in processes of their own; a class for each kind that was seen once."""
 
     kind = "Unreproducible"
+
+
+def unreproducible(failure: Failure, finding: str) -> Unreproducible:
+    """What a failure is that was seen once."""
+    return _unreproducible_class(failure.kind)(failure.case, failure.target, finding, failure.mismatch)
+
+
+@functools.cache
+def _unreproducible_class(kind: str) -> type[Unreproducible]:
+    return type("_".join(["Unreproducible", *kind.split()]), (Unreproducible,), {"kind": f"Unreproducible {kind}"})
+
+
+def ends_a_process(kind: str) -> bool:
+    """Whether a failure of this kind, NotRefused or seen once, is shown again in a process of its own alone."""
+    return any(word in ENDS_A_PROCESS for word in kind.split())
 
 
 class Misuse(Failure):
@@ -223,6 +242,8 @@ def _revived(name: str, kind: str, tensor: str | None, *fields: Any) -> Failure:
         return _not_refused_class(rest, tensor)(*fields)
     if of == Raised.kind:
         return _raised_class(rest)(*fields)
+    if of == Unreproducible.kind and rest:
+        return _unreproducible_class(rest)(*fields)
     if of in MISUSES and rest:
         return _misuse_class(of, rest)(*fields)
     return next(made for made in Failure.__subclasses__() if made.__name__ == name)(*fields)

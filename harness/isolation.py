@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from .cases import Case
-from .failures import Crash, CudaError, Failure, Hang, Unreproducible, not_refused
+from .failures import Crash, CudaError, Failure, Hang, not_refused, unreproducible
 from .resources import LostDevice, NoRoom
 from .sanitized import is_wanted, sanitizing
 from .target_names import load_target
@@ -39,6 +40,7 @@ CONFIRMATIONS = 3
 """In how many new processes a case is tried before its failure counts as one that does not come back."""
 
 _START_SECONDS = 120.0
+_LOOK_SECONDS = 2.0
 
 
 class Isolation:
@@ -52,19 +54,24 @@ class Isolation:
         self._spare = self._started()
         self._renew()
 
-    def check(self, case: Case, target: Target) -> Agreement:
+    def check(self, case: Case, target: Target, *, again: bool = True) -> Agreement:
         """What ``verdict.check`` says of the case in the worker. Raises Failure, NoRoom, LostDevice."""
         __tracebackhide__ = True
         from pebble import ProcessExpired
 
         began = time.monotonic()
         try:
-            said = self._pool.schedule(_said_of, args=(case, target.name, is_wanted()), timeout=self._limit).result()
+            said = self._answer(_said_of, case, target.name, is_wanted(), seconds=self._limit)
         except TimeoutError:
             failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
             self._limit = min(self.seconds, max(2.0, 20 * self._slowest))
         except ProcessExpired as death:
             failure = Crash(case, target.name, _end_in_words(death.exitcode))
+        except _Gone:
+            if again:  # the process that starts workers may have gone by itself
+                self._renew()
+                return self.check(case, target, again=False)
+            failure = Crash(case, target.name, "ended its process, or the one that starts them, without a word")
         else:
             self._slowest = max(self._slowest, time.monotonic() - began)
             if isinstance(said, str):
@@ -84,11 +91,33 @@ class Isolation:
         from pebble import ProcessExpired
 
         try:
-            answer: Answer = self._pool.schedule(function, args=(case, target.name), timeout=self.seconds).result()
-        except (TimeoutError, ProcessExpired):
+            answer: Answer = self._answer(function, case, target.name, seconds=self.seconds)
+        except (TimeoutError, ProcessExpired, _Gone):
             self._renew()
             return None
         return answer
+
+    def _answer(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
+        """What the worker answers. Raises TimeoutError, pebble's ProcessExpired, _Gone, or what the function raised."""
+        from pebble import ProcessExpired
+
+        try:
+            future = self._pool.schedule(function, args=arguments, timeout=seconds)
+            while True:
+                try:
+                    return future.result(timeout=_LOOK_SECONDS)
+                except TimeoutError:
+                    if future.done() or not _is_alive(self._worker):
+                        break
+            if not future.done():  # pebble takes a worker that exits with status 0 for one that has nothing to do
+                raise _Gone
+            return future.result()
+        except (TimeoutError, ProcessExpired):
+            raise
+        except (RuntimeError, OSError) as error:
+            if hasattr(error, "traceback"):  # the function's own
+                raise
+            raise _Gone from error  # the pool is broken
 
     @contextmanager
     def confirming(self) -> Iterator[None]:
@@ -105,13 +134,19 @@ class Isolation:
         for pool in (self._pool, self._spare[0]):
             _end(pool)
 
-    def _renew(self) -> None:
+    def _renew(self, *, again: bool = True) -> None:
         """The spare takes the worker's place, and another is started."""
         if old := getattr(self, "_pool", None):
             _end(old)  # and with it the memory that it holds on the device
         (self._pool, ready), self._spare = self._spare, self._started()
         try:
-            ready.result()
+            self._worker = ready.result()
+            self._pool.schedule(os.getpid).result()
+        except (RuntimeError, OSError) as error:
+            if again and not hasattr(error, "traceback"):  # the spare went the way of the process that started it
+                self._renew(again=False)
+                return
+            raise LostDevice(f"no worker process can be started: {type(error).__name__}: {error}".partition("\n")[0]) from error
         except Exception as error:
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise LostDevice(f"no worker process can be started: {said}") from error
@@ -120,7 +155,19 @@ class Isolation:
         from pebble import ProcessPool
 
         pool = ProcessPool(max_workers=1, context=self._context)
-        return pool, pool.schedule(_start, timeout=_START_SECONDS)
+        return pool, pool.schedule(_start, args=(os.getpid(),), timeout=_START_SECONDS)
+
+
+class _Gone(Exception):
+    """A worker that is no more, or cannot be reached."""
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 _in_force: list[Isolation] = []
@@ -159,7 +206,7 @@ def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target:
         if again is not None and again.bucket == failure.bucket:
             return again
     finding = f"{failure.kind}, {failure.finding}; but in none of {CONFIRMATIONS} processes that saw no other case"
-    return Unreproducible(failure.case, failure.target, finding, failure.mismatch)
+    return unreproducible(failure, finding)
 
 
 def _end(pool: Any) -> None:
@@ -167,11 +214,19 @@ def _end(pool: Any) -> None:
     pool.join()
 
 
-def _start() -> None:
+def _start(owner: int) -> int:
+    """Make a new process ready; its number. It ends with the one that ``owner`` is, however that ends."""
     from .device import device, one_thread
 
+    def watch() -> None:
+        while _is_alive(owner):
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
     one_thread()
     torch.zeros(1, device=device())
+    return os.getpid()
 
 
 def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:

@@ -6,6 +6,7 @@ JUnit's XML, and lines of ``failures.ndjson`` beside the reports.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Generator
@@ -72,10 +73,14 @@ class FailureReports:
         from .minimise import minimise
         from .report import replay_line
         from .reports import write
-        from .target_names import default_target
+        from .target_names import default_target, load_target
         from .verdict import failure_of
 
-        smallest = confirmed(minimise(failure, failure_of), failure_of, default_target(failure.case.level))
+        target = default_target(failure.case.level)
+        if target.name != failure.target:  # of a test that is about another one
+            target = load_target(failure.target)
+        fails = functools.partial(failure_of, target=target)
+        smallest = confirmed(minimise(failure, fails), fails, target)
         said = {
             "target": smallest.target,
             "failure": " of ".join(filter(None, (smallest.kind, smallest.tensor))),
@@ -86,9 +91,9 @@ class FailureReports:
         }
         if self._folder is not None:
             try:
-                said["report"] = str(write(smallest, default_target(failure.case.level), self._folder) / "report.md")
-            except OSError as error:
-                said["report"] = f"could not be written: {error}"
+                said["report"] = str(write(smallest, target, self._folder) / "report.md")
+            except Exception as error:  # whatever a report fails at, what was found is not lost
+                said["report"] = f"could not be written: {type(error).__name__}: {error}"
         return smallest, said
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from .device import guards_in_words
-from .failures import ENDS_A_PROCESS, PASS_OF, Failure, Mismatch, is_misuse
+from .failures import PASS_OF, Failure, Mismatch, ends_a_process, is_misuse
 
 
 def render(failure: Failure) -> str:
@@ -20,7 +20,7 @@ def render(failure: Failure) -> str:
 
 def replay_line(failure: Failure) -> str:
     """The command that runs the case of a failure again."""
-    apart = "--isolate " if failure.kind in ENDS_A_PROCESS else "--sanitize " if is_misuse(failure.kind) else ""
+    apart = "--isolate " if ends_a_process(failure.kind) else "--sanitize " if is_misuse(failure.kind) else ""
     return f'moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"'
 
 

@@ -21,7 +21,7 @@ from .cases import Case, case_from_json
 from .device import describe, versions
 from .examine import draw, examine
 from .explain import in_words, irrelevant
-from .failures import ENDS_A_PROCESS, PASS_OF, Failure, Hang
+from .failures import PASS_OF, Failure, Hang, ends_a_process
 from .reproduce import TEMPLATES, NoScript, script, shows
 from .targets import Target
 
@@ -51,29 +51,34 @@ def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
     return hashlib.sha256(json.dumps([failure.bucket, fields]).encode()).hexdigest()[:8]
 
 
-def write(failure: Failure, target: Target, into: Path) -> Path:
-    """Say which fields do not matter, write the folder of a failure, run its script, and return it. Raises OSError."""
+def write(failure: Failure, target: Target, into: Path, *, unrun: bool = False) -> Path:
+    """Say which fields do not matter, write the folder of a failure, run its script, and return it; ``unrun``, write it alone.
+
+    Raises OSError.
+    """
     from .verdict import failure_of
 
     # A hang takes its time limit whatever is tried, and may not be told from mere slowness.
-    without = () if isinstance(failure, Hang) else irrelevant(failure, functools.partial(failure_of, target=target), target)
+    without = () if unrun or isinstance(failure, Hang) else irrelevant(failure, functools.partial(failure_of, target=target), target)
     folder = into / id_of(failure, without)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "case.json", json.dumps(_as_json(failure, without), indent=1) + "\n")
     if log := getattr(failure, "__notes__", []) or (failure.__cause__ and traceback.format_exception(failure.__cause__)):
         _write(folder / "log.txt", "".join(log))
-    seen = None if failure.kind in ENDS_A_PROCESS else examine(failure, target)
+    seen = None if unrun or ends_a_process(failure.kind) else examine(failure, target)
     if seen is not None and seen.picture is not None:
         draw(seen.picture, folder / "mismatch.png")
     no_script = shown = ""
     try:
-        shown = shows(script(failure, target).write(folder), failure)
+        path = script(failure, target).write(folder)
+        shown = "it was interrupted before" if unrun else shows(path, failure)
     except NoScript as reason:
         no_script = str(reason)
     page = TEMPLATES.get_template("report.md.jinja").render(
         title=" ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target])),
-        finding=failure.finding, text=str(failure), without=in_words(without), seen=seen, no_script=no_script, shown=shown,
-        passes=PASS_OF, ends=failure.kind in ENDS_A_PROCESS, device=describe(), versions=versions(),
+        finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
+        without=in_words(without), seen=seen, no_script=no_script, shown=shown,
+        passes=PASS_OF, ends=ends_a_process(failure.kind), device=describe(), versions=versions(),
     )  # fmt: skip
     _write(folder / "report.md", page)
     return folder
@@ -128,4 +133,4 @@ def _finite(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -62,7 +62,7 @@ class Script:
         if self.numbers:
             torch.save(self.numbers, folder / IN_FILE)
         path = folder / "reproduce.py"
-        path.write_text(self.text, encoding="utf-8")
+        path.write_text(self.text, encoding="utf-8", errors="backslashreplace")
         return path
 
 
@@ -104,12 +104,14 @@ def shows(path: Path, failure: Failure) -> str:
     seconds = 30.0 if kind == "Hang" else 120.0  # with all imports, and compiling
     try:
         command = [sys.executable, path.name]  # our own script
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=path.parent)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, check=False, cwd=path.parent
+        )
     except subprocess.TimeoutExpired:
         return "" if kind == "Hang" else f"it still ran after {seconds:.0f} s"
     said = (done.stdout.strip().splitlines() or [""])[-1]
-    if kind.startswith("Raised "):
-        expected = done.returncode == 1 and said.startswith(f"raised {kind.partition(' ')[2]}:")
+    if kind.startswith("Raised "):  # a message may have many lines
+        expected = done.returncode == 1 and any(line.startswith(f"raised {kind.partition(' ')[2]}:") for line in done.stdout.splitlines())
     elif kind == "Crash":
         expected = said == "" and done.returncode not in (0, 1)
     elif kind == "CudaError":

@@ -50,6 +50,8 @@ class LostDevice(BaseException):
 
 def lack_of_memory(error: BaseException) -> str:
     """What an exception says of memory that could not be had, in one line; empty where it is about something else."""
+    if isinstance(error, MemoryError):
+        return f"{type(error).__name__}: {error}".rstrip(": ")
     text = " ".join(str(error).split()).rpartition("Allocator: ")[2]
     lacks = isinstance(error, RuntimeError) and any(said in text for said in _SAID)
     return text.partition(". GPU ")[0].partition(" Search for")[0] if lacks else ""

@@ -19,8 +19,6 @@ from hypothesis.configuration import storage_directory
 
 from .cases import Case, case_from_json
 
-_open: list[int] = []  # file descriptors
-
 
 @dataclass(frozen=True)
 class LeftOver:
@@ -35,35 +33,50 @@ class LeftOver:
         self.file.unlink(missing_ok=True)
 
 
+class _File:
+    """The file of this process, made when there is something to write; without a place for it nothing is written."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._descriptor = -1
+
+    def write(self, line: bytes) -> None:
+        try:
+            if self._path is None:
+                self._path = _folder() / f"{uuid.uuid4().hex}.json"
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._descriptor >= 0:
+                os.pwrite(self._descriptor, line, 0)  # the line before may be longer: what follows the first end of line is no matter
+        except OSError:  # a full disk, or none, is no reason to stop
+            return
+
+    def close(self) -> None:
+        if self._path is not None and self._descriptor >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+
+
+_ahead: list[_File] = []
+
+
 @contextmanager
 def written_ahead() -> Iterator[None]:
-    """While it lasts, every case that ``check`` runs is written before. Without a place to write to, nothing is."""
-    try:
-        folder = _folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{uuid.uuid4().hex}.json"
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    except OSError:
-        yield
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    _open.append(descriptor)
+    """While it lasts, every case that ``check`` runs is written before."""
+    file = _File()
+    _ahead.append(file)
     try:
         yield
     finally:
-        _open.remove(descriptor)
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        _ahead.remove(file)
+        file.close()
 
 
 def now_running(case: Case, target: str) -> None:
     """Write a case ahead, if that is asked for."""
-    if _open:
-        line = json.dumps({"target": target, "case": json.loads(case.to_json())}).encode() + b"\n"
-        try:
-            os.pwrite(_open[-1], line, 0)  # the line before may be longer: what follows the first end of line is no matter
-        except OSError:  # a full disk is no reason to stop
-            return
+    if _ahead:
+        _ahead[-1].write(json.dumps({"target": target, "case": json.loads(case.to_json())}).encode() + b"\n")
 
 
 def left_over(targets: Iterable[str]) -> list[LeftOver]:
@@ -74,11 +87,10 @@ def left_over(targets: Iterable[str]) -> list[LeftOver]:
             with file.open("rb") as opened:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 said = json.loads(opened.readline())
-            left = LeftOver(file, case_from_json(json.dumps(said["case"])), said["target"])
+            if said["target"] in names:
+                found.append(LeftOver(file, case_from_json(json.dumps(said["case"])), said["target"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        if left.target in names:
-            found.append(left)
     return found
 
 

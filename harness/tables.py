@@ -73,7 +73,8 @@ def print_reports(folder: Path, reports: Iterable[Report | BadReport]) -> None:
             unreadable.append(str(report))
         else:
             any_read = True
-            typer.echo(f"{report.id}  {' of '.join(filter(None, (report.kind, report.tensor)))} in {report.target}\n{'':10}{report.case!r}")
+            said = f"{report.id}  {' of '.join(filter(None, (report.kind, report.tensor)))} in {report.target}"
+            typer.echo("".join(c if c.isprintable() else "?" for c in said) + f"\n{'':10}{report.case!r}")
     if not any_read:
         typer.echo(f"no reports in {folder}")
     for line in unreadable:

@@ -18,7 +18,7 @@ def code_of(target: Target) -> str | None:
     named = named_targets()
     spec = named[target.name].value if target.name in named else target.name
     module, colon, attribute = spec.partition(":")
-    if not colon:
+    if not colon or not attribute.isidentifier():
         return None
     home = imported(module)
     source = inspect.getsource(home)

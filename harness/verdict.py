@@ -88,7 +88,7 @@ def check_here(case: Case, target: Target) -> Agreement:
     limit = target.limit_on(case)
     try:
         return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if lack := lack_of_memory(error):
             raise NoRoom(lack) from error
         raise

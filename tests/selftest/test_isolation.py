@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +25,7 @@ from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.failures import ENDS_A_PROCESS, Failure, not_refused, raised
 from moefuzz.harness.isolation import Isolation, confirmed, isolated, isolation_for
 from moefuzz.harness.process_faults import MINIMAL
+from moefuzz.harness.reports import write
 from moefuzz.harness.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.targets import Target
@@ -78,6 +82,72 @@ def test_a_worker_says_what_this_process_says(apart: Isolation) -> None:
     assert str(there[0]) == str(here[0]) and type(there[0]) is type(here[0]) and there[1] == here[1]
 
 
+THEIRS = """
+import os, signal, sys, time
+import torch
+
+
+def ends_with_0(X, W, m_sizes):
+    os._exit(0)
+
+
+def kills_its_parent(X, W, m_sizes):
+    os.kill(os.getppid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def raises_much(X, W, m_sizes):
+    raise ValueError("one\\n# two \\udce4")
+
+
+def never_ends(X, W, m_sizes):
+    while True:
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(("kernel", "says"), [("ends_with_0", "without a word"), ("kills_its_parent", "ended its process")])
+def test_a_process_that_ends_without_a_word_has_crashed_and_the_next_case_runs(
+    kernel: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "silent.py").write_text(THEIRS)
+    monkeypatch.chdir(tmp_path)
+    with isolated(30.0):
+        failure = failure_of(SMALL, load_target(f"silent:{kernel}"))
+        assert failure is not None and failure.kind == "Crash" and says in failure.finding
+        assert check(SMALL).case == SMALL
+
+
+def test_a_message_of_many_lines_is_one_and_the_script_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loud.py").write_text(THEIRS)
+    monkeypatch.chdir(tmp_path)
+    with isolated(30.0):
+        failure = failure_of(SMALL, load_target("loud:raises_much"))
+        assert failure is not None and failure.finding.startswith("raised ValueError: one # two \\udce4, at loud.py:")
+        page = (write(failure, load_target("loud:raises_much"), tmp_path) / "report.md").read_text()
+    assert "it showed the failure." in page
+
+
+def test_a_worker_ends_with_the_process_that_it_works_for(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(THEIRS)
+    command = [sys.executable, "-m", "moefuzz.harness", "replay", "--isolate", "-t", "endless:never_ends", repr(SMALL)]
+    run = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)  # noqa: S603
+    found = [sys.executable, "-c", f"import os; print(sum(os.getsid(int(p)) == {run.pid} for p in os.listdir('/proc') if p.isdigit()))"]
+
+    def running() -> int:
+        return int(subprocess.run(found, capture_output=True, text=True, check=True).stdout)  # noqa: S603
+
+    stop = time.monotonic() + 40
+    while running() < 4 and time.monotonic() < stop:
+        time.sleep(0.2)
+    time.sleep(1)
+    run.kill()
+    run.wait()
+    while running() and time.monotonic() < stop:
+        time.sleep(0.2)
+    assert running() == 0
+
+
 @pytest.mark.usefixtures("apart")
 def test_memory_that_cannot_be_had_is_no_failure() -> None:
     with pytest.raises(NoRoom, match="memory"):
@@ -115,7 +185,7 @@ def test_a_stored_failure_that_has_no_room_now_stays_stored(monkeypatch: pytest.
 def test_a_failure_that_no_other_process_shows_is_unreproducible() -> None:
     seen = Failure(SMALL, "triton", "once")
     found = confirmed(seen, lambda case: failure_of(case, load_target("triton")), load_target("triton"))
-    assert found.kind == "Unreproducible" and "none of 3 processes" in str(found)
+    assert found.kind == "Unreproducible Failure" and "none of 3 processes" in str(found)
 
 
 @pytest.mark.usefixtures("apart")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ FORGETS = "moefuzz.harness.faults:forgets_the_row_mask"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(configuration, "__hypothesis_home_directory", tmp_path)
-    monkeypatch.setattr(running, "_open", [])
+    monkeypatch.setattr(running, "_ahead", [])
     return tmp_path / "moefuzz" / "running"
 
 
@@ -61,6 +62,14 @@ def test_what_a_killed_run_left_is_run_first_and_then_forgotten(home: Path) -> N
     turns = list(fuzz([load_target(FORGETS)], 0.01, {"grouped_gemm": {}}, [left]))
     assert [(turn.tally.regime, turn.tally.examples) for turn in turns] == [("left over", 1)]
     assert turns[0].found is not None and turns[0].found.tensor == "dW" and left_over([FORGETS]) == []
+
+
+def test_what_the_target_takes_no_more_is_forgotten(home: Path) -> None:
+    killed(home, "torch_loop")
+    (left,) = left_over(["torch_loop"])
+    permuted = dataclasses.replace(left, case=GroupedGemmCase((2,), permute="x"))
+    assert list(fuzz([load_target("torch_loop")], 0.01, {"grouped_gemm": {}}, [permuted])) == []
+    assert left_over(["torch_loop"]) == []
 
 
 def test_without_a_place_to_write_nothing_is_written_ahead(home: Path) -> None:
