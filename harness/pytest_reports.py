@@ -18,6 +18,7 @@ import pytest
 from .exit_codes import INFRASTRUCTURE
 from .failures import Failure
 from .resources import LostDevice
+from .targets import Target
 
 PROPERTY = "moefuzz_failure"
 
@@ -73,14 +74,16 @@ class FailureReports:
         from .minimise import minimise
         from .report import replay_line
         from .reports import write
-        from .target_names import default_target, load_target
+        from .target_names import default_target
         from .verdict import failure_of
 
-        target = default_target(failure.case.level)
-        if target.name != failure.target:  # of a test that is about another one
-            target = load_target(failure.target)
-        fails = functools.partial(failure_of, target=target)
-        smallest = confirmed(minimise(failure, fails), fails, target)
+        target: Target | None = default_target(failure.case.level)
+        if target is not None and target.name != failure.target:  # of a test that is about another one
+            target = _found(failure.target)
+        smallest = failure
+        if target is not None:
+            fails = functools.partial(failure_of, target=target)
+            smallest = confirmed(minimise(failure, fails), fails, target)
         said = {
             "target": smallest.target,
             "failure": " of ".join(filter(None, (smallest.kind, smallest.tensor))),
@@ -89,12 +92,23 @@ class FailureReports:
             "replay": replay_line(smallest),
             "report": "",
         }
-        if self._folder is not None:
+        if self._folder is not None and target is not None:
             try:
                 said["report"] = str(write(smallest, target, self._folder) / "report.md")
             except Exception as error:  # whatever a report fails at, what was found is not lost
                 said["report"] = f"could not be written: {type(error).__name__}: {error}"
         return smallest, said
+
+
+def _found(name: str) -> Target | None:
+    """The target of a name; None for one that a test made for itself, which nobody else can run."""
+    from .target_names import load_target
+    from .targets import BadTarget
+
+    try:
+        return load_target(name)
+    except BadTarget:
+        return None
 
 
 def _failures(error: BaseException | None) -> list[Failure]:

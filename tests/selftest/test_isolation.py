@@ -49,8 +49,8 @@ def apart() -> Iterator[Isolation]:
     ("fault", "kind", "says"),
     [
         ("aborts_behind_an_empty_expert", "Crash", "SIGABRT"),
-        ("exits_where_an_expert_has_three_rows", "Crash", "exit status 3"),
-        ("stores_far_away_below_seventeen_deep", "Crash|CudaError", "SIGSEGV|CUDA error"),
+        pytest.param("exits_where_an_expert_has_three_rows", "Crash", "exit status 3", marks=pytest.mark.heavy),
+        pytest.param("stores_far_away_below_seventeen_deep", "Crash|CudaError", "SIGSEGV|CUDA error", marks=pytest.mark.heavy),
         ("stores_behind_an_empty_last_expert", "WroteOutside", "bytes behind an allocation"),
     ],
 )
@@ -62,6 +62,7 @@ def test_what_reaches_beyond_its_result_is_a_failure_and_minimised(fault: str, k
     assert check(SMALL).case == SMALL, "the next case runs"
 
 
+@pytest.mark.heavy
 def test_a_loop_is_ended_and_then_found_in_less_time(apart: Isolation) -> None:
     apart._slowest = 0.1
     target, odd = load_target(FAULTS + "loops_on_odd_columns"), GroupedGemmCase((1,), N=5)
@@ -106,7 +107,9 @@ def never_ends(X, W, m_sizes):
 """
 
 
-@pytest.mark.parametrize(("kernel", "says"), [("ends_with_0", "without a word"), ("kills_its_parent", "ended its process")])
+@pytest.mark.parametrize(
+    ("kernel", "says"), [("ends_with_0", "without a word"), pytest.param("kills_its_parent", "ended its process", marks=pytest.mark.heavy)]
+)
 def test_a_process_that_ends_without_a_word_has_crashed_and_the_next_case_runs(
     kernel: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +131,7 @@ def test_a_message_of_many_lines_is_one_and_the_script_shows_it(tmp_path: Path, 
     assert "it showed the failure." in page
 
 
+@pytest.mark.heavy
 def test_a_worker_ends_with_the_process_that_it_works_for(tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text(THEIRS)
     command = [sys.executable, "-m", "moefuzz.harness", "replay", "--isolate", "-t", "endless:never_ends", repr(SMALL)]

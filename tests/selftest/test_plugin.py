@@ -97,6 +97,7 @@ def test_an_interrupt_during_the_imports_leaves_no_traceback() -> None:
     assert done.returncode == 130 and not done.stderr
 
 
+@pytest.mark.heavy
 def test_replay_takes_the_target_of_the_cases_level_among_several() -> None:
     for case in ("GroupedGemmCase((1,))", "ExpertsCase(loads=(1,))"):
         command = [sys.executable, "-m", "moefuzz.harness", "replay", case]

@@ -108,6 +108,7 @@ def test_the_table_names_each_tensor_and_the_picture_shows_where(tmp_path: Path)
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("a.png", "b.png"))
 
 
+@pytest.mark.heavy
 def test_a_report_of_a_failure_that_a_worker_found_is_examined_there(tmp_path: Path) -> None:
     with isolated(30.0):
         folder = write(failing(LEAVES, TWO), load_target(LEAVES), tmp_path)

@@ -79,6 +79,7 @@ def test_without_a_place_to_write_nothing_is_written_ahead(home: Path) -> None:
     assert left_over(["t"]) == []
 
 
+@pytest.mark.heavy
 def test_a_long_run_that_is_killed_offers_its_case_again(home: Path, tmp_path: Path) -> None:
     """As a user meets it: `kill -9` of the process that draws."""
     command = [sys.executable, "-m", "moefuzz.harness", "fuzz", "--time", "60s", "-t", "torch_loop", "--report-dir", str(tmp_path / "r")]

@@ -88,6 +88,7 @@ def test_a_finding_goes_before_what_came_of_it_and_can_be_sent() -> None:
         script(sent, load_target(RACES))
 
 
+@pytest.mark.heavy
 def test_a_worker_sanitizes_as_well() -> None:
     with isolated(30.0), sanitizing():
         failure = failure_of(RACED, load_target(RACES))
