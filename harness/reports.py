@@ -22,7 +22,8 @@ from .device import describe, versions
 from .examine import draw, examine
 from .explain import in_words, irrelevant
 from .failures import PASS_OF, Failure, Hang, ends_a_process
-from .reproduce import TEMPLATES, NoScript, script, shows
+from .related_calls import NoScript
+from .reproduce import TEMPLATES, script, shows
 from .targets import Target
 
 FORMAT_VERSION = 1

@@ -17,13 +17,15 @@ from typing import Any
 import jinja2
 import torch
 
-from .cases import FAR_AXES, ExpertsCase, GroupedGemmCase, MoeBlockCase
+from .block_problems import MoeBlockProblem, build_moe_block
+from .cases import FAR_AXES, GroupedGemmCase
 from .experts_oracle import DIFFERENTIABLE
-from .experts_problems import build_experts
+from .experts_problems import ExpertsProblem, build_experts
 from .failures import ENDS_A_PROCESS, PASS_OF, Failure, is_misuse
 from .grouped_gemm_oracle import keywords_of
 from .memory import AROUND, extent, flat
 from .problems import GroupedGemmProblem, build_grouped_gemm, far_stride
+from .related_calls import NoScript, Second, at_fault, related
 from .target_code import code_of
 from .targets import Target
 
@@ -35,19 +37,14 @@ IN_FILE = "tensors.pt"
 _MOST_NUMBERS = 500
 _MODES = {
     "WrongValue": "value", "NonFinite": "value", "NotWritten": "unwritten", "Raised": "raising", "WroteOutside": "outside",
-    "InputModified": "changed", "GradMissing": "missing", "WrongShape": "shape", "NonDeterministic": "differs",
+    "BrokenRelation": "related", "InputModified": "changed", "GradMissing": "missing", "WrongShape": "shape", "NonDeterministic": "differs",
     **dict.fromkeys(ENDS_A_PROCESS, "ending"),
 }  # fmt: skip
 _NO_MODE = {
     "ReadOutside": "loads are seen by moefuzz under Triton's interpreter alone",
-    "BrokenRelation": "the failure is a difference between two calls with related inputs, which moefuzz makes",
     "WrongRouting": "the choice of experts is no output of the block",
     "Unreproducible": "the failure did not come back",
 }
-
-
-class NoScript(Exception):
-    """A failure has no script; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -73,29 +70,33 @@ def script(failure: Failure, target: Target) -> Script:
         raise NoScript("moefuzz's sanitizer saw it, which watches each access of the kernel; the line above shows it")
     if kind not in _MODES:
         raise NoScript(_NO_MODE.get(kind, f"{kind} shows in moefuzz alone"))
-    if case.relation and kind != "NonDeterministic":
-        raise NoScript("it shows in the second of two calls with related inputs, which moefuzz makes")
     code = code_of(target)
     if code is None:
         raise NoScript("the target needs moefuzz, or has no name by which it is imported")
-    mode = _MODES[kind]
-    parts = _PARTS[case.level](case, failure.tensor, target)
+    mode, problem, second = _MODES[kind], _BUILD[case.level](case), None
+    if mode == "related":
+        second = related(failure, problem, target)
+    elif case.relation and mode in ("value", "unwritten"):
+        problem = at_fault(failure, problem, target)
+    parts = _PARTS[case.level](problem, failure.tensor, target)
     if any("KernelConfig(" in keyword for keyword in parts["keywords"]):
         code = f"from moefuzz.kernels.kernel_config import KernelConfig\n{code}"
     tensors: dict[str, torch.Tensor] = parts["tensors"]
     stay = {name: tensor for name, tensor in tensors.items() if name not in parts["far"]}
-    in_file = sum(map(extent, stay.values())) > _MOST_NUMBERS
+    of_second = {} if second is None else {f"second {name}": tensor for name, tensor in second.tensors.items()}
+    in_file = sum(map(extent, (stay | of_second).values())) > _MOST_NUMBERS
     literals = {name: _literal(name, tensor, in_file=in_file) for name, tensor in stay.items()} | parts["far"]
     if mode == "shape" and failure.tensor and PASS_OF[failure.tensor] == "forward":
         parts["leaves"] = []  # what is returned has no gradient to be asked for
-    text = TEMPLATES.get_template(f"reproduce/{case.level}.py.jinja").render(
-        parts | {"far": bool(parts["far"])},
+    template = TEMPLATES.get_template(f"reproduce/{case.level}.py.jinja")
+    text = template.render(
+        parts | {"far": bool(parts["far"])} | _second_call(template, second, target, in_file=in_file),
         finding=failure.finding, case=repr(case), target=code, own="moefuzz" in code, mode=mode, dtype=f"torch.{case.dtype}",
         tensors=[(name, literals[name]) for name in tensors], in_file=IN_FILE if in_file else "", tensor=failure.tensor,
         float32_reductions=target.float32_reductions, around=AROUND["cpu"], **_judged(failure, parts),
     )  # fmt: skip
     text = re.sub(r"\n{4,}", "\n\n\n", text)
-    return Script(text, {name: flat(tensor).clone() for name, tensor in stay.items()} if in_file else {})
+    return Script(text, {name: flat(tensor).clone() for name, tensor in (stay | of_second).items()} if in_file else {})
 
 
 def shows(path: Path, failure: Failure) -> str:
@@ -122,8 +123,8 @@ def shows(path: Path, failure: Failure) -> str:
     return "" if expected else f"it ended with {done.returncode} and said: {last}"
 
 
-def _grouped_gemm(case: GroupedGemmCase, tensor: str | None, target: Target) -> dict[str, Any]:
-    problem = build_grouped_gemm(case)
+def _grouped_gemm(problem: GroupedGemmProblem, tensor: str | None, target: Target) -> dict[str, Any]:
+    case = problem.case
     names = ("X", "W", "m_sizes", "gather_indices", "topk_weights", "dY")
     tensors = {name: getattr(problem, name) for name in names if getattr(problem, name) is not None}
     layouts = {"X": case.x_layout, "W": case.w_layout, "dY": case.dy_layout}
@@ -142,8 +143,8 @@ def _grouped_gemm(case: GroupedGemmCase, tensor: str | None, target: Target) -> 
     }  # fmt: skip
 
 
-def _experts(case: ExpertsCase, tensor: str | None, _: Target) -> dict[str, Any]:
-    problem = build_experts(case)
+def _experts(problem: ExpertsProblem, tensor: str | None, _: Target) -> dict[str, Any]:
+    case = problem.case
     names = ("X", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
     tensors = {name: getattr(problem, name) for name in names}
     of = str(tensor).removesuffix("_grad")
@@ -156,13 +157,11 @@ def _experts(case: ExpertsCase, tensor: str | None, _: Target) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _moe_block(case: MoeBlockCase, tensor: str | None, target: Target) -> dict[str, Any]:
-    from .block_problems import build_moe_block
-
+def _moe_block(problem: MoeBlockProblem, tensor: str | None, target: Target) -> dict[str, Any]:
+    case = problem.case
     got, right = _BLOCK_TENSORS.get(str(tensor), ("", ""))
     if (tensor is not None and not got) or target.configurable:
         raise NoScript(f"{tensor or 'the target'} is seen inside of moefuzz's own blocks alone")
-    problem = build_moe_block(case)
     tensors = {name: getattr(problem, name) for name in ("X", "gate", "gate_up_proj", "down_proj", "dY")}
     shapes = {"output": problem.X, "X_grad": problem.X, "gate_grad": problem.gate, "down_proj_grad": problem.down_proj}
     return {
@@ -180,6 +179,22 @@ _BLOCK_TENSORS = {
     "down_proj_grad": ("block.experts.down_proj.grad", "w2.grad"),
 }  # fmt: skip
 _PARTS: dict[str, Any] = {"grouped_gemm": _grouped_gemm, "experts": _experts, "moe_block": _moe_block}
+_BUILD: dict[str, Any] = {"grouped_gemm": build_grouped_gemm, "experts": build_experts, "moe_block": build_moe_block}
+
+
+def _second_call(template: jinja2.Template, second: Second | None, target: Target, *, in_file: bool) -> dict[str, Any]:
+    """What the script needs for a second call, which may have other keywords: its tensors, its ``run``, and what is compared."""
+    if second is None:
+        return {}
+    parts = _PARTS[second.problem.case.level](second.problem, second.tensor, target)
+    if parts["far"]:
+        raise NoScript("of two calls with operands gigabytes apart there is none")
+    context = template.new_context(parts | {"dtype": f"torch.{second.problem.case.dtype}"})
+    return {
+        "second_tensors": [(name, _literal(f"second {name}", tensor, in_file=in_file)) for name, tensor in parts["tensors"].items()],
+        "second_leaves": parts["leaves"], "second_run": "".join(template.blocks["run"](context)).strip(),
+        "first_part": second.first_part, "second_part": second.second_part, "relation": second.relation,
+    }  # fmt: skip
 
 
 def _judged(failure: Failure, parts: dict[str, Any]) -> dict[str, Any]:

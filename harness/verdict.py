@@ -31,7 +31,7 @@ from .targets import BadTarget, Target, UndeclaredCase
 
 
 @functools.cache
-def _level(name: str) -> Level[Any]:
+def level_of(name: str) -> Level[Any]:
     if name == "moe_block":  # with transformers, which takes longer to import than all else
         from .block_oracle import moe_block_claims, moe_block_tensors, run_moe_block
         from .block_problems import build_moe_block
@@ -107,7 +107,7 @@ def failure_of(case: Case, target: Target | None = None) -> Failure | None:
 
 def _in_full(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
-    level, on = _level(case.level), device()
+    level, on = level_of(case.level), device()
     problem = level.build(case)
     result = run_watched(lambda: level.run(problem, target, on), case, target)
     claims = level.claims(problem, result, target)
@@ -120,7 +120,7 @@ def _in_full(case: Case, target: Target) -> Agreement:
 
 def claims_of(case: Case, target: Target) -> list[Claim]:
     """What must hold for each tensor that a target gives on a case, a relation apart. Raises Failure where it gives none."""
-    level = _level(case.level)
+    level = level_of(case.level)
     problem = level.build(case)
     return level.claims(problem, level.run(problem, target, device()), target)
 

@@ -13,7 +13,8 @@ import pytest
 from moefuzz.harness.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.reproduce import IN_FILE, NoScript, script, shows
+from moefuzz.harness.related_calls import NoScript
+from moefuzz.harness.reproduce import IN_FILE, script, shows
 from moefuzz.harness.target_names import declared_target, load_target
 from moefuzz.harness.verdict import failure_of
 
@@ -84,6 +85,10 @@ def test_a_script_shows_the_failure_and_exits_with_0_once_the_kernel_is_right(fa
         pytest.param("gives_another_dtype", Gemm((2,)), "WrongShape_Y", marks=pytest.mark.heavy),
         pytest.param("counts_its_calls", Gemm((2,), relation="repeated"), "NonDeterministic_dW", marks=pytest.mark.heavy),
         pytest.param("raises_for_two_experts", Gemm((0, 1)), "Raised_ValueError", marks=pytest.mark.heavy),
+        ("adds_nothing_times_all_weights", Gemm((1, 0), N=2, relation="foreign weights NaN"), "BrokenRelation_Y"),
+        pytest.param("forgets_the_third_expert", Gemm((2, 1), relation="expert split"), "WrongValue_Y", marks=pytest.mark.heavy),
+        pytest.param("mixes_foreign_experts", ExpertsCase((1, 0), relation="foreign weights NaN"), "BrokenRelation_output",
+                     marks=pytest.mark.heavy),
         ("doubles_expert_1", ExpertsCase((1, 2), hidden_size=4, dtype="bfloat16", x_layout="padded"), "WrongValue_output"),
         pytest.param("doubles_the_output", MoeBlockCase((1, 2, 3), topk=2, norm_topk_prob=False, act="relu"), "WrongValue_output",
                      marks=pytest.mark.heavy),

@@ -17,7 +17,8 @@ from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.isolation import isolated
-from moefuzz.harness.reproduce import NoScript, script
+from moefuzz.harness.related_calls import NoScript
+from moefuzz.harness.reproduce import script
 from moefuzz.harness.sanitized import run_watched, sanitizing
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.targets import Target

@@ -47,6 +47,14 @@ def counts_its_calls(X, W, m_sizes):
     return loop(X, W, m_sizes) + next(calls) % 2 * more
 
 
+def adds_nothing_times_all_weights(X, W, m_sizes):
+    return loop(X, W, m_sizes) + 0 * W.sum()
+
+
+def forgets_the_third_expert(X, W, m_sizes):
+    return loop(X, torch.cat([W[:2], 0 * W[2:]]), m_sizes)
+
+
 def raises_for_two_experts(X, W, m_sizes):
     if len(W) == 2:
         raise ValueError("two experts")
@@ -61,6 +69,16 @@ def doubles_expert_1(hidden_states, top_k_index, top_k_weights, gate_up_proj, do
         row = (act(gate) * up) @ down_proj[e].T * top_k_weights[token, choice, None]
         out = out.index_add(0, token, row * (2 if e == 1 else 1))
     return out
+
+
+def mixes_foreign_experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act):
+    out = torch.zeros_like(hidden_states, memory_format=torch.contiguous_format)
+    for e in range(len(down_proj)):
+        token, choice = (top_k_index == e).nonzero(as_tuple=True)
+        gate, up = (hidden_states[token] @ gate_up_proj[e].T).chunk(2, dim=1)
+        row = (act(gate) * up) @ down_proj[e].T * top_k_weights[token, choice, None]
+        out = out.index_add(0, token, row)
+    return out + 0 * down_proj.sum()
 
 
 class Doubled(torch.nn.Module):
