@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     profiles.register()
+    config.addinivalue_line("markers", "heavy: takes long; run by `make test-heavy` and not by `make test`")
     config.addinivalue_line("markers", "not_asked: a property of a level of which no target was asked for")
     profile = config.getoption("--hypothesis-profile", None)
     known = ("default", *profiles.NAMES)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import pytest
+
 from moefuzz.harness.cases import MoeBlockCase
 from moefuzz.harness.verdict import check
 from moefuzz.strategies import regimes
@@ -19,21 +21,25 @@ def related(relation: str) -> Callable[[Property], Property]:
     return lambda property_: fewer(given_cases(property_))
 
 
+@pytest.mark.heavy  # `make test` has it at another level
 @related("repeated")
 def test_the_same_run_gives_the_same_bits_whatever_the_memory_held(case: MoeBlockCase) -> None:
     check(case)
 
 
+@pytest.mark.heavy  # `make test` has it at another level
 @related("other shapes between")
 def test_another_block_in_between_changes_nothing(case: MoeBlockCase) -> None:
     check(case)
 
 
+@pytest.mark.heavy  # `make test` has it at another level
 @related("foreign weights NaN")
 def test_nan_in_one_experts_weights_reaches_the_tokens_that_chose_it_alone(case: MoeBlockCase) -> None:
     check(case)
 
 
+@pytest.mark.heavy  # `make test` has it at another level
 @related("foreign gradients NaN")
 def test_nan_in_one_tokens_gradient_reaches_its_experts_alone(case: MoeBlockCase) -> None:
     check(case)
@@ -49,6 +55,7 @@ def test_frozen_experts_leave_the_other_gradients_as_they_are(case: MoeBlockCase
     check(case)
 
 
+@pytest.mark.heavy  # `make test` has it at another level
 @related("gradients accumulated")
 def test_a_second_backward_pass_adds_the_same_gradients(case: MoeBlockCase) -> None:
     check(case)

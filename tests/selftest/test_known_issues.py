@@ -126,6 +126,7 @@ def test_another_level_has_names_of_its_own(tmp_path: Path) -> None:
         assert failure_of(ExpertsCase(loads=(1,)), target) is None and failure_of(ExpertsCase(loads=(2,)), target) is not None
 
 
+@pytest.mark.heavy
 def test_pytest_fuzzes_around_it_in_every_process_and_says_what_met_nothing(tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(
         "def odd_kernel(X, W, m_sizes):\n"

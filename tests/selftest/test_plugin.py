@@ -51,6 +51,7 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments: tuple[str, ...]
     assert code == 2 and message in text and "Traceback" not in text
 
 
+@pytest.mark.heavy
 def test_the_header_names_device_versions_profile_and_database() -> None:
     code, text = run_pytest(str(PROPERTIES), "--collect-only", "--hypothesis-profile=dev", MOEFUZZ_TRAGET="x")
     assert code == 0 and "MOEFUZZ_TRAGET" in text

@@ -57,6 +57,7 @@ def found(target: Target, case: GroupedGemmCase) -> Failure | None:
         return failure_of(case, target)
 
 
+@pytest.mark.heavy
 def test_a_race_is_found_where_programs_run_one_after_the_other_and_minimised() -> None:
     assert failure_of(RACED, load_target(RACES)) is None
     with sanitizing():
