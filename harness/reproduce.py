@@ -91,7 +91,8 @@ def script(failure: Failure, target: Target) -> Script:
     template = TEMPLATES.get_template(f"reproduce/{case.level}.py.jinja")
     text = template.render(
         parts | {"far": bool(parts["far"])} | _second_call(template, second, target, in_file=in_file),
-        finding=failure.finding, case=repr(case), target=code, own="moefuzz" in code, mode=mode, dtype=f"torch.{case.dtype}",
+        finding=failure.finding.replace("\\", "\\\\").replace('"', "'"), case=repr(case),
+        target=code, own="moefuzz" in code, mode=mode, dtype=f"torch.{case.dtype}",
         tensors=[(name, literals[name]) for name in tensors], in_file=IN_FILE if in_file else "", tensor=failure.tensor,
         float32_reductions=target.float32_reductions, around=AROUND["cpu"], **_judged(failure, parts),
     )  # fmt: skip

@@ -57,7 +57,7 @@ def forgets_the_third_expert(X, W, m_sizes):
 
 def raises_for_two_experts(X, W, m_sizes):
     if len(W) == 2:
-        raise ValueError("two experts")
+        raise ValueError('two experts, """, and \\x')
     return loop(X, W, m_sizes)
 
 
