@@ -196,7 +196,7 @@ class Misuse(Failure):
 
 
 MISUSES = ("OutOfBounds", "UninitialisedRead", "Race", "NotWritten")
-"""The kinds of ``Misuse``; NotWritten is also said of a result."""
+"""The kinds of ``Misuse``, the worst first; NotWritten is also said of a result."""
 
 
 def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> Misuse:

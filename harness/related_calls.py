@@ -27,12 +27,6 @@ class Second:
     first_part: list[int]
     second_part: list[int]
 
-    @property
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The tensors of the problem, by name."""
-        fields = vars(self.problem).items()
-        return {name: value for name, value in fields if isinstance(value, torch.Tensor) and name != "chosen"}
-
 
 def related(failure: Failure, problem: Any, target: Target) -> Second:
     """The follow-up that breaks the relation. Raises NoScript."""

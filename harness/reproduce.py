@@ -83,14 +83,15 @@ def script(failure: Failure, target: Target) -> Script:
         code = f"from moefuzz.kernels.kernel_config import KernelConfig\n{code}"
     tensors: dict[str, torch.Tensor] = parts["tensors"]
     stay = {name: tensor for name, tensor in tensors.items() if name not in parts["far"]}
-    of_second = {} if second is None else {f"second {name}": tensor for name, tensor in second.tensors.items()}
+    parts_2 = None if second is None else _PARTS[case.level](second.problem, second.tensor, target)
+    of_second = {} if parts_2 is None else {f"second {name}": tensor for name, tensor in parts_2["tensors"].items()}
     in_file = sum(map(extent, (stay | of_second).values())) > _MOST_NUMBERS
     literals = {name: _literal(name, tensor, in_file=in_file) for name, tensor in stay.items()} | parts["far"]
     if mode == "shape" and failure.tensor and PASS_OF[failure.tensor] == "forward":
         parts["leaves"] = []  # what is returned has no gradient to be asked for
     template = TEMPLATES.get_template(f"reproduce/{case.level}.py.jinja")
     text = template.render(
-        parts | {"far": bool(parts["far"])} | _second_call(template, second, target, in_file=in_file),
+        parts | {"far": bool(parts["far"])} | _second_call(template, second, parts_2, in_file=in_file),
         finding=failure.finding.replace("\\", "\\\\").replace('"', "'"), case=repr(case),
         target=code, own="moefuzz" in code, mode=mode, dtype=f"torch.{case.dtype}",
         tensors=[(name, literals[name]) for name in tensors], in_file=IN_FILE if in_file else "", tensor=failure.tensor,
@@ -183,11 +184,10 @@ _PARTS: dict[str, Any] = {"grouped_gemm": _grouped_gemm, "experts": _experts, "m
 _BUILD: dict[str, Any] = {"grouped_gemm": build_grouped_gemm, "experts": build_experts, "moe_block": build_moe_block}
 
 
-def _second_call(template: jinja2.Template, second: Second | None, target: Target, *, in_file: bool) -> dict[str, Any]:
+def _second_call(template: jinja2.Template, second: Second | None, parts: dict[str, Any] | None, *, in_file: bool) -> dict[str, Any]:
     """What the script needs for a second call, which may have other keywords: its tensors, its ``run``, and what is compared."""
-    if second is None:
+    if second is None or parts is None:
         return {}
-    parts = _PARTS[second.problem.case.level](second.problem, second.tensor, target)
     if parts["far"]:
         raise NoScript("of two calls with operands gigabytes apart there is none")
     context = template.new_context(parts | {"dtype": f"torch.{second.problem.case.dtype}"})

@@ -76,7 +76,7 @@ def written_ahead() -> Iterator[None]:
 def now_running(case: Case, target: str) -> None:
     """Write a case ahead, if that is asked for."""
     if _ahead:
-        _ahead[-1].write(json.dumps({"target": target, "case": json.loads(case.to_json())}).encode() + b"\n")
+        _ahead[-1].write(f'{{"target": {json.dumps(target)}, "case": {case.to_json()}}}\n'.encode())
 
 
 def left_over(targets: Iterable[str]) -> list[LeftOver]:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from .exit_codes import FOUND, USAGE
+from .listings import refuse
 
 
 def sanitize_command(
@@ -35,8 +36,7 @@ def sanitize_command(
     from .sanitizer.coverage import coverage as covered
 
     if not script.is_file():
-        typer.echo(f"moefuzz: there is no file {script}", err=True)
-        raise typer.Exit(USAGE)
+        refuse(f"there is no file {script}")
     sys.argv, sys.path[0:0] = [str(script), *(arguments or [])], [str(script.parent)]
     findings, reached, failed = Findings(), None, ""
     try:
@@ -45,11 +45,9 @@ def sanitize_command(
                 runpy.run_path(str(script), run_name="__main__")
             except SystemExit as end:
                 failed = f"{script} ended with exit status {end.code}" if end.code else ""
-            except CannotSanitize:
+            except (CannotSanitize, KeyboardInterrupt):
                 raise
             except BaseException as error:  # also what ends the script is a finding's context
-                if isinstance(error, KeyboardInterrupt):
-                    raise
                 traceback.print_exc()
                 failed = f"{script} raised {type(error).__name__}"
     except CannotSanitize as error:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .cases import FAR_AXES, Case, GroupedGemmCase
 from .device import device
-from .failures import Failure, Misuse, misuse
+from .failures import MISUSES, Failure, Misuse, misuse
 from .targets import Target
 
 if TYPE_CHECKING:
     from .sanitizer import Finding
 
 Result = TypeVar("Result")
-WORST_FIRST = ("OutOfBounds", "UninitialisedRead", "Race", "NotWritten")
 
 _wanted: list[bool] = []
 
@@ -66,7 +65,7 @@ def run_watched(run: Callable[[], Result], case: Case, target: Target) -> Result
 
 
 def _failure(findings: list[Finding], case: Case, target: Target) -> Misuse:
-    worst = min(findings, key=lambda finding: WORST_FIRST.index(finding.kind))
+    worst = min(findings, key=lambda finding: MISUSES.index(finding.kind))
     first, *further = (line.strip() for line in str(worst).splitlines())
     said = "; ".join([first.removeprefix(f"{worst.kind} in {worst.kernel}").lstrip(":, "), *further, *_place(worst, case, target)])
     return misuse(case, target.name, worst.kind, f"{worst.kernel}.{worst.argument}", said)

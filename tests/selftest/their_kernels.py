@@ -61,24 +61,22 @@ def raises_for_two_experts(X, W, m_sizes):
     return loop(X, W, m_sizes)
 
 
-def doubles_expert_1(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act):
+def experts_loop(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act, factors):
     out = torch.zeros_like(hidden_states, memory_format=torch.contiguous_format)
     for e in range(len(down_proj)):
         token, choice = (top_k_index == e).nonzero(as_tuple=True)
         gate, up = (hidden_states[token] @ gate_up_proj[e].T).chunk(2, dim=1)
         row = (act(gate) * up) @ down_proj[e].T * top_k_weights[token, choice, None]
-        out = out.index_add(0, token, row * (2 if e == 1 else 1))
+        out = out.index_add(0, token, row * factors.get(e, 1))
     return out
 
 
+def doubles_expert_1(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act):
+    return experts_loop(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act, {1: 2})
+
+
 def mixes_foreign_experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act):
-    out = torch.zeros_like(hidden_states, memory_format=torch.contiguous_format)
-    for e in range(len(down_proj)):
-        token, choice = (top_k_index == e).nonzero(as_tuple=True)
-        gate, up = (hidden_states[token] @ gate_up_proj[e].T).chunk(2, dim=1)
-        row = (act(gate) * up) @ down_proj[e].T * top_k_weights[token, choice, None]
-        out = out.index_add(0, token, row)
-    return out + 0 * down_proj.sum()
+    return experts_loop(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act, {}) + 0 * down_proj.sum()
 
 
 class Doubled(torch.nn.Module):
