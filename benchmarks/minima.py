@@ -22,11 +22,11 @@ import hypothesis.core
 from rich.progress import track
 
 from moefuzz.harness import process_faults
-from moefuzz.harness.campaign import Turn, fuzz
 from moefuzz.harness.cases import Case
 from moefuzz.harness.device import describe, device, one_thread, versions
 from moefuzz.harness.isolation import isolated
-from moefuzz.harness.reports import write
+from moefuzz.harness.runs.campaign import Reduced, fuzz
+from moefuzz.harness.runs.explore import Turn
 from moefuzz.harness.target_names import load_target
 from moefuzz.strategies.regimes import REGIMES
 from moefuzz.tests.selftest import test_faults
@@ -46,14 +46,14 @@ def rows() -> Iterator[Row]:
             yield f"moefuzz.harness.process_faults:{name}", "any", "", case, True
 
 
-def first_found(spec: str, regime: str, failure: str, seed: int) -> tuple[Turn | None, int]:
-    """The first turn that finds such a failure, and the examples until then."""
+def first_found(spec: str, regime: str, failure: str, seed: int, folder: Path) -> tuple[Reduced | None, int]:
+    """The first such failure, with its report, and the examples until it was met."""
     hypothesis.core._hypothesis_global_random = random.Random(seed)  # noqa: S311 - where Hypothesis takes its seeds from
     examples = 0
-    for turn in fuzz([load_target(spec)], SECONDS, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}):
-        examples = turn.tally.examples
-        if turn.found is not None and failure in type(turn.found).__name__:
-            return turn, examples
+    for step in fuzz([load_target(spec)], SECONDS, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}, reports=folder):
+        examples += step.examples if isinstance(step, Turn) else 0
+        if isinstance(step, Reduced) and step.failure is not None and failure in type(step.failure).__name__:
+            return step, examples
     return None, examples
 
 
@@ -70,24 +70,22 @@ def main() -> None:
     one_thread()
     folder = options.reports or Path(tempfile.mkdtemp())
     print(f"{describe()}: {versions()}\n")  # noqa: T201
-    print("| fault | failure | smallest case | reached | examples | to the case, s | to the report, s |\n|---|---|---|---|---|---|---|")  # noqa: T201
+    print("| fault | failure | smallest case | reached | examples | to the report, s |\n|---|---|---|---|---|---|")  # noqa: T201
     reached, slowest = [], {False: 0.0, True: 0.0}
     chosen = [row for row in rows() if not options.only or row[0].endswith(tuple(options.only))]
     for spec, regime, failure, case, alone in track(chosen, transient=True):
-        line: list[tuple[str, str, str, str, str]] = []
+        line: list[tuple[str, str, str, str]] = []
         for seed in range(options.seeds):
             began = time.monotonic()
             with apart(spec, wanted=alone):
-                turn, examples = first_found(spec, regime, failure, seed)
-                small = time.monotonic() - began
-                if turn is None or turn.found is None:
-                    line.append(("none", "no", str(examples), "-", "-"))
-                    continue
-                write(turn.found, turn.tally.target, folder)
+                step, examples = first_found(spec, regime, failure, seed, folder)
+            if step is None or step.failure is None:
+                line.append(("none", "no", str(examples), "-"))
+                continue
             took = time.monotonic() - began
             slowest[alone] = max(took, slowest[alone])
-            right = "yes" if turn.found.case == case else repr(turn.found.case)
-            line.append((type(turn.found).__name__, right, str(examples), f"{small:.1f}", f"{took:.1f}"))
+            right = "yes" if step.failure.case == case else repr(step.failure.case)
+            line.append((type(step.failure).__name__, right, str(examples), f"{took:.1f}"))
         reached += [right == "yes" for _, right, *_ in line]
         kinds, *others = (", ".join(column) for column in zip(*line, strict=True))
         kinds = ", ".join(dict.fromkeys(kinds.split(", ")))

@@ -76,7 +76,7 @@ class Failure(AssertionError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         made_of = (type(self).__name__, self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
-        return _revived, made_of, {"__notes__": list(getattr(self, "__notes__", ()))}
+        return revived, made_of, {"__notes__": list(getattr(self, "__notes__", ()))}
 
     def __str__(self) -> str:
         from .report import render
@@ -235,8 +235,8 @@ NON_DETERMINISTIC = _one_for_each(PASS_OF, "NonDeterministic", "Other bits from 
 BROKEN_RELATION = _one_for_each(PASS_OF, "BrokenRelation", "Other bits from a call that must give the same.")
 
 
-def _revived(name: str, kind: str, tensor: str | None, *fields: Any) -> Failure:
-    """A failure that another process found."""
+def revived(name: str, kind: str, tensor: str | None, *fields: Any) -> Failure:
+    """A failure that another process found: the name of its class, its kind and tensor, and what it is made of."""
     of, _, rest = kind.partition(" ")
     if of == NotRefused.kind:
         return _not_refused_class(rest, tensor)(*fields)

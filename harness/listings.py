@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich import box
@@ -13,19 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .exit_codes import USAGE
 from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
 from .models import presets
+from .options import refuse
 from .reports import DEFAULT, read_all
 from .tables import print_page, print_reports, print_shapes
 from .target_names import declared_target, home_of, named_targets
 from .targets import BadTarget
-
-
-def refuse(message: str, status: int = USAGE) -> NoReturn:
-    """One line, and the end."""
-    typer.echo(f"moefuzz: {message}", err=True)
-    raise typer.Exit(status)
 
 
 def named_report(text: str) -> Path:

@@ -88,7 +88,7 @@ def simpler_cases(case: Case) -> Iterator[Case]:
 
 
 def _steps(case: Case) -> Iterator[dict[str, Any]]:
-    rows = "m_sizes" if hasattr(case, "m_sizes") else "loads"
+    rows = case.rows_of
     sizes: tuple[int, ...] = getattr(case, rows)
     for e in range(len(sizes)):
         if len(sizes) > 1:

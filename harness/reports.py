@@ -20,7 +20,7 @@ from typing import Any
 from .cases import Case, case_from_json
 from .device import describe, versions
 from .examine import draw, examine
-from .explain import in_words, irrelevant
+from .explain import Explanation, Region, explain, in_words
 from .failures import PASS_OF, Failure, Hang, ends_a_process
 from .related_calls import NoScript
 from .reproduce import TEMPLATES, script, shows
@@ -45,6 +45,10 @@ class Report:
     finding: str
     case: Case
 
+    @property
+    def bucket(self) -> tuple[str, str, str | None, str | None]:
+        return (self.target, self.kind, self.tensor, PASS_OF.get(self.tensor) if self.tensor else None)
+
 
 def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
     """Eight hexadecimal digits for a failure's bucket, and its case ``without`` the fields that do not matter."""
@@ -52,18 +56,22 @@ def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
     return hashlib.sha256(json.dumps([failure.bucket, fields]).encode()).hexdigest()[:8]
 
 
-def write(failure: Failure, target: Target, into: Path, *, unrun: bool = False) -> Path:
-    """Say which fields do not matter, write the folder of a failure, run its script, and return it; ``unrun``, write it alone.
+def write(failure: Failure, target: Target, into: Path, explanation: Explanation | None = None, *, unrun: bool = False) -> Path:
+    """Explain a failure unless that is done, write its folder, run its script, and return the folder; ``unrun``, write it alone.
 
     Raises OSError.
     """
     from .verdict import failure_of
 
-    # A hang takes its time limit whatever is tried, and may not be told from mere slowness.
-    without = () if unrun or isinstance(failure, Hang) else irrelevant(failure, functools.partial(failure_of, target=target), target)
+    if explanation is None:
+        # A hang takes its time limit whatever is tried, and may not be told from mere slowness.
+        quick = unrun or isinstance(failure, Hang)
+        explanation = Explanation() if quick else explain(failure, functools.partial(failure_of, target=target), target)
+    without = explanation.irrelevant
     folder = into / id_of(failure, without)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "case.json", json.dumps(_as_json(failure, without), indent=1) + "\n")
+    _write(folder / "region.json", json.dumps(explanation.region.plain()) + "\n")
     if log := getattr(failure, "__notes__", []) or (failure.__cause__ and traceback.format_exception(failure.__cause__)):
         _write(folder / "log.txt", "".join(log))
     seen = None if unrun or ends_a_process(failure.kind) else examine(failure, target)
@@ -78,7 +86,7 @@ def write(failure: Failure, target: Target, into: Path, *, unrun: bool = False) 
     page = TEMPLATES.get_template("report.md.jinja").render(
         title=" ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target])),
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
-        without=in_words(without), seen=seen, no_script=no_script, shown=shown,
+        without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown,
         passes=PASS_OF, ends=ends_a_process(failure.kind), device=describe(), versions=versions(),
     )  # fmt: skip
     _write(folder / "report.md", page)
@@ -100,6 +108,14 @@ def read(path: Path) -> Report:
         raise BadReport(f"{file}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadReport(f"{file} is no report: {type(error).__name__}: {error}") from None
+
+
+def region_of(folder: Path) -> Region | None:
+    """What a report of this folder explains; None where it does not say."""
+    try:
+        return Region.of(json.loads((folder / "region.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_all(folder: Path) -> Iterator[Report | BadReport]:

@@ -1,7 +1,7 @@
 """The case that is running, written ahead: a run that is killed loses no more than that, and the next one begins with it.
 
-Each process that draws cases keeps one small file below Hypothesis' home, and a lock on it. A file without a lock was left behind. What is
-in it is a case, so nothing of it is executed.
+Each process that draws cases keeps one small file below Hypothesis' home, or in the folder of a run, and a lock on it. A file without a
+lock was left behind. What is in it is a case, so nothing of it is executed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hypothesis.configuration import storage_directory
 
@@ -27,6 +28,7 @@ class LeftOver:
     file: Path
     case: Case
     target: str
+    said: dict[str, Any]  # all that its process wrote
 
     def done(self) -> None:
         """Forget it: it has been run again."""
@@ -36,14 +38,15 @@ class LeftOver:
 class _File:
     """The file of this process, made when there is something to write; without a place for it nothing is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None, also: Callable[[], dict[str, Any]]) -> None:
+        self._folder, self.also = folder, also
         self._path: Path | None = None
         self._descriptor = -1
 
     def write(self, line: bytes) -> None:
         try:
             if self._path is None:
-                self._path = _folder() / f"{uuid.uuid4().hex}.json"
+                self._path = (self._folder or _home()) / f"{uuid.uuid4().hex}.json"
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -62,9 +65,9 @@ _ahead: list[_File] = []
 
 
 @contextmanager
-def written_ahead() -> Iterator[None]:
-    """While it lasts, every case that ``check`` runs is written before."""
-    file = _File()
+def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]] = dict) -> Iterator[None]:
+    """While it lasts, every case that ``check`` runs is written before, and what there is to say ``also``."""
+    file = _File(folder, also)
     _ahead.append(file)
     try:
         yield
@@ -76,24 +79,25 @@ def written_ahead() -> Iterator[None]:
 def now_running(case: Case, target: str) -> None:
     """Write a case ahead, if that is asked for."""
     if _ahead:
-        _ahead[-1].write(f'{{"target": {json.dumps(target)}, "case": {case.to_json()}}}\n'.encode())
+        file = _ahead[-1]
+        file.write(f'{json.dumps({"target": target, **file.also()})[:-1]}, "case": {case.to_json()}}}\n'.encode())
 
 
-def left_over(targets: Iterable[str]) -> list[LeftOver]:
+def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOver]:
     """The cases of these targets that earlier processes left behind; files that cannot be read are passed by."""
     names, found = set(targets), []
-    for file in sorted(_folder().glob("*.json")):
+    for file in sorted((folder or _home()).glob("*.json")):
         try:
             with file.open("rb") as opened:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 said = json.loads(opened.readline())
             if said["target"] in names:
-                found.append(LeftOver(file, case_from_json(json.dumps(said["case"])), said["target"]))
+                found.append(LeftOver(file, case_from_json(json.dumps(said["case"])), said["target"], said))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
 
 
-def _folder() -> Path:
+def _home() -> Path:
     path: Path = storage_directory("moefuzz", "running", intent_to_write=False).path
     return path

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .exit_codes import FOUND, USAGE
-from .listings import refuse
+from .options import refuse
 
 
 def sanitize_command(

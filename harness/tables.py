@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich import box
@@ -12,10 +13,12 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
-from .campaign import Tally
 from .failures import Failure
 from .models import MoeShape
 from .reports import BadReport, Report
+
+if TYPE_CHECKING:
+    from .runs.explore import Turn
 
 
 def print_shapes(shapes: list[MoeShape]) -> None:
@@ -30,12 +33,12 @@ def print_shapes(shapes: list[MoeShape]) -> None:
     typer.echo("\nnorm: norm_topk_prob; Qwen3: the whole block is a Qwen3 block. `moefuzz models MODEL` says more of one.")
 
 
-def print_summary(console: Console, tallies: list[Tally], failures: list[Failure], seconds: float) -> None:
+def print_summary(console: Console, turns: list[Turn], failures: list[Failure], seconds: float) -> None:
     """A table for each target, examples and time, and the failures again, one line each."""
-    for target in dict.fromkeys(tally.target.name for tally in tallies):
+    for target in dict.fromkeys(turn.target for turn in turns):
         console.print(f"[bold]{escape(target)}[/]", highlight=False, soft_wrap=True)
-        console.print(_by_regime([tally for tally in tallies if tally.target.name == target]))
-    total = sum(tally.examples for tally in tallies)
+        console.print(_by_regime([turn for turn in turns if turn.target == target]))
+    total = sum(turn.examples for turn in turns)
     console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
     for failure in failures:
         console.print(f"[red]failed[/] {type(failure).__name__}: {failure.case!r}", highlight=False, soft_wrap=True)
@@ -43,19 +46,19 @@ def print_summary(console: Console, tallies: list[Tally], failures: list[Failure
         console.print("[green]nothing found[/]")
 
 
-def _by_regime(tallies: list[Tally]) -> Table:
+def _by_regime(turns: list[Turn]) -> Table:
     table = Table("regime", box=box.SIMPLE_HEAD, collapse_padding=True)
-    seen = [name for name in ("no_room", "refused", "known") if any(getattr(tally, name) for tally in tallies)]
+    seen = [name for name in ("no_room", "refused", "known") if any(getattr(turn, name) for turn in turns)]
     for column in ("examples", "per s", *seen, "failing", "bound used"):
         table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
     table.add_column("by", overflow="fold")
     table.columns[0].no_wrap = True
-    for tally in tallies:
-        tensor, share = max(tally.shares.items(), key=lambda item: item[1], default=("-", 0.0))
-        rate = f"{tally.examples / tally.seconds:.1f}" if tally.seconds else "-"
-        failing = f"[red]{tally.failing}[/]" if tally.failing else "0"
-        counts = [str(getattr(tally, name)) for name in seen]
-        table.add_row(tally.regime, str(tally.examples), rate, *counts, failing, f"{share:.1%}", tensor)
+    for turn in turns:
+        tensor, share = max(turn.shares.items(), key=lambda item: item[1], default=("-", 0.0))
+        rate = f"{turn.examples / turn.seconds:.1f}" if turn.seconds else "-"
+        failing = f"[red]{turn.failing}[/]" if turn.failing else "0"
+        counts = [str(getattr(turn, name)) for name in seen]
+        table.add_row(turn.regime, str(turn.examples), rate, *counts, failing, f"{share:.1%}", tensor)
     return table
 
 

@@ -41,6 +41,7 @@ class BaseCase:
     """Shared by all cases: a repr without the fields that have their default, JSON, and the check of closed choices."""
 
     level: ClassVar[str]  # of the targets that a case is for
+    rows_of: ClassVar[str]  # the field that says how many rows each expert has
 
     def __repr__(self) -> str:
         fields = [field for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ class GroupedGemmCase(BaseCase):
     """
 
     level: ClassVar[str] = "grouped_gemm"
+    rows_of: ClassVar[str] = "m_sizes"
 
     m_sizes: tuple[int, ...]  # rows of each expert
     N: int = 1

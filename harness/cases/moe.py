@@ -28,6 +28,7 @@ class RoutedCase(BaseCase):
     """T = sum(loads) / topk tokens, of which ``loads[e]`` choose expert e, E = len(loads)."""
 
     relations: ClassVar[tuple[str, ...]]
+    rows_of: ClassVar[str] = "loads"
 
     loads: tuple[int, ...]  # tokens of each expert, each at most T
     topk: int = 1

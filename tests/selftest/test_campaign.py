@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from typing import Any
 
 import pytest
@@ -10,22 +11,27 @@ import torch
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from moefuzz.harness import campaign, cli, problems
-from moefuzz.harness.campaign import Interrupted, fuzz
-from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness import cli, problems
+from moefuzz.harness.cases import Case, GroupedGemmCase
 from moefuzz.harness.failures import Failure
+from moefuzz.harness.runs import reduce
+from moefuzz.harness.runs.campaign import fuzz
+from moefuzz.harness.runs.explore import Turn
+from moefuzz.harness.runs.reduce import Interrupted
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies.regimes import any_cases, exact_cases
+
+from .verbs import found_by_fuzzing
 
 SMALL = GroupedGemmCase(m_sizes=(2, 3), N=4, K=4)
 """Whole numbers: one more is wrong, which beside wide data it need not be."""
 
 
 def found(target: Target, seconds: float = 6.0, regime: Any = any_cases) -> list[Failure]:
-    turns = fuzz([target], seconds, {"grouped_gemm": {"one": regime}})
-    return [turn.found for turn in turns if turn.found is not None]
+    return list(found_by_fuzzing(target, seconds, regime))
 
 
 def test_a_failure_that_does_not_come_back_is_reported_as_not_deterministic() -> None:
@@ -47,39 +53,28 @@ def test_a_right_kernel_is_never_reported() -> None:
     assert found(Target("twin", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1)), 2.0) == []
 
 
-def test_an_interrupt_while_minimising_keeps_what_was_found() -> None:
-    calls: list[int] = []
-
-    def wrong(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-        calls.append(len(X))
-        if sum(map(bool, calls)) > 3:
-            raise KeyboardInterrupt
-        return grouped_gemm_reference(X, W, m_sizes, 1) + 1
-
+def test_an_interrupt_while_minimising_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduce, "minimise", lambda *_: signal.raise_signal(signal.SIGINT))
+    wrong = Target("wrong", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1) + 1)
     with pytest.raises(Interrupted) as interrupt:
-        found(Target("wrong", wrong), 60.0, exact_cases)
+        found(wrong, 60.0, exact_cases)
     assert type(interrupt.value.found).__name__ == "WrongValue_Y"
 
 
 def test_shrinking_ends_after_its_time_with_the_smallest_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "SHRINKING_SECONDS", 0.0)
-    monkeypatch.setattr(campaign, "minimise", lambda failure, fails: failure)
-    after: list[int] = []
-
-    def wrong(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-        after.extend([len(X)] if after or len(X) > 5 else [])
-        return grouped_gemm_reference(X, W, m_sizes, 1) + (len(X) > 5)
-
-    failures = found(Target("wrong", wrong), 1.0, exact_cases)
-    (failure,) = failures
-    assert type(failure).__name__ == "WrongValue_Y" and isinstance(failure.case, GroupedGemmCase)
-    assert after[0] == after[1] == failure.case.M, "the first failing case is run again, and none is tried after it"
+    tried: list[Case] = []
+    monkeypatch.setattr(reduce, "failure_of", lambda case, target: tried.append(case) or failure_of(case, target))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(reduce, "SHRINKING_SECONDS", 0.0)
+    monkeypatch.setattr(reduce, "minimise", lambda failure, fails: failure)
+    wrong = Target("wrong", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1) + (len(X) > 5))
+    (failure,) = found(wrong, 1.0, exact_cases)
+    assert type(failure).__name__ == "WrongValue_Y" and set(tried) == {failure.case}, "no other case is tried"
 
 
 def test_inputs_that_the_device_cannot_hold_are_passed_by_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(problems, "_CROSSING", 2**60)
     both = st.sampled_from([SMALL, dataclasses.replace(SMALL, x_layout="far")])
-    tally = next(iter(fuzz([Target("triton", grouped_gemm)], 5.0, {"grouped_gemm": {"far": lambda target: both}}))).tally
-    assert tally.no_room > 0 and tally.examples > 0 and tally.failing == 0
+    turn = next(iter(fuzz([Target("triton", grouped_gemm)], 5.0, {"grouped_gemm": {"far": lambda target: both}})))
+    assert isinstance(turn, Turn) and turn.no_room > 0 and turn.examples > 0 and turn.failing == 0
     done = CliRunner().invoke(cli.app, ["replay", repr(dataclasses.replace(SMALL, x_layout="far"))])
     assert done.exit_code == 2 and "moefuzz: can't allocate memory" in done.stderr

@@ -20,7 +20,6 @@ from hypothesis.errors import Unsatisfiable
 from typer.testing import CliRunner
 
 from moefuzz.harness import cli, isolation
-from moefuzz.harness.campaign import fuzz
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.failures import ENDS_A_PROCESS, Failure, not_refused, raised
 from moefuzz.harness.isolation import Isolation, confirmed, isolated, isolation_for
@@ -32,6 +31,8 @@ from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies.regimes import any_cases
+
+from .verbs import found_by_fuzzing
 
 SMALL = GroupedGemmCase(m_sizes=(2, 4), N=4, K=4)
 FAULTS = "moefuzz.harness.process_faults:"
@@ -55,8 +56,7 @@ def apart() -> Iterator[Isolation]:
     ],
 )
 def test_what_reaches_beyond_its_result_is_a_failure_and_minimised(fault: str, kind: str, says: str) -> None:
-    turns = fuzz([load_target(FAULTS + fault)], 20.0, {"grouped_gemm": {"any": any_cases}})
-    failure = next(turn.found for turn in turns if turn.found is not None)
+    failure = next(found_by_fuzzing(load_target(FAULTS + fault), 20.0, any_cases))
     assert failure.case == MINIMAL[fault] and failure.kind in kind.split("|") and any(word in failure.finding for word in says.split("|"))
     assert f"replay {'--isolate ' if failure.kind in ENDS_A_PROCESS else ''}--target {FAULTS}{fault}" in str(failure)
     assert check(SMALL).case == SMALL, "the next case runs"

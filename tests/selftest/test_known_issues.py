@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from moefuzz.harness import cli
-from moefuzz.harness.campaign import fuzz
 from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase
 from moefuzz.harness.known_issues import BadKnownIssues, KnownIssues, in_force
 from moefuzz.harness.targets import Target
@@ -18,6 +17,7 @@ from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 
 from .test_plugin import PROPERTIES, run_pytest
+from .verbs import found_by_fuzzing
 
 ENTRY = """
 [[issue]]
@@ -153,5 +153,4 @@ def test_a_kernel_that_fails_now_and_then_is_known_too(tmp_path: Path) -> None:
 
     case = st.just(GroupedGemmCase((2,), K=3, grads=""))
     with in_force(issues(tmp_path, failure="NonDeterministic_*")):
-        turns = fuzz([Target("odd_now_and_then", every_third)], 0.5, {"grouped_gemm": {"one": lambda _: case}})
-        assert [turn.found for turn in turns if turn.found] == []
+        assert list(found_by_fuzzing(Target("odd_now_and_then", every_third), 0.5, lambda _: case)) == []

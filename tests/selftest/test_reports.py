@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from moefuzz.harness import cli
 from moefuzz.harness.cases import Case, GroupedGemmCase
 from moefuzz.harness.examine import draw, examine
-from moefuzz.harness.explain import in_words, irrelevant
+from moefuzz.harness.explain import explain, in_words
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.isolation import isolated
 from moefuzz.harness.reports import BadReport, id_of, read, write
+from moefuzz.harness.runs.campaign import Reduced, fuzz
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.verdict import failure_of
 
@@ -75,14 +77,15 @@ def test_a_folder_that_cannot_be_written_to_is_one_line_before_anything_runs(tmp
 
 def test_a_folder_that_cannot_be_written_costs_the_report_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    said = cli._reported(failing(FORGETS, SMALL), load_target(FORGETS), tmp_path / "file")
-    assert "could not be written" in said
+    steps = fuzz([load_target(FORGETS)], 5.0, {"grouped_gemm": {"one": lambda _: st.just(SMALL)}}, reports=tmp_path / "file")
+    reduced = next(step for step in steps if isinstance(step, Reduced))
+    assert reduced.failure is not None and "could not be written" in reduced.where(tmp_path)
 
 
 def test_fields_that_do_not_matter_are_named_and_no_part_of_the_id() -> None:
     target = load_target(LEAVES)
     failures = [failing(LEAVES, case) for case in (TWO, dataclasses.replace(TWO, N=3, dtype="bfloat16"), GroupedGemmCase((1, 1)))]
-    without = [irrelevant(failure, lambda case: failure_of(case, target), target) for failure in failures]
+    without = [explain(failure, lambda case: failure_of(case, target), target).irrelevant for failure in failures]
     assert "any dtype, any data, any seed" in in_words(without[0]) and without[0] == without[1]
     first, same, other = (id_of(failure, names) for failure, names in zip(failures, without, strict=True))
     assert first == same != other
@@ -91,10 +94,11 @@ def test_fields_that_do_not_matter_are_named_and_no_part_of_the_id() -> None:
 def test_what_matters_is_not_called_irrelevant() -> None:
     spec = FAULTS + "accumulates_in_the_output_dtype"
     failure = failing(spec, GroupedGemmCase((1,), K=17, dtype="bfloat16", data="normal"))
-    without = irrelevant(failure, lambda case: failure_of(case, load_target(spec)), load_target(spec))
-    assert "order" in without and not {"dtype", "data"} & set(without)
-    assert irrelevant(failure, lambda _: None, load_target(spec)) == ()
-    assert irrelevant(failure, lambda _: failure, load_target(spec), seconds=0.0) == ()
+    said = explain(failure, lambda case: failure_of(case, load_target(spec)), load_target(spec))
+    assert "order" in said.irrelevant and not {"dtype", "data"} & set(said.irrelevant)
+    assert {"K > 16", "dtype is not float32"} <= said.region.needs and "x_layout is contiguous" not in said.region.needs
+    assert explain(failure, lambda _: None, load_target(spec)).irrelevant == ()
+    assert explain(failure, lambda _: failure, load_target(spec), seconds=0.0).irrelevant == ()
 
 
 def test_the_table_names_each_tensor_and_the_picture_shows_where(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import configuration
 
 from moefuzz.harness import running
-from moefuzz.harness.campaign import fuzz
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.running import left_over, now_running, written_ahead
+from moefuzz.harness.runs.campaign import Reduced, fuzz
+from moefuzz.harness.runs.explore import Turn
 from moefuzz.harness.target_names import load_target
 
 CASE = GroupedGemmCase((3, 1), N=5, w_layout="padded", seed=7)
@@ -54,14 +55,14 @@ with written_ahead():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL  # noqa: S603
 
 
-def test_what_a_killed_run_left_is_run_first_and_then_forgotten(home: Path) -> None:
+def test_what_a_killed_run_left_is_run_first_and_then_forgotten(home: Path, tmp_path: Path) -> None:
     killed(home, FORGETS)
     (home / "foreign.json").write_text("{")
     (left,) = left_over([FORGETS, "triton"])
     assert (left.case, left.target) == (CASE, FORGETS) and left_over(["triton"]) == []
-    turns = list(fuzz([load_target(FORGETS)], 0.01, {"grouped_gemm": {}}, [left]))
-    assert [(turn.tally.regime, turn.tally.examples) for turn in turns] == [("left over", 1)]
-    assert turns[0].found is not None and turns[0].found.tensor == "dW" and left_over([FORGETS]) == []
+    turn, _, reduced = fuzz([load_target(FORGETS)], 0.01, {"grouped_gemm": {}}, [left], reports=tmp_path)
+    assert isinstance(turn, Turn) and (turn.regime, turn.examples, turn.found) == ("left over", 1, 1)
+    assert isinstance(reduced, Reduced) and reduced.failure is not None and reduced.failure.tensor == "dW" and left_over([FORGETS]) == []
 
 
 def test_what_the_target_takes_no_more_is_forgotten(home: Path) -> None:

@@ -12,7 +12,6 @@ import triton.language as tl
 from typer.testing import CliRunner
 
 from moefuzz.harness import cli
-from moefuzz.harness.campaign import fuzz
 from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Failure
@@ -26,6 +25,8 @@ from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels import interpreter
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies.regimes import any_cases
+
+from .verbs import found_by_fuzzing
 
 pytestmark = pytest.mark.skipif(device().type == "cuda", reason="Triton's interpreter is not in force")
 RACES, RACED = "moefuzz.harness.process_faults:races_below_seventeen_deep", GroupedGemmCase((1,), K=17)
@@ -61,8 +62,7 @@ def found(target: Target, case: GroupedGemmCase) -> Failure | None:
 def test_a_race_is_found_where_programs_run_one_after_the_other_and_minimised() -> None:
     assert failure_of(RACED, load_target(RACES)) is None
     with sanitizing():
-        turns = fuzz([load_target(RACES)], 20.0, {"grouped_gemm": {"any": any_cases}})
-        failure = next(turn.found for turn in turns if turn.found is not None)
+        failure = next(found_by_fuzzing(load_target(RACES), 20.0, any_cases))
     assert failure.case == RACED and failure.kind == "Race _add_without_atomics.y_ptr"
     assert "against the store of program 0" in failure.finding and "expert 0, its row 0" in failure.finding
     assert f"moefuzz replay --sanitize --target {RACES}" in str(failure)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, find, given, settings
@@ -11,10 +13,20 @@ from hypothesis import strategies as st
 from moefuzz.harness.cases import Case
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.minimise import minimise
+from moefuzz.harness.runs.campaign import Reduced, fuzz
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
 
 T = TypeVar("T")
+
+
+def found_by_fuzzing(target: Target, seconds: float, regime: Callable[[Target], st.SearchStrategy[Case] | None]) -> Iterator[Failure]:
+    """What a fuzz run of one regime reports, as it does."""
+    with tempfile.TemporaryDirectory() as reports:
+        for step in fuzz([target], seconds, {target.level: {"one": regime}}, reports=Path(reports)):
+            if isinstance(step, Reduced) and step.failure is not None and step.found.outcome != "same":
+                yield step.failure
+
 
 _QUIET = settings(
     max_examples=2_000,

@@ -1,0 +1,47 @@
+"""What is asked of a run, as its folder's ``run.json`` has it for all its processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from moefuzz.harness.device import describe, versions
+from moefuzz.harness.isolation import CASE_SECONDS, isolated
+from moefuzz.harness.known_issues import KnownIssues, in_force
+from moefuzz.harness.sanitized import sanitizing
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How to fuzz."""
+
+    targets: tuple[str, ...]
+    seconds: float
+    isolate: bool = True
+    case_seconds: float = CASE_SECONDS
+    sanitize: bool = False
+    known_issues: str = ""  # a file
+
+    def said(self, command: str) -> dict[str, Any]:
+        """For ``run.json``, with what decides an outcome here."""
+        return {"command": command, **asdict(self), "versions": versions(), "device": describe()}
+
+    @classmethod
+    def of(cls, folder: Path) -> Asked:
+        said = json.loads((folder / "run.json").read_text())
+        return cls(**{name: said[name] for name in cls.__dataclass_fields__} | {"targets": tuple(said["targets"])})
+
+    @contextmanager
+    def in_force(self, issues: KnownIssues | None = None) -> Iterator[KnownIssues]:
+        """While it lasts, ``check`` runs cases as is asked."""
+        if issues is None:
+            issues = KnownIssues.read(Path(self.known_issues)) if self.known_issues else KnownIssues()
+        with ExitStack() as lasting:
+            if self.isolate:
+                lasting.enter_context(isolated(self.case_seconds))
+            lasting.enter_context(sanitizing(self.sanitize))
+            yield lasting.enter_context(in_force(issues))

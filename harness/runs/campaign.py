@@ -1,0 +1,147 @@
+"""A fuzz run in one process: what was left over, then failures to be reduced as long as there are any, else a turn of exploring."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moefuzz.harness.explain import Explanation, explain
+from moefuzz.harness.failures import Failure, Unreproducible
+from moefuzz.harness.profiles import let_shrinking_end
+from moefuzz.harness.reports import write
+from moefuzz.harness.running import LeftOver
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import failure_of
+
+from .explore import FIRST_TURN, Explorer, Regimes, Turn
+from .folder import MOST_TRIES, Found, RunFolder
+from .reduce import Interrupted, reduced
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What came of a failure: its smallest case with a report, ``gone``, or the ``same`` as one that has a report already."""
+
+    found: Found
+    failure: Failure | None
+    explanation: Explanation
+    seconds: float
+    said: str = ""  # why its report could not be written
+
+    def where(self, reports: Path) -> str:
+        """Where its report lies, as a line below the failure says it."""
+        return f"    report    {reports / self.found.report / 'report.md' if self.found.report else f'could not be written: {self.said}'}"
+
+
+Step = Turn | Found | Reduced
+
+
+def fuzz(
+    targets: Sequence[Target], seconds: float, regimes: Regimes, left: Iterable[LeftOver] = (), *, reports: Path | None = None
+) -> Iterator[Step]:
+    """A campaign of this process alone, in a folder that is thrown away: what was ``left`` over, then until the time is up."""
+    stop = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory(prefix="moefuzz-") as folder:
+        campaign = Campaign(RunFolder(Path(folder), reports), targets, regimes)
+        yield from campaign.again(left)
+        yield from campaign.steps(stop)
+
+
+class Campaign:
+    """Fuzzes targets into a run's folder; reports go to ``reports``."""
+
+    def __init__(self, run: RunFolder, targets: Sequence[Target], regimes: Regimes, *, first: int = FIRST_TURN) -> None:
+        let_shrinking_end()
+        self.run, self.targets = run, {target.name: target for target in targets}
+        self.explorer = Explorer(targets, regimes, run, first=first)
+
+    def steps(self, stop: float) -> Iterator[Step]:
+        """What is done, until ``time.monotonic()`` is ``stop``; what is found by then is reduced beyond it.
+
+        Raises LostDevice where nothing can run any more, and Interrupted where something was found and not reduced to the end.
+        """
+        while True:
+            with self.run.taken(self.targets) as found:
+                if found is not None:
+                    yield found
+                    yield self._reduced(found)
+                    continue
+            if time.monotonic() >= stop or not self.explorer.lines:
+                return
+            yield self.explorer.turn(stop)
+
+    def again(self, left: Iterable[LeftOver]) -> Iterator[Turn]:
+        """Run cases again that an earlier process did not survive."""
+        for one in left:
+            target = self.targets[one.target]
+            if target.level == one.case.level and target.takes(one.case):  # which it may have done no more since
+                turn, began = Turn(target.name, target.level, "left over", examples=1), time.monotonic()
+                failure = failure_of(one.case, target)
+                turn.seconds = time.monotonic() - began
+                if failure is not None:
+                    turn.failing = 1
+                    self.explorer.offer(failure, turn)
+                yield turn
+            one.done()
+
+    def _reduced(self, found: Found) -> Reduced:
+        began, target = time.monotonic(), self.targets[found.target]
+        line = self.explorer.line(found.target, found.regime)
+        regions = self.run.regions(found.bucket)
+        explanation, unrun = Explanation(), found.tries > MOST_TRIES
+        try:
+            failure = found.failure if unrun else reduced(
+                found.failure, target, strategy=line.strategy if line else None, choices=found.choices, apart_from=regions
+            )  # fmt: skip
+        except Interrupted as interrupt:
+            self._report(found, interrupt.found, explanation, unrun=True)
+            interrupt.report = found.report or ""
+            raise
+        said = ""
+        if failure is None:
+            found.outcome = "gone"
+        else:
+            if failure.bucket == found.bucket and not unrun:
+                fails = functools.partial(failure_of, target=target)
+                explanation = explain(failure, fails, target, apart_from=regions)
+            if (same := self._same(failure, explanation)) is not None:
+                found.outcome, found.report = "same", same.report
+            else:
+                found.region = explanation.region
+                said = self._report(found, failure, explanation, unrun=unrun)
+        self.run.keep(found)
+        return Reduced(found, failure, explanation, time.monotonic() - began, said)
+
+    def _same(self, failure: Failure, explanation: Explanation) -> Found | None:
+        """What is reported already and has the same cause: one region explains both, or neither comes back. Widens its region."""
+        for one in self.run.found():
+            if one.report is None or one.outcome == "same" or one.became != failure.bucket:
+                continue
+            if isinstance(failure, Unreproducible):
+                return one
+            joined = one.region.joined(explanation.region)
+            if joined.needs and joined.is_exact:
+                one.region = joined
+                self.run.keep(one)
+                return one
+        return None
+
+    def _report(self, found: Found, failure: Failure, explanation: Explanation, *, unrun: bool) -> str:
+        """Write the report; why it could not be written. What an interrupt left unfinished stays to be reduced."""
+        found.became, unfinished, said = failure.bucket, found.report, ""
+        try:
+            found.report = write(failure, self.targets[found.target], self.run.reports, explanation, unrun=unrun).name
+            if unfinished not in (None, found.report):
+                shutil.rmtree(self.run.reports / str(unfinished), ignore_errors=True)
+        except Exception as error:  # whatever a report fails at, what was found is not lost
+            said = f"{type(error).__name__}: {error}"
+        if unrun and found.tries <= MOST_TRIES:
+            self.run.keep(found)
+        else:
+            found.outcome = "once" if isinstance(failure, Unreproducible) else "report"
+        return said

@@ -1,0 +1,102 @@
+"""``moefuzz fuzz``: a short run in this process, or a long one in worker processes that share a folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moefuzz.harness.device import device, one_thread
+from moefuzz.harness.environment import KNOWN_ISSUES_VARIABLE, why_not_writable
+from moefuzz.harness.isolation import CASE_SECONDS
+from moefuzz.harness.options import ISOLATE, SANITIZE, TARGET, WHAT, named_issues, named_target, refuse, seconds_of
+from moefuzz.harness.reports import DEFAULT
+from moefuzz.harness.sanitized import why_not
+from moefuzz.harness.target_names import OWN_TARGETS
+
+from . import gpus, long_run, short_run
+from .asked import Asked
+
+LONG = "Long runs"
+
+
+def fuzz_command(
+    duration: Annotated[str, typer.Option("--time", metavar="DURATION", help="How long, as 90s, 2m or 1h.")] = "2m",
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help=f"{WHAT} Given several times, they take turns.", **TARGET)
+    ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            "--known-issues", metavar="FILE", envvar=KNOWN_ISSUES_VARIABLE, help="What is reported already, and is fuzzed around."
+        ),
+    ] = None,
+    isolate: Annotated[bool | None, ISOLATE] = None,
+    case_time: Annotated[
+        str, typer.Option("--case-time", metavar="DURATION", help="How long a case may take in its process, compiling included.")
+    ] = f"{CASE_SECONDS:.0f}s",
+    sanitize: Annotated[bool, SANITIZE] = False,
+    report_dir: Annotated[
+        Path, typer.Option("--report-dir", metavar="FOLDER", help="Each distinct failure of a short run gets a folder of its own in it.")
+    ] = Path(DEFAULT),
+    hours: Annotated[float | None, typer.Option("--hours", min=0.0, help="How long a long run takes.", rich_help_panel=LONG)] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="FOLDER", rich_help_panel=LONG,
+            help="Everything of a long run goes there; an earlier run of this folder goes on. (default: a new one in moefuzz-runs)",
+        ),
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpus", metavar="all|0,2|UUID", rich_help_panel=LONG, help="The GPUs of a long run. (default: all)")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=LONG, help="Processes, for each GPU or in all. (default: 1, on a CPU one a core)"),
+    ] = None,
+    known_reports: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", rich_help_panel=LONG, help="Reports of earlier runs: what they explain is counted and passed by."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
+
+    Without --target: our own Triton grouped GEMM, and the experts and the Qwen3 MoE block on it.
+
+    A failure is minimised and printed as a report. With --hours, --run, --gpus or --workers several processes explore, each failure becomes
+    a report in the run's folder, and a page, summary.html, says what was found and covered. A run that was killed goes on with --run.
+
+    Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: nothing can run here any more, 130: interrupted.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was found is said
+    is_long = any(option is not None for option in (hours, folder, gpu, workers)) or bool(known_reports)
+    seconds = 3600 * hours if hours else seconds_of(duration)
+    issues = named_issues(known)
+    if sanitize and (why := why_not()):
+        refuse(why)
+    specs = target or (list(Asked.of(folder).targets) if folder and (folder / "run.json").exists() else [])
+    targets = [named_target(spec) for spec in dict.fromkeys(specs or [own[0] for own in OWN_TARGETS.values()])]
+    asked = Asked(
+        tuple(one.name for one in targets), seconds, (device().type == "cuda" or is_long) if isolate is None else isolate,
+        seconds_of(case_time, "--case-time"), sanitize, str(known.absolute()) if known else "",
+    )  # fmt: skip
+    if not is_long:
+        one_thread()
+        if why := why_not_writable(report_dir):
+            refuse(f"--report-dir {report_dir}: {why}")
+        raise typer.Exit(short_run.run(asked, targets, issues, report_dir))
+    folder = folder or Path("moefuzz-runs") / datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M%S")
+    if why := why_not_writable(folder):
+        refuse(f"--run {folder}: {why}")
+    try:
+        uuids = gpus.chosen(gpu or "all") if gpu is not None or device().type == "cuda" else []
+    except gpus.NoSuchGpu as error:
+        refuse(f"--gpus {gpu or 'all'}: {error}")
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    raise typer.Exit(long_run.run(folder, asked, command, uuids, workers or (1 if uuids else os.cpu_count() or 1), known_reports or []))

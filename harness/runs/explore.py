@@ -1,0 +1,227 @@
+"""Exploring: turns of examples in which failures are recorded and not raised, so that a bug does not end the search for the next.
+
+The regimes of all targets take turns, each in order at first and then by chance, those more often whose last turns met more that was new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import strategies as st
+from hypothesis.control import current_build_context
+from hypothesis.database import choices_to_bytes
+
+from moefuzz.harness.cases import Case
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.minimise import simpler_cases
+from moefuzz.harness.resources import LostDevice, NoRoom
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import check, failure_of
+
+from .behaviours import Behaviours, labels
+from .folder import RunFolder
+
+Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
+
+FIRST_TURN, LONGEST_TURN, TURN_SECONDS = 25, 1000, 10.0
+"""Examples of a regime's first turn, which doubles from turn to turn, and what ends each."""
+
+_EVERYBODYS = 0.2
+"""The share of turns that fall to all regimes alike, however little is new in them."""
+
+_LOOKS = 6
+"""So many simpler cases of a failing one are tried outside of the regions of its bucket, in search of a bug behind."""
+
+_INTERESTING = 5
+
+
+class TurnIsOver(KeyboardInterrupt):
+    """Ends a turn, as its time is up or there is no room: Hypothesis passes a KeyboardInterrupt on."""
+
+
+@dataclass
+class Turn:
+    """What one turn of a regime yielded, or several together."""
+
+    target: str
+    level: str
+    regime: str
+    seconds: float = 0.0
+    examples: int = 0
+    failing: int = 0
+    passed_by: int = 0  # of these, explained by what is found already
+    known: int = 0  # on which it failed as a known issue says
+    refused: int = 0  # outside the declaration, to which the target said no
+    no_room: int = 0  # passed by, whose inputs the device could not hold
+    fresh: int = 0  # labels and pairs of labels met for the first time
+    found: int = 0  # failures put down to be reduced
+    compiles: int = 0
+    shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest share of a bound
+    covered: dict[str, Counter[str]] = field(default_factory=dict)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    interesting: list[Any] = field(default_factory=list)  # cases that met a new label, as JSON
+
+    def add(self, other: Turn) -> None:
+        """Count another turn of the same regime."""
+        for name in ("seconds", "examples", "failing", "passed_by", "known", "refused", "no_room", "fresh", "found", "compiles"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for tensor, share in other.shares.items():
+            self.shares[tensor] = max(share, self.shares.get(tensor, 0.0))
+
+    def said(self) -> dict[str, Any]:
+        """As the fields of an event."""
+        return asdict(self)
+
+    def note(self, said: Sequence[tuple[str, str]], case: Case, seconds: float) -> None:
+        for name, label in said:
+            self.covered.setdefault(name, Counter())[label] += 1
+        if len(self.slowest) < 3 or seconds > self.slowest[-1][0]:
+            self.slowest = sorted([*self.slowest, (round(seconds, 4), repr(case))], reverse=True)[:3]
+
+
+@dataclass
+class Line:
+    """A regime of a target, and what it is worth: what was new in a second of its last turns."""
+
+    target: Target
+    regime: str
+    strategy: st.SearchStrategy[Any]
+    turns: int = 0
+    worth: float = 0.0
+
+
+class Explorer:
+    """Draws examples for ``targets`` from ``regimes``; a failure that nothing in the run's folder explains is put down there at once."""
+
+    def __init__(self, targets: Sequence[Target], regimes: Regimes, run: RunFolder, *, first: int = FIRST_TURN) -> None:
+        drawn = [(target, name, regime(target)) for target in targets for name, regime in regimes[target.level].items()]
+        self.lines = [Line(target, name, strategy) for target, name, strategy in drawn if strategy is not None]
+        self.run, self.first = run, first
+        self._behaviours, self._chance, self._barren = Behaviours(), random.SystemRandom(), 0
+        self._now: Turn | None = None
+        self._began = 0.0
+
+    def line(self, target: str, regime: str) -> Line | None:
+        """That of a target and a regime, if there is one here."""
+        return next((line for line in self.lines if (line.target.name, line.regime) == (target, regime)), None)
+
+    def turn(self, stop: float) -> Turn:
+        """One turn, at the end of which ``time.monotonic()`` is hardly later than ``stop``.
+
+        Raises LostDevice where nothing can run any more.
+        """
+        line, self._began = self._next(), time.monotonic()
+        self._now = done = Turn(line.target.name, line.target.level, line.regime)
+        covered = self._explored(line, done, min(stop, self._began + TURN_SECONDS))
+        self._look_behind(covered, line, done, stop)
+        self.under_way()
+        self._now = None
+        line.turns += 1
+        worth = (done.fresh + 10 * done.found) / max(done.seconds, 1e-3)
+        line.worth = worth if line.turns == 1 else (line.worth + worth) / 2
+        self._barren = 0 if done.examples else self._barren + 1
+        if self._barren >= len(self.lines) and done.no_room:
+            raise LostDevice("no case had room for a whole round of the regimes")
+        return done
+
+    def under_way(self) -> Turn | None:
+        """The turn that runs now, or ran when an exception ended it."""
+        if self._now is not None:
+            self._now.seconds = time.monotonic() - self._began
+        return self._now
+
+    def offer(self, failure: Failure, done: Turn, choices: bytes = b"") -> None:
+        """Put a failure of a turn down to be reduced, unless its bucket has a candidate already."""
+        done.found += self.run.offer(failure, done.target, done.regime, choices) is not None
+
+    def _next(self) -> Line:
+        fewest = min(line.turns for line in self.lines)
+        if fewest == 0 or self._chance.random() < _EVERYBODYS:
+            return next(line for line in self.lines if line.turns == fewest)
+        return self._chance.choices(self.lines, [line.worth + 1e-9 for line in self.lines])[0]
+
+    def _explored(self, line: Line, done: Turn, stop: float) -> list[Failure]:
+        """Run the examples of a turn; the failures that are explained already."""
+        covered: list[Failure] = []
+
+        @settings(
+            max_examples=min(self.first << min(line.turns, 20), LONGEST_TURN),
+            deadline=None,
+            database=None,
+            derandomize=False,
+            verbosity=Verbosity.quiet,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(line.strategy)
+        def attempt(case: Case) -> None:
+            at = time.monotonic()
+            if at > stop:
+                raise TurnIsOver
+            failure = self._run(line.target, case, done)
+            said = labels(case)
+            done.note(said, case, time.monotonic() - at)
+            fresh, is_new = self._behaviours.fresh(line.target.name, said)
+            done.fresh += fresh
+            if is_new and failure is None and len(done.interesting) < _INTERESTING:
+                done.interesting.append(json.loads(case.to_json()))
+            if failure is None:
+                return
+            if any(region.covers(case) for region in self.run.regions(failure.bucket)):
+                done.passed_by += 1
+                covered.append(failure)
+            else:
+                self.offer(failure, done, choices_to_bytes(current_build_context().data.choices))
+
+        with contextlib.suppress(TurnIsOver):
+            attempt()
+        return covered
+
+    def _run(self, target: Target, case: Case, done: Turn) -> Failure | None:
+        """Run one case and count it; its failure. Raises NoRoom."""
+        done.examples += 1
+        try:
+            agreement = check(case, target)
+        except NoRoom:
+            done.examples -= 1
+            done.no_room += 1
+            if done.no_room >= FIRST_TURN:
+                raise TurnIsOver from None
+            raise
+        except Failure as failure:
+            done.failing += 1
+            return _light(failure)
+        done.refused += bool(agreement.refused)
+        done.known += bool(agreement.known)
+        for tensor, share in agreement.shares.items():
+            done.shares[tensor] = max(share, done.shares.get(tensor, 0.0))
+        return None
+
+    def _look_behind(self, covered: list[Failure], line: Line, done: Turn, stop: float) -> None:
+        """Look for a bug behind those that are explained: simpler cases outside of every region that fail in the same bucket."""
+        for failure in self._chance.sample(covered, min(3, len(covered))):
+            regions = self.run.regions(failure.bucket)
+            others = [case for case in simpler_cases(failure.case) if not any(region.covers(case) for region in regions)]
+            for case in self._chance.sample(others, min(_LOOKS, len(others))):
+                if time.monotonic() > stop:
+                    return
+                other = failure_of(case, line.target)
+                if other is not None and other.bucket == failure.bucket:
+                    self.offer(_light(other), done)
+
+
+def _light(failure: Failure) -> Failure:
+    """Without its traceback, which holds the tensors of the case; what the target raised is kept as text."""
+    if failure.__cause__ is not None:
+        failure.add_note("".join(traceback.format_exception(failure.__cause__)))
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)

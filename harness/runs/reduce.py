@@ -1,0 +1,140 @@
+"""Reducing: a failure that an explorer met becomes the smallest case that shows it, by Hypothesis' reuse and shrink phases and ours.
+
+What the reports of its bucket explain already counts as right meanwhile, so that a bug behind another does not slip into it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import strategies as st
+from hypothesis.database import ExampleDatabase
+from hypothesis.errors import FlakyFailure
+
+from moefuzz.harness import known_issues
+from moefuzz.harness.cases import Case
+from moefuzz.harness.explain import Region
+from moefuzz.harness.failures import NON_DETERMINISTIC, Failure
+from moefuzz.harness.isolation import confirmed, isolation_for
+from moefuzz.harness.minimise import minimise
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import failure_of
+
+SHRINKING_SECONDS = 100.0
+"""How long Hypothesis may look for smaller examples of a failure, before ``minimise`` has its turn: each hang takes seconds."""
+
+AGAIN = 3
+"""How often a case is run to see whether it fails each time, now and then, or never again."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a failure was being reduced: it carries the smallest one so far."""
+
+    def __init__(self, found: Failure) -> None:
+        super().__init__()
+        self.found = found
+        self.report = ""  # its folder
+
+
+def reduced(
+    failure: Failure,
+    target: Target,
+    *,
+    strategy: st.SearchStrategy[Any] | None = None,
+    choices: bytes = b"",
+    apart_from: Sequence[Region] = (),
+) -> Failure | None:
+    """The failure on the simplest case that ``apart_from`` does not explain, confirmed; None if nothing is left of it.
+
+    ``choices`` are those of Hypothesis that led to it with ``strategy``. A failure that does not come back is Unreproducible, or
+    NonDeterministic. Raises Interrupted with the smallest one so far.
+    """
+
+    def fails(case: Case) -> Failure | None:
+        if any(region.covers(case) for region in apart_from):
+            return None
+        found = failure_of(case, target)
+        return found if found is not None and found.bucket == failure.bucket else None
+
+    if any(region.covers(failure.case) for region in apart_from):
+        return None
+    smallest = failure
+    try:
+        again = [fails(failure.case) for _ in range(AGAIN)]
+        if not any(again):
+            return _not_again(failure, target)
+        if not all(again):
+            return _now_and_then(minimise(failure, lambda case: next(filter(None, (fails(case) for _ in range(AGAIN))), None)))
+        if strategy is not None and choices:
+            smallest = _shrunk(failure, fails, strategy, choices)
+        smallest = minimise(smallest, fails)
+        return confirmed(smallest, functools.partial(failure_of, target=target), target)
+    except KeyboardInterrupt:
+        raise Interrupted(smallest) from None
+
+
+class _Given(ExampleDatabase):
+    """Holds one example, of whatever test."""
+
+    def __init__(self, choices: bytes) -> None:
+        self.choices = choices
+
+    def fetch(self, key: bytes) -> Iterable[bytes]:
+        return () if key.endswith((b".secondary", b".pareto")) else (self.choices,)
+
+    def save(self, key: bytes, value: bytes) -> None:
+        pass
+
+    def delete(self, key: bytes, value: bytes) -> None:
+        pass
+
+
+def _shrunk(failure: Failure, fails: Callable[[Case], Failure | None], strategy: st.SearchStrategy[Any], choices: bytes) -> Failure:
+    """The smallest failure to which Hypothesis shrinks the choices, as a test does that finds them in its database."""
+    smallest, stop = failure, time.monotonic() + SHRINKING_SECONDS
+    failed: set[Case] = set()
+
+    @settings(
+        max_examples=1,
+        deadline=None,
+        database=_Given(choices),
+        derandomize=False,
+        verbosity=Verbosity.quiet,
+        phases=(Phase.reuse, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @given(strategy)
+    def attempt(case: Case) -> None:
+        nonlocal smallest
+        if case not in failed and time.monotonic() > stop:
+            return
+        if (found := fails(case)) is not None:
+            smallest = found
+            failed.add(case)
+            raise found
+
+    try:
+        attempt()
+    except Failure as found:
+        return found
+    except FlakyFailure:  # what failed once on the way need not be the smallest
+        pass
+    return smallest
+
+
+def _not_again(failure: Failure, target: Target) -> Failure | None:
+    """What a failure is that did not come back: of a kernel with a memory, or a race."""
+    if isolation_for(target):
+        return confirmed(failure, functools.partial(failure_of, target=target), target)
+    return _now_and_then(failure, "when the case was run again")
+
+
+def _now_and_then(failure: Failure, when: str = "each time that the case was run") -> Failure | None:
+    kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
+    said = kind(failure.case, failure.target, f"{failure.finding}, but not {when}", failure.mismatch)
+    return None if known_issues.met(failure.case, failure.target, said) else said
