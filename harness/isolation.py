@@ -64,8 +64,11 @@ class Isolation:
             said = self._answer(_said_of, case, target.name, is_wanted(), seconds=self._limit)
         except TimeoutError:
             failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
-            self._limit = min(self.seconds, max(2.0, 20 * self._slowest))
+            self._limit = min(self.seconds, max(1.0, 5 * self._slowest))
         except ProcessExpired as death:
+            if again and death.exitcode == -signal.SIGKILL:  # nobody does that to himself: was it out of memory, or a person?
+                self._renew()
+                return self.check(case, target, again=False)
             failure = Crash(case, target.name, _end_in_words(death.exitcode))
         except _Gone:
             if again:  # the process that starts workers may have gone by itself

@@ -130,7 +130,7 @@ def _of_tiles(case: Case, loads: tuple[int, ...], config: KernelConfig) -> Itera
         for name in names:
             if (size := getattr(case, name, None)) is not None:
                 yield from _beside(name, size, block, getattr(config, block))
-    yield from {said for load in loads for said in _beside("a load", load, "block_m", config.block_m)}
+    yield from {said for load in loads if load for said in _beside("a load", load, "block_m", config.block_m)}
 
 
 def _beside(name: str, size: int, block: str, width: int) -> Iterator[str]:

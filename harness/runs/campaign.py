@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from moefuzz.harness.cases import Case
 from moefuzz.harness.explain import Explanation, explain
 from moefuzz.harness.failures import Failure, Unreproducible
 from moefuzz.harness.profiles import let_shrinking_end
@@ -18,9 +19,11 @@ from moefuzz.harness.running import LeftOver
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import failure_of
 
-from .explore import FIRST_TURN, Explorer, Regimes, Turn
+from .explore import Explorer, Regimes, Turn
 from .folder import MOST_TRIES, Found, RunFolder
 from .reduce import Interrupted, reduced
+
+_KEEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ def fuzz(
 class Campaign:
     """Fuzzes targets into a run's folder; reports go to ``reports``."""
 
-    def __init__(self, run: RunFolder, targets: Sequence[Target], regimes: Regimes, *, first: int = FIRST_TURN) -> None:
+    def __init__(self, run: RunFolder, targets: Sequence[Target], regimes: Regimes, *, shuffled: bool = False) -> None:
         let_shrinking_end()
         self.run, self.targets = run, {target.name: target for target in targets}
-        self.explorer = Explorer(targets, regimes, run, first=first)
+        self.explorer = Explorer(targets, regimes, run, shuffled=shuffled)
 
     def steps(self, stop: float) -> Iterator[Step]:
         """What is done, until ``time.monotonic()`` is ``stop``; what is found by then is reduced beyond it.
@@ -85,18 +88,29 @@ class Campaign:
                 turn.seconds = time.monotonic() - began
                 if failure is not None:
                     turn.failing = 1
-                    self.explorer.offer(failure, turn)
+                    turn.passed_by = int(any(region.covers(one.case) for region in self.run.regions(failure.bucket)))
+                    if not turn.passed_by:
+                        self.explorer.offer(failure, turn)
                 yield turn
             one.done()
 
     def _reduced(self, found: Found) -> Reduced:
         began, target = time.monotonic(), self.targets[found.target]
+        kept = began
+
+        def keep(case: Case, choices: bytes) -> None:
+            nonlocal kept
+            found.case, found.choices, found.tries = case, choices, 0
+            if time.monotonic() > kept + _KEEP_SECONDS:
+                kept = time.monotonic()
+                self.run.keep(found)
+
         line = self.explorer.line(found.target, found.regime)
         regions = self.run.regions(found.bucket)
         explanation, unrun = Explanation(), found.tries > MOST_TRIES
         try:
             failure = found.failure if unrun else reduced(
-                found.failure, target, strategy=line.strategy if line else None, choices=found.choices, apart_from=regions
+                found.failure, target, strategy=line.strategy if line else None, choices=found.choices, apart_from=regions, keep=keep
             )  # fmt: skip
         except Interrupted as interrupt:
             self._report(found, interrupt.found, explanation, unrun=True)
@@ -105,11 +119,14 @@ class Campaign:
         said = ""
         if failure is None:
             found.outcome = "gone"
+            self._forget(found.report)
+            found.report = None
         else:
             if failure.bucket == found.bucket and not unrun:
                 fails = functools.partial(failure_of, target=target)
                 explanation = explain(failure, fails, target, apart_from=regions)
             if (same := self._same(failure, explanation)) is not None:
+                self._forget(found.report)
                 found.outcome, found.report = "same", same.report
             else:
                 found.region = explanation.region
@@ -131,13 +148,17 @@ class Campaign:
                 return one
         return None
 
+    def _forget(self, unfinished: str | None) -> None:
+        """Remove a report that was written when reducing was interrupted."""
+        if unfinished:
+            shutil.rmtree(self.run.reports / unfinished, ignore_errors=True)
+
     def _report(self, found: Found, failure: Failure, explanation: Explanation, *, unrun: bool) -> str:
         """Write the report; why it could not be written. What an interrupt left unfinished stays to be reduced."""
         found.became, unfinished, said = failure.bucket, found.report, ""
         try:
             found.report = write(failure, self.targets[found.target], self.run.reports, explanation, unrun=unrun).name
-            if unfinished not in (None, found.report):
-                shutil.rmtree(self.run.reports / str(unfinished), ignore_errors=True)
+            self._forget(unfinished if unfinished != found.report else None)
         except Exception as error:  # whatever a report fails at, what was found is not lost
             said = f"{type(error).__name__}: {error}"
         if unrun and found.tries <= MOST_TRIES:

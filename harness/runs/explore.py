@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -79,7 +79,7 @@ class Turn:
 
     def said(self) -> dict[str, Any]:
         """As the fields of an event."""
-        return asdict(self)
+        return dict(vars(self))
 
     def note(self, said: Sequence[tuple[str, str]], case: Case, seconds: float) -> None:
         for name, label in said:
@@ -102,11 +102,13 @@ class Line:
 class Explorer:
     """Draws examples for ``targets`` from ``regimes``; a failure that nothing in the run's folder explains is put down there at once."""
 
-    def __init__(self, targets: Sequence[Target], regimes: Regimes, run: RunFolder, *, first: int = FIRST_TURN) -> None:
+    def __init__(self, targets: Sequence[Target], regimes: Regimes, run: RunFolder, *, shuffled: bool = False) -> None:
         drawn = [(target, name, regime(target)) for target in targets for name, regime in regimes[target.level].items()]
         self.lines = [Line(target, name, strategy) for target, name, strategy in drawn if strategy is not None]
-        self.run, self.first = run, first
+        self.run = run
         self._behaviours, self._chance, self._barren = Behaviours(), random.SystemRandom(), 0
+        if shuffled:  # where many start together, or one again and again, no regime is always the last
+            self._chance.shuffle(self.lines)
         self._now: Turn | None = None
         self._began = 0.0
 
@@ -154,7 +156,7 @@ class Explorer:
         covered: list[Failure] = []
 
         @settings(
-            max_examples=min(self.first << min(line.turns, 20), LONGEST_TURN),
+            max_examples=min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN),
             deadline=None,
             database=None,
             derandomize=False,

@@ -12,7 +12,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
-from hypothesis.database import ExampleDatabase
+from hypothesis.control import current_build_context
+from hypothesis.database import ExampleDatabase, choices_to_bytes
 from hypothesis.errors import FlakyFailure
 
 from moefuzz.harness import known_issues
@@ -47,12 +48,15 @@ def reduced(
     strategy: st.SearchStrategy[Any] | None = None,
     choices: bytes = b"",
     apart_from: Sequence[Region] = (),
+    keep: Callable[[Case, bytes], None] = lambda *_: None,
 ) -> Failure | None:
     """The failure on the simplest case that ``apart_from`` does not explain, confirmed; None if nothing is left of it.
 
-    ``choices`` are those of Hypothesis that led to it with ``strategy``. A failure that does not come back is Unreproducible, or
-    NonDeterministic. Raises Interrupted with the smallest one so far.
+    ``choices`` are those of Hypothesis that led to it with ``strategy``. ``keep`` gets every smaller case and its choices, so that who is
+    killed meanwhile need not begin again. A failure that does not come back is Unreproducible, or NonDeterministic. Raises Interrupted with
+    the smallest one so far.
     """
+    smallest = failure
 
     def fails(case: Case) -> Failure | None:
         if any(region.covers(case) for region in apart_from):
@@ -60,9 +64,22 @@ def reduced(
         found = failure_of(case, target)
         return found if found is not None and found.bucket == failure.bucket else None
 
+    def smaller(case: Case) -> Failure | None:
+        nonlocal smallest
+        if (found := fails(case)) is not None:
+            smallest = found
+            keep(case, b"")
+        return found
+
+    def shrunk(case: Case) -> Failure | None:
+        nonlocal smallest
+        if (found := fails(case)) is not None:
+            smallest = found
+            keep(case, choices_to_bytes(current_build_context().data.choices))
+        return found
+
     if any(region.covers(failure.case) for region in apart_from):
         return None
-    smallest = failure
     try:
         again = [fails(failure.case) for _ in range(AGAIN)]
         if not any(again):
@@ -70,8 +87,8 @@ def reduced(
         if not all(again):
             return _now_and_then(minimise(failure, lambda case: next(filter(None, (fails(case) for _ in range(AGAIN))), None)))
         if strategy is not None and choices:
-            smallest = _shrunk(failure, fails, strategy, choices)
-        smallest = minimise(smallest, fails)
+            smallest = _shrunk(failure, shrunk, strategy, choices)
+        smallest = minimise(smallest, smaller)
         return confirmed(smallest, functools.partial(failure_of, target=target), target)
     except KeyboardInterrupt:
         raise Interrupted(smallest) from None

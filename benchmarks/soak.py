@@ -1,0 +1,151 @@
+"""A long run against ten planted faults, killed at random: is each found, with one report, and is nothing lost?
+
+    python benchmarks/soak.py [--minutes 6] [--kills 20] [--workers 2] [--gpus all] [--whole] [--run FOLDER] [--seed 0]
+
+Kills workers, the processes in which cases run, the supervisor, and the whole tree, and starts the run again with its folder where that is
+what it takes. Ends when all ten are reported and all kills are done, or when the time is up; ``--whole`` goes on until then. Prints by fault
+the time to its report, and its smallest case. Exit code 1: a fault was not found, or twice, a report has no fault or several, or a page or
+an event is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.device import describe, versions
+from moefuzz.harness.reports import Report, read_all
+from moefuzz.harness.ten_faults import FAULTS, planted
+
+TARGET = "moefuzz.harness.ten_faults:ten_faults"
+KINDS = ("worker", "case", "supervisor", "tree")
+
+
+class Run:
+    """The command, started again when it is killed."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.folder, self.options = folder, options
+        self.stop = time.monotonic() + 60 * options.minutes
+        self.process = self.started()
+
+    def started(self) -> subprocess.Popen[bytes]:
+        """The command, for the time that is left."""
+        seconds = max(1.0, self.stop - time.monotonic())
+        command = [sys.executable, "-m", "moefuzz.harness", "fuzz", "-t", TARGET, "--run", str(self.folder), "--time", f"{seconds:.0f}s"]
+        command += ["--case-time", "10s", "--workers", str(self.options.workers)]
+        command += ["--gpus", self.options.gpus] if self.options.gpus else ["--sanitize"]
+        with (self.folder.parent / "screen.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+
+    def kill(self, kind: str, chance: random.Random) -> bool:
+        """Kill something of a kind; whether there was one."""
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(self.process.pid)
+            workers = root.children()
+            below = [child for worker in workers for child in worker.children(recursive=True)]
+            if kind in ("worker", "case"):
+                among = workers if kind == "worker" else below
+                if among:
+                    chance.choice(among).kill()
+                return bool(among)
+            for one in [root] if kind == "supervisor" else [root, *workers, *below]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            self.process.wait()
+            for one in workers:  # which end when they see that they are alone
+                with contextlib.suppress(psutil.Error):
+                    one.wait(30)
+            self.process = self.started()
+            return True
+        return False
+
+
+def reports_of(folder: Path) -> dict[str, list[tuple[float, Report]]]:
+    """By fault its reports, with the time at which each was made; those without exactly one fault under "unclear"."""
+    found: dict[str, list[tuple[float, Report]]] = {}
+    for report in read_all(folder / "reports"):
+        if isinstance(report, Report) and isinstance(report.case, GroupedGemmCase):
+            faults = planted(report.case)
+            made = (folder / "reports" / report.id / "report.md").stat().st_mtime
+            found.setdefault(faults[0] if len(faults) == 1 else "unclear", []).append((made, report))
+    return found
+
+
+def events_of(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """All events, and how many lines are none."""
+    events, broken = [], 0
+    for file in (folder / "events").glob("*.ndjson"):
+        for line in file.read_text().splitlines():
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                broken += 1
+    return events, broken
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--gpus")
+    parser.add_argument("--whole", action="store_true", help="go on until the time is up")
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    folder = options.run or Path(tempfile.mkdtemp(prefix="moefuzz-soak-")) / "run"
+    folder.mkdir(parents=True)
+    say = lambda text: print(text, flush=True)  # noqa: T201
+    say(f"{describe()}: {versions()}\n{folder}")
+    chance, killed = random.Random(options.seed), Counter[str]()  # noqa: S311
+    run, began = Run(folder, options), time.time()
+    every = 60 * options.minutes / (options.kills + 2) if options.kills else float("inf")
+    following = time.monotonic() + every
+    while run.process.poll() is None:
+        time.sleep(1)
+        if killed.total() < options.kills and time.monotonic() > following:
+            kind = KINDS[killed.total() % len(KINDS)]
+            killed[kind] += run.kill(kind, chance)
+            following = time.monotonic() + chance.uniform(0.5, 1.5) * every
+        if killed.total() >= options.kills and not options.whole and set(FAULTS) <= set(reports_of(folder)):
+            run.process.send_signal(signal.SIGINT)
+            break
+    run.process.wait(120)
+    found = reports_of(folder)
+    say("\n| fault | reported after, s | failure | smallest case |\n|---|---:|---|---|")
+    for name in (*FAULTS, *sorted(set(found) - set(FAULTS))):
+        for made, report in sorted(found.get(name, []), key=lambda item: item[0]) or [(0.0, None)]:
+            if report is None:
+                say(f"| {name} | **not found** | | |")
+            else:
+                words = " of ".join(filter(None, (report.kind, report.tensor)))
+                say(f"| {name} | {made - began:.0f} | {words} | `{report.case!r}` |")
+    events, broken = events_of(folder)
+    examples = sum(event.get("examples", 0) for event in events if event["kind"] == "turn")
+    deaths = sum(event["kind"] == "died" for event in events)
+    page = folder / "summary.html"
+    whole = page.exists() and page.read_text().rstrip().endswith("</html>")
+    once = all(len(found.get(name, [])) == 1 for name in FAULTS) and set(found) <= set(FAULTS)
+    say(f"\n{sum(name in found for name in FAULTS)} of {len(FAULTS)} faults found, each with one report: {'yes' if once else 'no'}")
+    say(f"killed: {dict(killed)}; workers that died: {deaths}; broken lines: {broken}; summary whole: {'yes' if whole else 'no'}")
+    say(f"{examples} examples in {time.time() - began:.0f} s; the command ended with {run.process.returncode}")
+    return 0 if once and whole and set(FAULTS) <= set(found) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
