@@ -26,6 +26,7 @@ from .known_issues import BadKnownIssues, KnownIssues, in_force
 from .listings import models_command, named_report, refuse, report_command, targets_command
 from .reports import DEFAULT, BadReport, Report, read, write
 from .resources import LostDevice, NoRoom
+from .run_commands import merge_command, summary_command
 from .running import left_over, written_ahead
 from .sanitize_script import sanitize_command
 from .sanitized import sanitizing, why_not
@@ -202,6 +203,8 @@ for name, command in (
     ("sanitize", sanitize_command),
     ("targets", targets_command),
     ("models", models_command),
+    ("summary", summary_command),
+    ("merge", merge_command),
 ):
     app.command(name)(command)
 
