@@ -109,24 +109,19 @@ def event_files(run: Path) -> list[Path]:
     return sorted((run / "events").glob("*.ndjson"))
 
 
-def events_in(file: Path, skipped: Counter[str] | None = None) -> Iterator[Event]:
-    """The events of one file, in its order; lines that hold none are counted by the file's name."""
-    try:
-        with file.open("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):
-                    return
-                if (event := event_in(line)) is not None:
-                    yield event
-                elif skipped is not None and line.strip():
-                    skipped[file.name] += 1
-    except FileNotFoundError:
-        return
+def events_in(file: Path) -> Iterator[Event]:
+    """The events of one file, in its order."""
+    return Tail(file.parent.parent).new_in(file)
 
 
 def events_of(run: Path, skipped: Counter[str] | None = None) -> Iterator[Event]:
-    """The events of all workers by time, one at a time: the events of a night do not fit into memory at ease."""
-    return heapq.merge(*(events_in(file, skipped) for file in event_files(run)), key=_time_of)
+    """The events of all workers by time, one at a time: the events of a night do not fit into memory at ease.
+
+    Lines that hold none are counted by the file's name.
+    """
+    tail = Tail(run)
+    tail.skipped = Counter() if skipped is None else skipped
+    return tail.new()
 
 
 def running_in(run: Path) -> dict[str, Event]:
@@ -151,26 +146,23 @@ class Tail:
         self.skipped = Counter[str]()
         self._read: dict[Path, int] = {}  # bytes of each file, up to the end of a line
 
-    def new(self) -> list[Event]:
-        """By time, of all workers; a line that is not finished waits for the next look."""
-        events = []
-        for file in event_files(self.run):
-            for line in self._new_lines(file):
+    def new(self) -> Iterator[Event]:
+        """By time, of all workers, as ``events_of`` gives them; to be used up, as what is passed by does not come again.
+
+        A line that is not finished waits for the next look.
+        """
+        return heapq.merge(*(self.new_in(file) for file in event_files(self.run)), key=_time_of)
+
+    def new_in(self, file: Path) -> Iterator[Event]:
+        """Of one worker, in the order of its file."""
+        with file.open("rb") as lines:
+            lines.seek(self._read.get(file, 0))
+            while (line := lines.readline()).endswith(b"\n"):
+                self._read[file] = lines.tell()
                 if (event := event_in(line)) is not None:
-                    events.append(event)
+                    yield event
                 elif line.strip():
                     self.skipped[file.name] += 1
-        return sorted(events, key=_time_of)
-
-    def _new_lines(self, file: Path) -> Iterable[bytes]:
-        try:
-            with file.open("rb") as opened:
-                opened.seek(self._read.get(file, 0))
-                finished, end, _ = opened.read().rpartition(b"\n")
-        except OSError:
-            return ()
-        self._read[file] = self._read.get(file, 0) + len(finished) + len(end)
-        return finished.split(b"\n")
 
 
 def _time_of(event: Event) -> float:

@@ -29,7 +29,7 @@ def test_events_come_by_time_and_what_is_none_is_counted(tmp_path: Path) -> None
     run = write_run(tmp_path, *(turn(BEGAN + at, f"w{at % 2}", examples=at) for at in range(6)))
     for line in NO_EVENTS:
         append(run, "w0", line + b"\n")
-    append(run, "w0", b'{"at": 1, "worker": "w0", "kind": "tu')
+    append(run, "w0", b'\n{"at": 1, "worker": "w0", "kind": "tu')
     skipped = Counter[str]()
     assert [event["examples"] for event in events_of(run, skipped)] == list(range(6))
     assert skipped == {"w0.ndjson": len(NO_EVENTS)}, "a line that is cut off is not finished"
@@ -38,7 +38,7 @@ def test_events_come_by_time_and_what_is_none_is_counted(tmp_path: Path) -> None
 def test_a_tail_gives_each_event_once_and_a_cut_off_line_when_it_is_whole(tmp_path: Path) -> None:
     run, first = write_run(tmp_path, turn(BEGAN)), turn(BEGAN + 2, "new")
     tail = Tail(run)
-    assert len(tail.new()) == 1 and tail.new() == []
+    assert len(list(tail.new())) == 1 and list(tail.new()) == []
     write_run(run, first, turn(BEGAN + 1))
     line = json.dumps(turn(BEGAN + 3)).encode() + b"\n"
     append(run, "node1-0", line[:20])

@@ -75,13 +75,16 @@ def test_nothing_that_a_target_says_is_obeyed(tmp_path: Path) -> None:
     events = [
         started(BEGAN, HOSTILE.replace("/", ""), host=HOSTILE, gpu=HOSTILE), found(BEGAN + 1, bucket=bucket, case=HOSTILE, finding=HOSTILE),
         turn(BEGAN + 2, target=HOSTILE, regime=HOSTILE, shares=shares, covered={HOSTILE: {HOSTILE: 1}}, slowest=[[1, HOSTILE]]),
-        *({"at": BEGAN + 3, "worker": worker, "kind": "resources", "rss": 5} for worker in ("$x^", "_", "神")),
+        *({"at": BEGAN + 3, "worker": worker, "kind": "resources", "rss": 5} for worker in ("$x^$", "_", "神")),
         {"at": BEGAN + 3, "worker": "supervisor", "kind": "died", "of": HOSTILE, "status": 10**9, "restarts": 1},
         *(reduced(BEGAN + 4, bucket=bucket, failure=HOSTILE, needs=[HOSTILE], report=report)
           for report in ("../..", "javascript:x", HOSTILE)),
     ]  # fmt: skip
     events[0]["worker"] = "odd"
-    page = page_of(write_run(tmp_path, *events, command=HOSTILE, versions=HOSTILE, device=HOSTILE))
+    run = write_run(tmp_path / "run", *events, command=HOSTILE, versions=HOSTILE, device=HOSTILE)
+    (run / "reports").mkdir()
+    (tmp_path / "report.md").touch()  # which the first of the reports would name
+    page = page_of(run)
     parsed = Page(page)
     assert "script" not in parsed.tags and parsed.links == [] and "49" not in re.findall(r"&amp;(\d+)", page)
     assert "\x00" not in page and "\x1b" not in page and "over the bound" in page
