@@ -86,6 +86,10 @@ class Worker:
     rss_now: int = 0
     device_now: int | None = None
 
+    def does(self, what: str) -> None:
+        """One that ended or died works again only when it is started: clocks of two hosts, or two files, may be apart."""
+        self.state = what if self.state in ("running", "reducing") else self.state
+
     def works(self, now: float) -> bool:
         """Whether it runs, as far as can be told."""
         patience = SILENT_SECONDS + (self.last_turn.seconds if self.last_turn else 0.0)
@@ -180,13 +184,13 @@ class RunState:
                 worker.gpu, worker.device = record.gpu, record.device
                 self.until_at = max(record.at + record.seconds, self.until_at or 0.0)
             case Turn(), Worker():
-                worker.state = "running"
+                worker.does("running")
                 self._turn(record, worker)
             case Found(), Worker():
-                worker.state = "reducing"
+                worker.does("reducing")
                 self.failures.found(record, self.since(record.at))
             case Reduced(), Worker():
-                worker.state = "running"
+                worker.does("running")
                 self.failures.reduced(record, self.since(record.at))
             case Resources(), Worker():
                 worker.rss_now, worker.device_now = record.rss, record.device_used

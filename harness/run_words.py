@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from datetime import UTC, datetime
 
@@ -76,6 +77,15 @@ def ending(status: int) -> str:
         return signal.Signals(-status).name
     except ValueError:
         return f"signal {-status}"
+
+
+def by_number(name: str) -> list[tuple[int, str]]:
+    """The key by which names with numbers in them are sorted.
+
+    >>> sorted(["node1-10", "node1-9", "a"], key=by_number)
+    ['a', 'node1-9', 'node1-10']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,18})", name)]
 
 
 def printable(text: str) -> str:

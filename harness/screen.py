@@ -15,7 +15,7 @@ from rich.text import Text
 
 from .run_failures import Reported
 from .run_state import Regime, RunState, Worker
-from .run_words import duration, memory, printable, rate, several
+from .run_words import by_number, duration, memory, printable, rate, several
 
 STARVING_SECONDS = 600.0
 """A regime without an example after so long is named."""
@@ -84,7 +84,9 @@ class _Screen:
         table = _table("worker", "GPU", "state", "/s", "examples", "died", "memory", "on GPU", "seen")
         for column in table.columns[3:]:
             column.justify = "right"
-        workers = sorted(self.state.workers.values(), key=lambda worker: (_URGENT.index(_state_of(worker, self.now)), worker.name))
+        workers = sorted(
+            self.state.workers.values(), key=lambda worker: (_URGENT.index(_state_of(worker, self.now)), by_number(worker.name))
+        )
         shown = workers if len(workers) + 2 <= room else workers[: max(room - 3, 1)]
         for worker in shown:
             state, turn = _state_of(worker, self.now), worker.last_turn

@@ -19,7 +19,7 @@ from .run_coverage import coverage_of, remainders_of
 from .run_failures import Reported
 from .run_plots import examples_plot, failures_plot, memory_plot
 from .run_state import SILENT_SECONDS, Regime, RunState, read_state
-from .run_words import several
+from .run_words import by_number, several
 
 PAGE = "summary.html"
 _WORDS = ("duration", "memory", "moment", "printable", "rate", "several")
@@ -120,7 +120,7 @@ def _page(run: Path, state: RunState, now: float) -> str:
         shares=_by_target(state, (Share(*key, *most) for key, most in state.shares.items())),
         regimes=_by_target(state, state.regimes.values()),
         counts={name: title for name, title in _COUNTS.items() if any(getattr(regime, name) for regime in state.regimes.values())},
-        workers=sorted(state.workers.values(), key=lambda worker: worker.name),
+        workers=sorted(state.workers.values(), key=lambda worker: by_number(worker.name)),
         gpus=len({worker.gpu for worker in state.workers.values() if worker.gpu}),
     )  # fmt: skip
 

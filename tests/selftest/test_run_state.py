@@ -79,6 +79,8 @@ def test_a_worker_dies_comes_back_and_is_taken_out() -> None:
     state.add(said(20, "out", of="node1-0", gpu=None, why="CUDA error 719"))
     worker = state.workers["node1-0"]
     assert (worker.state, worker.why, worker.gpu) == ("out", "CUDA error 719", "GPU-1") and list(state.workers) == ["node1-0"]
+    state.add(turn(BEGAN + 19))
+    assert worker.state == "out" and state.examples == 100, "a turn that is read late counts, and starts nobody"
 
 
 def test_the_time_that_a_run_was_away_is_no_time_of_the_run() -> None:
