@@ -18,7 +18,8 @@ from .listings import models_command, named_report, report_command, targets_comm
 from .options import ISOLATE, SANITIZE, WHAT, named_target, refuse
 from .reports import BadReport, Report, read
 from .resources import LostDevice, NoRoom
-from .runs.command import fuzz_command
+from .runs.commands import merge_command, summary_command
+from .runs.fuzz_command import fuzz_command
 from .sanitize_script import sanitize_command
 from .sanitized import sanitizing, why_not
 from .targets import BadTarget
@@ -90,6 +91,8 @@ for name, command in (
     ("sanitize", sanitize_command),
     ("targets", targets_command),
     ("models", models_command),
+    ("summary", summary_command),
+    ("merge", merge_command),
 ):
     app.command(name)(command)
 
