@@ -2,10 +2,10 @@
 
     python benchmarks/soak.py [--minutes 6] [--kills 20] [--workers 2] [--gpus all] [--whole] [--run FOLDER] [--seed 0]
 
-Kills workers, the processes in which cases run, the supervisor, and the whole tree, and starts the run again with its folder where that is
-what it takes. Ends when all ten are reported and all kills are done, or when the time is up; ``--whole`` goes on until then. Prints by fault
-the time to its report, and its smallest case. Exit code 1: a fault was not found, or twice, a report has no fault or several, or a page or
-an event is broken.
+Kills workers, the processes in which cases run, the supervisor, and the whole tree, and starts the run again with its folder where it
+must. Ends when all ten are reported and all kills are done, or when the time is up; ``--whole`` goes on until then. Prints by fault the
+time to its report, and its smallest case. Exit code 1: a fault was not found, or twice, a report has no fault or several, or a page or an
+event is broken.
 """
 
 from __future__ import annotations

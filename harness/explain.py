@@ -23,6 +23,7 @@ from .minimise import SEEDS, choices_of, simpler_cases
 from .targets import Target
 from .truths import in_words as truths_in_words
 from .truths import truths
+from .verdict import called
 
 _SIZES = ("N", "K", "hidden_size", "moe_intermediate_size")
 _EXPLAINED = (
@@ -72,6 +73,11 @@ class Region:
         return truths_in_words(self.needs)
 
 
+def is_explained(case: Case, target: Target, regions: Sequence[Region]) -> bool:
+    """Whether one of the regions covers the case, or the second call of its relation."""
+    return bool(regions) and any(region.covers(one) for one in called(case, target) for region in regions)
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Of a smallest case: the fields that do not matter, and the region of its failure."""
@@ -100,7 +106,7 @@ def explain(
 
     def is_apart(case: Case) -> bool:
         within = target.takes(case) and target.limit_on(case) == target.limit_on(failure.case)
-        return within and not any(region.covers(case) for region in apart_from)
+        return within and not is_explained(case, target, apart_from)
 
     failed, passed = [failure.case], list[Case]()
     outcomes: dict[str, list[bool]] = {}

@@ -105,6 +105,15 @@ def failure_of(case: Case, target: Target | None = None) -> Failure | None:
     return None
 
 
+def called(case: Case, target: Target) -> list[Case]:
+    """The cases of all calls that a case makes: of a relation, the second's too."""
+    if not case.relation:
+        return [case]
+    level = level_of(case.level)
+    problem = level.build(case)
+    return [case, *(follow_up.problem.case for follow_up in level.relations[case.relation](problem, target))]
+
+
 def _in_full(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
     level, on = level_of(case.level), device()

@@ -12,7 +12,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "experts": ("1", "2", "3-4", "5-8", "9-16", "17-32", "33 or more"),
     "topk": ("1", "2", "3-4", "5-8"),
     "loads": ("no rows", "one takes all", "some starve", "even", "skewed"),
-    "rows": ("none", "whole tiles", "one over", "one short", "in between", "more than 256"),
+    "M": ("none", "whole tiles", "one over", "one short", "in between", "more than 256"),  # rows of an expert
     "N": ("whole tiles", "one over", "one short", "in between"),
     "K": ("whole tiles", "one over", "one short", "in between"),
     "hidden_size": ("whole tiles", "one over", "one short", "in between"),
@@ -30,8 +30,8 @@ def labels(case: Case) -> list[Label]:
     """(field, label) of all that a case covers; of the rows of its experts several.
 
     >>> from moefuzz.harness.cases import GroupedGemmCase
-    >>> [said for said in labels(GroupedGemmCase((0, 17), N=31, K=16)) if said[0] in ("experts", "loads", "rows", "N", "K")]
-    [('experts', '2'), ('loads', 'one takes all'), ('rows', 'none'), ('rows', 'one over'), ('N', 'one short'), ('K', 'whole tiles')]
+    >>> [said for said in labels(GroupedGemmCase((0, 17), N=31, K=16)) if said[0] in ("experts", "loads", "M", "N", "K")]
+    [('experts', '2'), ('loads', 'one takes all'), ('M', 'none'), ('M', 'one over'), ('N', 'one short'), ('K', 'whole tiles')]
     """
     return list(_labels(case))
 
@@ -57,9 +57,9 @@ def _labels(case: Case) -> Iterator[Label]:
     yield "topk", _binned(case.topk)
     yield "loads", _skew(loads)
     config = getattr(case, "config", None)
-    yield from dict.fromkeys(("rows", _remainder(load, getattr(config, "block_m", 16))) for load in loads)
+    yield from dict.fromkeys(("M", _remainder(load, getattr(config, "block_m", 16))) for load in loads)
     if max(loads) > 256:
-        yield "rows", "more than 256"
+        yield "M", "more than 256"
     for name, block in _SIZES.items():
         if hasattr(case, name):
             yield name, _remainder(getattr(case, name), getattr(config, block, 16))

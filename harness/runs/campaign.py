@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moefuzz.harness.cases import Case
-from moefuzz.harness.explain import Explanation, explain
+from moefuzz.harness.explain import Explanation, explain, is_explained
 from moefuzz.harness.failures import Failure, Unreproducible
 from moefuzz.harness.profiles import let_shrinking_end
 from moefuzz.harness.reports import write
@@ -88,7 +88,7 @@ class Campaign:
                 turn.seconds = time.monotonic() - began
                 if failure is not None:
                     turn.failing = 1
-                    turn.passed_by = int(any(region.covers(one.case) for region in self.run.regions(failure.bucket)))
+                    turn.passed_by = int(is_explained(one.case, target, self.run.regions(failure.bucket)))
                     if not turn.passed_by:
                         self.explorer.offer(failure, turn)
                 yield turn

@@ -21,6 +21,7 @@ from hypothesis.control import current_build_context
 from hypothesis.database import choices_to_bytes
 
 from moefuzz.harness.cases import Case
+from moefuzz.harness.explain import is_explained
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.minimise import simpler_cases
 from moefuzz.harness.resources import LostDevice, NoRoom
@@ -178,7 +179,7 @@ class Explorer:
                 done.interesting.append(json.loads(case.to_json()))
             if failure is None:
                 return
-            if any(region.covers(case) for region in self.run.regions(failure.bucket)):
+            if is_explained(case, line.target, self.run.regions(failure.bucket)):
                 done.passed_by += 1
                 covered.append(failure)
             else:
@@ -212,8 +213,9 @@ class Explorer:
         """Look for a bug behind those that are explained: simpler cases outside of every region that fail in the same bucket."""
         for failure in self._chance.sample(covered, min(3, len(covered))):
             regions = self.run.regions(failure.bucket)
-            others = [case for case in simpler_cases(failure.case) if not any(region.covers(case) for region in regions)]
-            for case in self._chance.sample(others, min(_LOOKS, len(others))):
+            simpler = list(simpler_cases(failure.case))
+            some = self._chance.sample(simpler, min(5 * _LOOKS, len(simpler)))
+            for case in [case for case in some if not is_explained(case, line.target, regions)][:_LOOKS]:
                 if time.monotonic() > stop:
                     return
                 other = failure_of(case, line.target)

@@ -174,8 +174,8 @@ class RunFolder:
 class Events:
     """A process's own events; what a full disk refuses waits for the next one."""
 
-    def __init__(self, run: RunFolder, worker: str) -> None:
-        self.file, self.worker = run.path / "events" / f"{worker}.ndjson", worker
+    def __init__(self, run: RunFolder, worker: str, file: str = "") -> None:
+        self.file, self.worker = run.path / "events" / f"{file or worker}.ndjson", worker
         self._waiting: list[bytes] = []
         with contextlib.suppress(OSError):
             if self.file.exists() and self.file.read_bytes()[-1:] != b"\n":

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.live import Live
 
 from moefuzz.harness.exit_codes import FOUND
 from moefuzz.harness.reports import Report, read_all, region_of
 from moefuzz.harness.running import left_over
+from moefuzz.harness.target_names import load_target
 
 from .asked import Asked
-from .folder import RunFolder
+from .behaviours import LABELS
+from .events import Tail, info_of
+from .folder import RunFolder, in_words
+from .screen import plain_line, screen
+from .state import RunState
+from .summary import write_summary
 from .supervisor import Supervisor, slots
+
+_LINE_SECONDS = 60.0
+"""How often a line is printed where there is no terminal, and the page is written."""
 
 
 def run(folder: Path, asked: Asked, command: str, uuids: Sequence[str], workers: int, known_reports: Sequence[Path]) -> int:
     """Fuzz with worker processes until the time is up; what to end with."""
     console = Console()
     run = RunFolder(folder)
-    resumed = run.started(asked.said(command))
+    resumed = run.started({**asked.said(command), "regimes": _regimes(asked.targets), "labels": LABELS})
     supervisor = Supervisor(run, slots(workers, uuids), asked.seconds, asked.targets)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{' and '.join(asked.targets)} on {asked.said(command)['device']}; everything goes to {folder}")
     if known_reports:
-        console.print(f"{sum(know(run, reports) for reports in known_reports)} reports of earlier runs are known", highlight=False)
+        say(f"{sum(know(run, reports) for reports in known_reports)} reports of earlier runs are known")
     if resumed:
-        found = run.found()
-        said = {
-            "cases": len(left_over(asked.targets, folder / "running")),
-            "found": sum(not one.outcome for one in found),
-            "reports": sum(one.outcome in ("report", "once") for one in found),
-        }
-        supervisor.events.say("resumed", said)
-        console.print(
-            f"resumed {folder}: {said['reports']} reports, {said['found']} failures to be reduced, {said['cases']} cases that were running",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    before = len([one for one in run.found() if one.outcome in ("report", "once")])
-    status = supervisor.watch(lambda: None)
-    new = len([one for one in run.found() if one.outcome in ("report", "once")]) - before
-    return status or (FOUND if new else 0)
+        waiting, cases = sum(not one.outcome for one in run.found()), len(left_over(asked.targets, folder / "running"))
+        supervisor.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
+        say(f"resumed: {len(_reported(run))} reports, {waiting} failures to be reduced, {cases} cases that were running")
+    before = len(_reported(run))
+    with _shown(folder, console) as look:
+        status = supervisor.watch(look)
+    page = write_summary(folder)
+    for found in run.found():
+        if found.report is not None and found.outcome in ("report", "once"):
+            say(f"{in_words(found.became or found.bucket)}: {run.reports / found.report / 'report.md'}")
+    if waiting := sum(not one.outcome for one in run.found()):
+        say(f"{waiting} failures were not reduced to the end; the same command with --run {folder} does that")
+    say(f"{len(_reported(run)) - before} new failures; the whole run: {page}")
+    return status or (FOUND if len(_reported(run)) > before or waiting else 0)
 
 
 def know(run: RunFolder, folder: Path) -> int:
@@ -50,3 +66,42 @@ def know(run: RunFolder, folder: Path) -> int:
             run.know(report, region)
             known += 1
     return known
+
+
+def _reported(run: RunFolder) -> list[str]:
+    return [one.report for one in run.found() if one.report is not None and one.outcome in ("report", "once")]
+
+
+def _regimes(specs: Sequence[str]) -> dict[str, list[str]]:
+    """By target the regimes that it has."""
+    from moefuzz.strategies.regimes import REGIMES
+
+    targets = [load_target(spec) for spec in specs]
+    return {one.name: [name for name, regime in REGIMES[one.level].items() if regime(one) is not None] for one in targets}
+
+
+@contextmanager
+def _shown(folder: Path, console: Console) -> Iterator[Callable[[], None]]:
+    """Follow the run's events: on one screen, or by a line each minute where there is no terminal."""
+    state, tail = RunState(info_of(folder)), Tail(folder)
+    state.skipped = tail.skipped
+    said = time.monotonic()
+    live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def look() -> None:
+        nonlocal said
+        for event in tail.new():
+            state.add(event)
+        if live:
+            live.update(screen(state, time.time()), refresh=True)
+        if time.monotonic() > said + _LINE_SECONDS:
+            said = time.monotonic()
+            write_summary(folder, state)
+            if not live:
+                console.print(plain_line(state, time.time()), highlight=False, markup=False, soft_wrap=True)
+
+    if live is None:
+        yield look
+    else:
+        with live:
+            yield look

@@ -18,7 +18,7 @@ from hypothesis.errors import FlakyFailure
 
 from moefuzz.harness import known_issues
 from moefuzz.harness.cases import Case
-from moefuzz.harness.explain import Region
+from moefuzz.harness.explain import Region, is_explained
 from moefuzz.harness.failures import NON_DETERMINISTIC, Failure
 from moefuzz.harness.isolation import confirmed, isolation_for
 from moefuzz.harness.minimise import minimise
@@ -59,7 +59,7 @@ def reduced(
     smallest = failure
 
     def fails(case: Case) -> Failure | None:
-        if any(region.covers(case) for region in apart_from):
+        if is_explained(case, target, apart_from):
             return None
         found = failure_of(case, target)
         return found if found is not None and found.bucket == failure.bucket else None
@@ -78,7 +78,7 @@ def reduced(
             keep(case, choices_to_bytes(current_build_context().data.choices))
         return found
 
-    if any(region.covers(failure.case) for region in apart_from):
+    if is_explained(failure.case, target, apart_from):
         return None
     try:
         again = [fails(failure.case) for _ in range(AGAIN)]

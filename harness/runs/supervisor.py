@@ -53,7 +53,7 @@ class Supervisor:
     def __init__(self, run: RunFolder, places: Sequence[Slot], seconds: float, targets: Sequence[str]) -> None:
         self.run, self.places, self.targets = run, list(places), targets
         self.until = time.monotonic() + seconds
-        self.events = Events(run, f"supervisor-{socket.gethostname()}")
+        self.events = Events(run, "supervisor", f"supervisor-{socket.gethostname()}")
         self._measured = 0.0
 
     def watch(self, look: Callable[[], None]) -> int:
