@@ -29,6 +29,7 @@ import psutil
 from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.device import describe, versions
 from moefuzz.harness.reports import Report, read_all
+from moefuzz.harness.runs.folder import RunFolder
 from moefuzz.harness.ten_faults import FAULTS, planted
 
 TARGET = "moefuzz.harness.ten_faults:ten_faults"
@@ -79,9 +80,9 @@ def reports_of(folder: Path) -> dict[str, list[tuple[float, Report]]]:
     """By fault its reports, with the time at which each was made; those without exactly one fault under "unclear"."""
     found: dict[str, list[tuple[float, Report]]] = {}
     for report in read_all(folder / "reports"):
-        if isinstance(report, Report) and isinstance(report.case, GroupedGemmCase):
-            faults = planted(report.case)
-            made = (folder / "reports" / report.id / "report.md").stat().st_mtime
+        page = folder / "reports" / (report.id if isinstance(report, Report) else "") / "report.md"
+        if isinstance(report, Report) and isinstance(report.case, GroupedGemmCase) and page.exists():
+            faults, made = planted(report.case), page.stat().st_mtime
             found.setdefault(faults[0] if len(faults) == 1 else "unclear", []).append((made, report))
     return found
 
@@ -122,7 +123,8 @@ def main() -> int:
             kind = KINDS[killed.total() % len(KINDS)]
             killed[kind] += run.kill(kind, chance)
             following = time.monotonic() + chance.uniform(0.5, 1.5) * every
-        if killed.total() >= options.kills and not options.whole and set(FAULTS) <= set(reports_of(folder)):
+        is_done = killed.total() >= options.kills and set(FAULTS) <= set(reports_of(folder))
+        if is_done and not options.whole and all(one.outcome for one in RunFolder(folder).found()):
             run.process.send_signal(signal.SIGINT)
             break
     run.process.wait(120)

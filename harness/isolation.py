@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from .cases import Case
+from .compiles import add as compiled_there
+from .compiles import compiled
+from .compiles import watch as watch_compiles
 from .failures import Crash, CudaError, Failure, Hang, not_refused, unreproducible
 from .resources import LostDevice, NoRoom
 from .sanitized import is_wanted, sanitizing
@@ -44,11 +48,11 @@ _LOOK_SECONDS = 2.0
 
 
 class Isolation:
-    """A worker and its spare. After a hang a case may take less, so that it can be minimised; ``confirming`` grants all of it again."""
+    """A worker and its spare. A hang is minimised while ``hurrying``, where a case may take less; ``confirming`` grants all of it again."""
 
     def __init__(self, seconds: float = CASE_SECONDS) -> None:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # without it the forkserver's look for a GPU makes its children unfit for one
-        self.seconds, self._limit, self._slowest = seconds, seconds, 0.0
+        self.seconds, self._limit, self._took = seconds, seconds, deque[float](maxlen=100)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["moefuzz.harness.verdict", "moefuzz.harness.block_oracle"])
         self._spare = self._started()
@@ -61,10 +65,10 @@ class Isolation:
 
         began = time.monotonic()
         try:
-            said = self._answer(_said_of, case, target.name, is_wanted(), seconds=self._limit)
+            said, compiles = self._answer(_counted, case, target.name, is_wanted(), seconds=self._limit)
+            compiled_there(compiles)
         except TimeoutError:
             failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
-            self._limit = min(self.seconds, max(1.0, 5 * self._slowest))
         except ProcessExpired as death:
             if again and death.exitcode == -signal.SIGKILL:  # nobody does that to himself: was it out of memory, or a person?
                 self._renew()
@@ -76,7 +80,7 @@ class Isolation:
                 return self.check(case, target, again=False)
             failure = Crash(case, target.name, "ended its process, or the one that starts them, without a word")
         else:
-            self._slowest = max(self._slowest, time.monotonic() - began)
+            self._took.append(time.monotonic() - began)
             if isinstance(said, str):
                 raise NoRoom(said)
             if not isinstance(said, Failure):
@@ -121,6 +125,16 @@ class Isolation:
             if hasattr(error, "traceback"):  # the function's own
                 raise
             raise _Gone from error  # the pool is broken
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """Cases may take twenty times what half of the last ones did at most."""
+        usual = sorted(self._took)[len(self._took) // 2] if self._took else self.seconds
+        limit, self._limit = self._limit, min(self.seconds, max(2.0, 20 * usual))
+        try:
+            yield
+        finally:
+            self._limit = limit
 
     @contextmanager
     def confirming(self) -> Iterator[None]:
@@ -230,6 +244,13 @@ def _start(owner: int) -> int:
     one_thread()
     torch.zeros(1, device=device())
     return os.getpid()
+
+
+def _counted(case: Case, spec: str, sanitize: bool) -> tuple[Agreement | Failure | str, int]:
+    """In the worker: what is said of the case, and how many kernels were compiled for it."""
+    watch_compiles()
+    before = compiled()
+    return _said_of(case, spec, sanitize), compiled() - before
 
 
 def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:

@@ -68,20 +68,20 @@ def planted(case: GroupedGemmCase) -> list[str]:
 
 @triton.jit
 def _add_without_atomics(first_ptr, second_ptr, y_ptr):
-    at = tl.program_id(1)
-    half = tl.load(first_ptr + at) if tl.program_id(0) == 0 else tl.load(second_ptr + at)
+    at = tl.program_id(0)
+    half = tl.load(first_ptr + at) if tl.program_id(1) == 0 else tl.load(second_ptr + at)
     tl.store(y_ptr + at, tl.load(y_ptr + at) + half)
 
 
 class _WrongGradients(torch.autograd.Function):
-    """X and W as they are; in their gradients, what is asked for is wrong."""
+    """X and W without their strides, which torch's products refuse beyond 2**31; in their gradients, what is asked for is wrong."""
 
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx, X: torch.Tensor, W: torch.Tensor, faults: list[str], one_row: list[bool]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.faults, ctx.one_row = faults, one_row  # type: ignore[attr-defined]
-        return X.view_as(X), W.view_as(W)
+        return X.clone(memory_format=torch.contiguous_format), W.clone(memory_format=torch.contiguous_format)
 
     @staticmethod
     def backward(
@@ -101,10 +101,22 @@ class _WrongGradients(torch.autograd.Function):
         return dX, dW, None, None
 
 
+class _Contiguous(torch.autograd.Function):
+    """A value as it is, and its gradient without its strides."""
+
+    @staticmethod
+    def forward(_ctx: object, Y: torch.Tensor) -> torch.Tensor:
+        return Y.view_as(Y)
+
+    @staticmethod
+    def backward(_ctx: object, dY: torch.Tensor) -> torch.Tensor:
+        return dY.contiguous()
+
+
 def _racing(right: torch.Tensor) -> torch.Tensor:
     """The same values as two halves that two programs add to one place: right under the interpreter, where one runs after the other."""
     first, sum_ = right.float().div(2).contiguous(), torch.zeros(right.shape, device=right.device)
-    _add_without_atomics[(2, right.numel())](first, first.clone(), sum_)
+    _add_without_atomics[(right.numel(), 2)](first, first.clone(), sum_)
     return sum_.to(right.dtype)
 
 
@@ -132,7 +144,8 @@ def _grouped_gemm(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> to
         wrong[sum(loads) - 1] = 1e4
     if "starved before tail" in faults:
         wrong[sum(loads) :] = 1
-    return Y + wrong if faults else Y
+    result: torch.Tensor = _Contiguous.apply(Y + wrong)
+    return result
 
 
 ten_faults = Target(f"{__name__}:ten_faults", _grouped_gemm, tail_rows="zero")

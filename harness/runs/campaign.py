@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from moefuzz.harness import compiles
 from moefuzz.harness.cases import Case
 from moefuzz.harness.explain import Explanation, explain, is_explained
 from moefuzz.harness.failures import Failure, Unreproducible
@@ -17,11 +19,11 @@ from moefuzz.harness.profiles import let_shrinking_end
 from moefuzz.harness.reports import write
 from moefuzz.harness.running import LeftOver
 from moefuzz.harness.targets import Target
-from moefuzz.harness.verdict import failure_of
+from moefuzz.harness.verdict import called, failure_of
 
 from .explore import Explorer, Regimes, Turn
 from .folder import MOST_TRIES, Found, RunFolder
-from .reduce import Interrupted, reduced
+from .reduce import Interrupted, hurrying, reduced
 
 _KEEP_SECONDS = 1.0
 
@@ -35,6 +37,7 @@ class Reduced:
     explanation: Explanation
     seconds: float
     said: str = ""  # why its report could not be written
+    withdrawn: tuple[str, ...] = ()  # reports that this one explains
 
     def where(self, reports: Path) -> str:
         """Where its report lies, as a line below the failure says it."""
@@ -60,6 +63,7 @@ class Campaign:
 
     def __init__(self, run: RunFolder, targets: Sequence[Target], regimes: Regimes, *, shuffled: bool = False) -> None:
         let_shrinking_end()
+        compiles.watch()
         self.run, self.targets = run, {target.name: target for target in targets}
         self.explorer = Explorer(targets, regimes, run, shuffled=shuffled)
 
@@ -105,6 +109,9 @@ class Campaign:
                 kept = time.monotonic()
                 self.run.keep(found)
 
+        if self._is_of_second_call(found, target):
+            self.run.keep(found)
+            return Reduced(found, None, Explanation(), time.monotonic() - began)
         line = self.explorer.line(found.target, found.regime)
         regions = self.run.regions(found.bucket)
         explanation, unrun = Explanation(), found.tries > MOST_TRIES
@@ -116,7 +123,7 @@ class Campaign:
             self._report(found, interrupt.found, explanation, unrun=True)
             interrupt.report = found.report or ""
             raise
-        said = ""
+        said, withdrawn = "", tuple[str, ...]()
         if failure is None:
             found.outcome = "gone"
             self._forget(found.report)
@@ -124,15 +131,40 @@ class Campaign:
         else:
             if failure.bucket == found.bucket and not unrun:
                 fails = functools.partial(failure_of, target=target)
-                explanation = explain(failure, fails, target, apart_from=regions)
+                with hurrying(failure, target):
+                    explanation = explain(failure, fails, target, apart_from=regions)
             if (same := self._same(failure, explanation)) is not None:
                 self._forget(found.report)
                 found.outcome, found.report = "same", same.report
             else:
                 found.region = explanation.region
                 said = self._report(found, failure, explanation, unrun=unrun)
+                withdrawn = self._supersede(found)
         self.run.keep(found)
-        return Reduced(found, failure, explanation, time.monotonic() - began, said)
+        return Reduced(found, failure, explanation, time.monotonic() - began, said, withdrawn)
+
+    def _is_of_second_call(self, found: Found, target: Target) -> bool:
+        """Whether the second call of a relation fails by itself: then it is that failure, and the relation is no matter."""
+        if not found.case.relation:
+            return False
+        for case in called(found.case, target)[1:]:
+            failure = failure_of(dataclasses.replace(case, relation=""), target)
+            if failure is not None:
+                self.run.offer(failure, found.target, found.regime)
+                found.outcome = "same"
+                return True
+        return False
+
+    def _supersede(self, found: Found) -> tuple[str, ...]:
+        """Withdraw the reports of what did not come back then, and is explained now; they are named."""
+        withdrawn = []
+        for one in self.run.of_bucket(found.bucket):
+            if one.outcome == "once" and found.outcome == "report" and is_explained(one.case, self.targets[found.target], [found.region]):
+                self._forget(one.report)
+                withdrawn.append(str(one.report))
+                one.outcome, one.report = "same", found.report
+                self.run.keep(one)
+        return tuple(withdrawn)
 
     def _same(self, failure: Failure, explanation: Explanation) -> Found | None:
         """What is reported already and has the same cause: one region explains both, or neither comes back. Widens its region."""

@@ -21,15 +21,16 @@ from hypothesis.control import current_build_context
 from hypothesis.database import choices_to_bytes
 
 from moefuzz.harness.cases import Case
-from moefuzz.harness.explain import is_explained
-from moefuzz.harness.failures import Failure
+from moefuzz.harness.compiles import compiled
+from moefuzz.harness.explain import Region, is_explained
+from moefuzz.harness.failures import ENDS_A_PROCESS, Failure
 from moefuzz.harness.minimise import simpler_cases
 from moefuzz.harness.resources import LostDevice, NoRoom
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
 
 from .behaviours import Behaviours, labels
-from .folder import RunFolder
+from .folder import EXPLAIN, RunFolder
 
 Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
 
@@ -124,8 +125,10 @@ class Explorer:
         """
         line, self._began = self._next(), time.monotonic()
         self._now = done = Turn(line.target.name, line.target.level, line.regime)
+        compiles = compiled()
         covered = self._explored(line, done, min(stop, self._began + TURN_SECONDS))
         self._look_behind(covered, line, done, stop)
+        done.compiles = compiled() - compiles
         self.under_way()
         self._now = None
         line.turns += 1
@@ -170,6 +173,9 @@ class Explorer:
             at = time.monotonic()
             if at > stop:
                 raise TurnIsOver
+            if is_explained(case, line.target, self._dear(line.target)):
+                done.passed_by += 1
+                return
             failure = self._run(line.target, case, done)
             said = labels(case)
             done.note(said, case, time.monotonic() - at)
@@ -188,6 +194,13 @@ class Explorer:
         with contextlib.suppress(TurnIsOver):
             attempt()
         return covered
+
+    def _dear(self, target: Target) -> list[Region]:
+        """Where a case costs its process or all of its time, as is known by now: it need not be run again."""
+        ended = [
+            one for one in self.run.found() if one.outcome in EXPLAIN and one.bucket[0] == target.name and one.bucket[1] in ENDS_A_PROCESS
+        ]
+        return [one.region for one in ended if one.region.needs and one.region.is_exact]
 
     def _run(self, target: Target, case: Case, done: Turn) -> Failure | None:
         """Run one case and count it; its failure. Raises NoRoom."""

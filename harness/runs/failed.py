@@ -18,6 +18,7 @@ class Pending:
     case: str
     finding: str
     found: float  # seconds since the run's start
+    key: str = ""
 
     @property
     def name(self) -> str:
@@ -55,7 +56,11 @@ class Failures:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def found(self, found: Found, since: float) -> None:
-        self.pending.append(Pending(found.worker, found.bucket, found.regime, found.case, found.finding, since))
+        before = next((pending for pending in self.pending if found.key and pending.key == found.key), None)
+        if before is not None:  # by a worker that did not live to reduce it
+            self.pending.remove(before)
+            since = before.found
+        self.pending.append(Pending(found.worker, found.bucket, found.regime, found.case, found.finding, since, found.key))
 
     def reduced(self, reduced: Reduced, since: float) -> None:
         was = self._no_longer_pending(reduced)
@@ -75,6 +80,9 @@ class Failures:
                 )
             )  # fmt: skip
 
+    def withdrawn(self, report: str) -> None:
+        self.reported = [one for one in self.reported if one.report != report]
+
     @property
     def waiting(self) -> list[Pending]:
         """One for each kind of failure that is not reduced yet, the first."""
@@ -89,7 +97,7 @@ class Failures:
         return sorted([reported.found for reported in self.reported] + [pending.found for pending in self.waiting])
 
     def _no_longer_pending(self, reduced: Reduced) -> Pending | None:
-        same = [pending for pending in self.pending if pending.bucket == reduced.bucket]
+        same = [one for one in self.pending if one.bucket == reduced.bucket and reduced.key in ("", one.key)]
         was = next((pending for pending in same if pending.worker == reduced.worker), same[0] if same else None)
         if was is not None:
             self.pending.remove(was)

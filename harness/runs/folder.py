@@ -40,6 +40,9 @@ MOST_CANDIDATES = 20
 MOST_TRIES = 3
 """So many processes that died while they reduced a failure, and it is reported as it was found."""
 
+EXPLAIN = ("report", "known")
+"""The outcomes whose regions are passed by."""
+
 _TICK = 100_000_000
 """Nanoseconds in which a folder may change twice and show one time."""
 
@@ -117,7 +120,7 @@ class RunFolder:
 
     def regions(self, bucket: Bucket) -> list[Region]:
         """Those of the bucket's reports."""
-        return [one.region for one in self.of_bucket(bucket) if one.outcome in ("report", "known")]
+        return [one.region for one in self.of_bucket(bucket) if one.outcome in EXPLAIN]
 
     def offer(self, failure: Failure, target: str, regime: str, choices: bytes = b"") -> Found | None:
         """Put a failure down to be reduced, unless its bucket has a candidate already, or enough reports."""

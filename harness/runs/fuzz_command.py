@@ -98,5 +98,5 @@ def fuzz_command(
         uuids = gpus.chosen(gpu or "all") if gpu is not None or device().type == "cuda" else []
     except gpus.NoSuchGpu as error:
         refuse(f"--gpus {gpu or 'all'}: {error}")
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = shlex.join(["moefuzz", *sys.argv[1:]])
     raise typer.Exit(long_run.run(folder, asked, command, uuids, workers or (1 if uuids else os.cpu_count() or 1), known_reports or []))

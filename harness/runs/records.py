@@ -63,12 +63,13 @@ class Turn(Record):
 
 @dataclass(frozen=True)
 class Found(Record):
-    """A failure of a new kind, not yet reduced."""
+    """A failure of a new kind, which its worker reduces from now on; again where another was killed meanwhile."""
 
     bucket: Bucket
     regime: str = ""
     case: str = ""
     finding: str = ""
+    key: str = ""  # by which Reduced refers to it
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,14 @@ class Reduced(Record):
     failure: str = ""
     needs: tuple[str, ...] = ()
     seconds: float = 0.0
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Withdrawn(Record):
+    """A report of what did not come back then, and is explained by another since."""
+
+    report: str
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,7 @@ _KINDS: dict[str, type[Record]] = {
     "turn": Turn,
     "found": Found,
     "reduced": Reduced,
+    "withdrawn": Withdrawn,
     "resources": Resources,
     "ended": Ended,
     "died": Died,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -19,7 +20,7 @@ from hypothesis.errors import FlakyFailure
 from moefuzz.harness import known_issues
 from moefuzz.harness.cases import Case
 from moefuzz.harness.explain import Region, is_explained
-from moefuzz.harness.failures import NON_DETERMINISTIC, Failure
+from moefuzz.harness.failures import NON_DETERMINISTIC, Failure, Hang
 from moefuzz.harness.isolation import confirmed, isolation_for
 from moefuzz.harness.minimise import minimise
 from moefuzz.harness.targets import Target
@@ -86,12 +87,21 @@ def reduced(
             return _not_again(failure, target)
         if not all(again):
             return _now_and_then(minimise(failure, lambda case: next(filter(None, (fails(case) for _ in range(AGAIN))), None)))
-        if strategy is not None and choices:
-            smallest = _shrunk(failure, shrunk, strategy, choices)
-        smallest = minimise(smallest, smaller)
+        with hurrying(failure, target):
+            if strategy is not None and choices:
+                smallest = _shrunk(failure, shrunk, strategy, choices)
+            smallest = minimise(smallest, smaller)
         return confirmed(smallest, functools.partial(failure_of, target=target), target)
     except KeyboardInterrupt:
         raise Interrupted(smallest) from None
+
+
+@contextmanager
+def hurrying(failure: Failure, target: Target) -> Iterator[None]:
+    """While it lasts, a case that hangs is given up soon."""
+    isolation = isolation_for(target)
+    with isolation.hurrying() if isolation and isinstance(failure, Hang) else nullcontext():
+        yield
 
 
 class _Given(ExampleDatabase):

@@ -24,6 +24,7 @@ from .records import (
     Resumed,
     Started,
     Turn,
+    Withdrawn,
     record_of,
 )
 from .series import Series
@@ -192,6 +193,8 @@ class RunState:
             case Reduced(), Worker():
                 worker.does("running")
                 self.failures.reduced(record, self.since(record.at))
+            case Withdrawn(), _:
+                self.failures.withdrawn(record.report)
             case Resources(), Worker():
                 worker.rss_now, worker.device_now = record.rss, record.device_used
                 worker.rss.add(self.since(record.at), record.rss)

@@ -81,13 +81,18 @@ def _say(events: Events, step: Turn | Found | Reduced) -> None:
     if isinstance(step, Turn):
         events.say("turn", step.said())
     elif isinstance(step, Found):
-        events.say("found", {"bucket": step.bucket, "regime": step.regime, "case": repr(step.case), "finding": step.finding})
+        events.say(
+            "found", {"key": step.key, "bucket": step.bucket, "regime": step.regime, "case": repr(step.case), "finding": step.finding}
+        )
     else:
         found, failure = step.found, step.failure or step.found.failure
-        said = {"bucket": found.bucket, "outcome": found.outcome, "report": found.report, "case": repr(failure.case)}
+        outcome = "report" if found.outcome == "once" else found.outcome
+        said = {"key": found.key, "bucket": found.bucket, "outcome": outcome, "report": found.report, "case": repr(failure.case)}
         said |= {"finding": failure.finding, "failure": " of ".join(filter(None, (failure.kind, failure.tensor)))}
         needs = step.explanation.region.in_words()
         events.say("reduced", {**said, "needs": needs, "seconds": step.seconds, "said": step.said})
+        for report in step.withdrawn:
+            events.say("withdrawn", {"report": report})
 
 
 def _end_with(owner: int) -> None:

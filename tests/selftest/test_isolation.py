@@ -64,9 +64,11 @@ def test_what_reaches_beyond_its_result_is_a_failure_and_minimised(fault: str, k
 
 @pytest.mark.heavy
 def test_a_loop_is_ended_and_then_found_in_less_time(apart: Isolation) -> None:
-    apart._slowest = 0.1
+    apart._took.append(0.1)
     target, odd = load_target(FAULTS + "loops_on_odd_columns"), GroupedGemmCase((1,), N=5)
-    first, second = failure_of(odd, target), failure_of(odd, target)
+    first = failure_of(odd, target)
+    with apart.hurrying():
+        second = failure_of(odd, target)
     assert first is not None and first.kind == "Hang" and first.finding == "still ran after 5 s"
     assert second is not None and second.finding == "still ran after 2 s"
     again = confirmed(second, lambda case: failure_of(case, target), target)
