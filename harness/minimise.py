@@ -124,5 +124,6 @@ def _default(case: Case, name: str) -> Any:
 
 def _smaller(value: int, smallest: int) -> Iterator[int]:
     """Candidates below ``value``, the largest step first: the smallest, tile edges, the half, one less."""
-    candidates = {smallest, smallest + 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, value // 2, value - 1}
+    tiles = (value % 16, value % 16 + 16, value - 16)  # what a remainder decides
+    candidates = {smallest, smallest + 1, *tiles, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, value // 2, value - 1}
     yield from sorted(candidate for candidate in candidates if smallest <= candidate < value)

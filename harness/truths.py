@@ -103,6 +103,7 @@ def _of_size(name: str, size: int) -> Iterator[str]:
     yield from _above(name, size)
     for multiple in _MULTIPLES:
         yield f"{name} is {'no' if size % multiple else 'a'} multiple of {multiple}"
+    yield f"{name} modulo 16 is {size % 16}"
 
 
 def _of_loads(loads: tuple[int, ...]) -> Iterator[str]:

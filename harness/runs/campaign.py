@@ -22,7 +22,7 @@ from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import called, failure_of
 
 from .explore import Explorer, Regimes, Turn
-from .folder import MOST_TRIES, Found, RunFolder
+from .folder import EXPLAIN, MOST_TRIES, Found, RunFolder
 from .reduce import Interrupted, hurrying, reduced
 
 _KEEP_SECONDS = 1.0
@@ -167,12 +167,20 @@ class Campaign:
         return tuple(withdrawn)
 
     def _same(self, failure: Failure, explanation: Explanation) -> Found | None:
-        """What is reported already and has the same cause: one region explains both, or neither comes back. Widens its region."""
+        """What is reported already and has the same cause: one region explains both, or neither comes back. Widens its region.
+
+        What does not come back is no news where the target is known to be wrong.
+        """
+        once, target = isinstance(failure, Unreproducible), self.targets[failure.target]
         for one in self.run.found():
-            if one.report is None or one.outcome == "same" or one.became != failure.bucket:
+            if one.target != failure.target or one.report is None:
                 continue
-            if isinstance(failure, Unreproducible):
-                return one
+            if once:
+                if one.became == failure.bucket or (one.outcome in EXPLAIN and is_explained(failure.case, target, [one.region])):
+                    return one
+                continue
+            if one.outcome == "same" or one.became != failure.bucket:
+                continue
             joined = one.region.joined(explanation.region)
             if joined.needs and joined.is_exact:
                 one.region = joined
