@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
+from hypothesis.database import ExampleDatabase
+
+from moefuzz.harness import profiles
 from moefuzz.harness.device import describe, versions
 from moefuzz.harness.isolation import CASE_SECONDS, isolated
 from moefuzz.harness.known_issues import KnownIssues, in_force
@@ -25,6 +29,7 @@ class Asked:
     case_seconds: float = CASE_SECONDS
     sanitize: bool = False
     known_issues: str = ""  # a file
+    share: str = ""  # where examples are shared: redis://..., or Hypothesis' own database
 
     def said(self, command: str) -> dict[str, Any]:
         """For ``run.json``, with what decides an outcome here."""
@@ -34,6 +39,11 @@ class Asked:
     def of(cls, folder: Path) -> Asked:
         said = json.loads((folder / "run.json").read_text())
         return cls(**{name: said[name] for name in cls.__dataclass_fields__} | {"targets": tuple(said["targets"])})
+
+    def database(self) -> ExampleDatabase | None:
+        """Where examples are shared."""
+        profiles.register()
+        return settings.get_profile("dev").database
 
     @contextmanager
     def in_force(self, issues: KnownIssues | None = None) -> Iterator[KnownIssues]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypothesis.database import ExampleDatabase
+
 from moefuzz.harness import compiles
 from moefuzz.harness.cases import Case
 from moefuzz.harness.explain import Explanation, explain, is_explained
@@ -61,11 +63,19 @@ def fuzz(
 class Campaign:
     """Fuzzes targets into a run's folder; reports go to ``reports``."""
 
-    def __init__(self, run: RunFolder, targets: Sequence[Target], regimes: Regimes, *, shuffled: bool = False) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        targets: Sequence[Target],
+        regimes: Regimes,
+        *,
+        database: ExampleDatabase | None = None,
+        shuffled: bool = False,
+    ) -> None:
         let_shrinking_end()
         compiles.watch()
         self.run, self.targets = run, {target.name: target for target in targets}
-        self.explorer = Explorer(targets, regimes, run, shuffled=shuffled)
+        self.explorer = Explorer(targets, regimes, run, database=database, shuffled=shuffled)
 
     def steps(self, stop: float) -> Iterator[Step]:
         """What is done, until ``time.monotonic()`` is ``stop``; what is found by then is reduced beyond it.
@@ -125,9 +135,11 @@ class Campaign:
             raise
         said, withdrawn = "", tuple[str, ...]()
         if failure is None:
-            found.outcome = "gone"
+            explaining = [one for one in self.run.of_bucket(found.bucket) if one.outcome in EXPLAIN]
+            same = next((one for one in explaining if is_explained(found.case, target, [one.region])), None)
+            found.outcome = "gone" if same is None else "same"
             self._forget(found.report)
-            found.report = None
+            found.report = same.report if same else None
         else:
             if failure.bucket == found.bucket and not unrun:
                 fails = functools.partial(failure_of, target=target)

@@ -18,7 +18,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.control import current_build_context
-from hypothesis.database import choices_to_bytes
+from hypothesis.database import ExampleDatabase, choices_to_bytes
 
 from moefuzz.harness.cases import Case
 from moefuzz.harness.compiles import compiled
@@ -31,6 +31,7 @@ from moefuzz.harness.verdict import check, failure_of
 
 from .behaviours import Behaviours, labels
 from .folder import EXPLAIN, RunFolder
+from .shared import SharedExamples
 
 Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
 
@@ -104,10 +105,18 @@ class Line:
 class Explorer:
     """Draws examples for ``targets`` from ``regimes``; a failure that nothing in the run's folder explains is put down there at once."""
 
-    def __init__(self, targets: Sequence[Target], regimes: Regimes, run: RunFolder, *, shuffled: bool = False) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        regimes: Regimes,
+        run: RunFolder,
+        *,
+        database: ExampleDatabase | None = None,
+        shuffled: bool = False,
+    ) -> None:
         drawn = [(target, name, regime(target)) for target in targets for name, regime in regimes[target.level].items()]
         self.lines = [Line(target, name, strategy) for target, name, strategy in drawn if strategy is not None]
-        self.run = run
+        self.run, self.database = run, database
         self._behaviours, self._chance, self._barren = Behaviours(), random.SystemRandom(), 0
         if shuffled:  # where many start together, or one again and again, no regime is always the last
             self._chance.shuffle(self.lines)
@@ -158,14 +167,16 @@ class Explorer:
     def _explored(self, line: Line, done: Turn, stop: float) -> list[Failure]:
         """Run the examples of a turn; the failures that are explained already."""
         covered: list[Failure] = []
+        buckets: set[object] = set()
+        shared = SharedExamples(self.database, line.target.name, line.regime) if self.database is not None else None
 
         @settings(
             max_examples=min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN),
             deadline=None,
-            database=None,
+            database=shared,
             derandomize=False,
             verbosity=Verbosity.quiet,
-            phases=(Phase.generate,),
+            phases=(Phase.generate,) if line.turns else (Phase.reuse, Phase.generate),
             suppress_health_check=list(HealthCheck),
         )
         @given(line.strategy)
@@ -181,6 +192,10 @@ class Explorer:
             done.note(said, case, time.monotonic() - at)
             fresh, is_new = self._behaviours.fresh(line.target.name, said)
             done.fresh += fresh
+            if shared is not None and (is_new or (failure is not None and failure.bucket not in buckets)):
+                shared.keep(choices_to_bytes(current_build_context().data.choices))
+            if failure is not None:
+                buckets.add(failure.bucket)
             if is_new and failure is None and len(done.interesting) < _INTERESTING:
                 done.interesting.append(json.loads(case.to_json()))
             if failure is None:

@@ -32,7 +32,7 @@ def run(folder: Path, asked: Asked, command: str, uuids: Sequence[str], workers:
     """Fuzz with worker processes until the time is up; what to end with."""
     console = Console()
     run = RunFolder(folder)
-    resumed = run.started({**asked.said(command), "regimes": _regimes(asked.targets), "labels": LABELS})
+    resumed = run.started({**asked.said(command), "regimes": _regimes(asked.targets), "labels": _labels(asked.targets)})
     supervisor = Supervisor(run, slots(workers, uuids), asked.seconds, asked.targets)
 
     def say(text: str) -> None:
@@ -78,6 +78,19 @@ def _regimes(specs: Sequence[str]) -> dict[str, list[str]]:
 
     targets = [load_target(spec) for spec in specs]
     return {one.name: [name for name, regime in REGIMES[one.level].items() if regime(one) is not None] for one in targets}
+
+
+def _labels(specs: Sequence[str]) -> dict[str, Sequence[str]]:
+    """By field what cases of these targets can have."""
+    targets = [load_target(spec) for spec in specs]
+    alone = [one for one in targets if one.level == "grouped_gemm"] == targets
+    could: dict[str, Sequence[str]] = {**LABELS, "dtype": list(dict.fromkeys(dtype for one in targets for dtype in one.dtypes))}
+    if alone:
+        permutes = list(dict.fromkeys(permute for one in targets for permute in one.permutes))
+        could |= {"permute": permutes}
+        if permutes == ["none"]:
+            could |= {"topk": ("1",), "order": ("sorted",)}
+    return could
 
 
 @contextmanager

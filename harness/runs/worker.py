@@ -48,7 +48,7 @@ def work(folder: Path, name: str, seconds: float) -> int:
     campaign: Campaign | None = None
     try:
         asked = Asked.of(folder)
-        campaign = Campaign(run, [load_target(spec) for spec in asked.targets], REGIMES, shuffled=True)
+        campaign = Campaign(run, [load_target(spec) for spec in asked.targets], REGIMES, database=asked.database(), shuffled=True)
         explorer = campaign.explorer
         with asked.in_force(), written_ahead(folder / "running", lambda: _under_way(explorer, name)):
             for one in left:
