@@ -12,10 +12,12 @@ Seven faults of Triton 3.6 to 3.9 are mended here, for every kernel of the proce
 - Triton's own helpers, ``tl.cdiv``, ``tl.zeros``, ``tl.max``, could not be called where triton was imported before the interpreter was
   chosen, as transformers imports it; they are now interpreted like any kernel.
 
-``interpreter_events.py`` fills what a ``tl.load`` without ``other`` gives where its mask is false, and shows what kernels do to watchers.
+``interpreter_events.py`` fills what a ``tl.load`` without ``other`` gives where its mask is false, and shows what kernels do to watchers;
+``interpreter_launches.py`` shows launches.
 
-Two costs are cut as well, without a change of meaning: the check of integer overflow, which the interpreter computes and then drops
-(it asserts under ``debug`` alone), and a table that it rebuilt for every operation.
+Three costs are cut as well, without a change of meaning: the check of integer overflow, which the interpreter computes and then drops
+(it asserts under ``debug`` alone), a table that it rebuilt for every operation, and the patches of ``triton.language``, which every call of
+a helper made anew.
 
 The tests hold each change against torch.
 """
@@ -34,7 +36,7 @@ import torch
 import triton.language as tl
 from triton.runtime.jit import JITFunction
 
-from . import interpreter_events
+from . import interpreter_events, interpreter_launches
 
 _repaired = False
 
@@ -62,12 +64,14 @@ def repair() -> None:
         setattr(interpreter.ReduceOps, name, _reduction_of_values(getattr(interpreter.ReduceOps, name), interpreter.TensorHandle))
     builder.create_atomic_rmw = _atomic_add_of_values(builder.create_atomic_rmw, interpreter)
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
+    interpreter._patch_lang = _patched_once(interpreter._patch_lang)
     interpreter.GridExecutor.__call__ = _with_annotated_integers(interpreter.GridExecutor.__call__)
     interpreter._implicit_cvt = _of_annotated_type(interpreter._implicit_cvt, interpreter.TensorHandle)
     shared = interpreter.interpreter_builder
     shared.options = dataclasses.replace(shared.options, sanitize_overflow=shared.options.debug)
     interpreter._get_np_dtype = _table_kept(interpreter._get_np_dtype)
     interpreter_events.install(interpreter)
+    interpreter_launches.install(interpreter)
     _interpret_helpers(interpreter.InterpretedFunction)
     _repaired = True
 
@@ -190,6 +194,37 @@ def _index_of_one_element(patch_lang_tensor: Any) -> Any:
         tensor.__index__ = lambda self: int(self.handle.data.squeeze())
 
     return repaired
+
+
+def _patched_once(patch_lang: Any) -> Any:
+    """A helper is called, and a launch runs again, inside of one that has patched the same modules already."""
+    patched: list[object] = []
+
+    @functools.wraps(patch_lang)
+    def repaired(function: Any) -> Any:
+        modules = [module for module in function.__globals__.values() if module is tl or module is tl.core]
+        if modules and all(module in patched for module in modules):
+            return _Unchanged
+        scope, before = patch_lang(function), list(patched)
+        restore = scope.restore
+
+        def restored() -> None:
+            patched[:] = before
+            restore()
+
+        patched.extend(modules)
+        scope.restore = restored
+        return scope
+
+    return repaired
+
+
+class _Unchanged:
+    """Nothing to restore."""
+
+    @staticmethod
+    def restore() -> None:
+        pass
 
 
 class _Integer(int):

@@ -10,7 +10,8 @@ import torch
 
 from moefuzz.harness.memory import Allocations, allocation_watchers
 from moefuzz.kernels import interpreter
-from moefuzz.kernels.interpreter_events import Access, Launch, Watcher, watchers
+from moefuzz.kernels.interpreter_events import Access, Watcher, watchers
+from moefuzz.kernels.interpreter_launches import Launch
 
 from .allocated import Allocated
 from .findings import Finding

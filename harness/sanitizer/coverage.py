@@ -16,7 +16,8 @@ from rich import box
 from rich.table import Table
 
 from moefuzz.kernels import interpreter
-from moefuzz.kernels.interpreter_events import Access, Launch, Watcher, is_inside, watchers
+from moefuzz.kernels.interpreter_events import Access, Watcher, is_inside, watchers
+from moefuzz.kernels.interpreter_launches import Launch
 
 MASKED_FROM = {"load": 2, "store": 3}  # arguments of a call that has a mask though it names none
 
