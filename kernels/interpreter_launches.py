@@ -96,5 +96,5 @@ def _shown(launch: Launch, builder: Any) -> Iterator[None]:
         finished = True
     finally:
         launch.grid = builder.grid_dim or launch.grid
-        for watcher in shown:
+        for watcher in reversed(shown):
             watcher.end(launch, finished=finished)
