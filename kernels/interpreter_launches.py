@@ -31,13 +31,15 @@ class Launch:
     def again(self, watcher: Watcher, programs: Sequence[Program]) -> None:
         """Run some of the programs again, in the order that is given, for one watcher alone; at its end, before the next launch."""
         shown, watchers[:] = list(watchers), [watcher]
-        grid, self._executor.grid = self._executor.grid, (len(programs), 1, 1)
+        executor = self._executor
+        grid, executor.grid = executor.grid, (len(programs), 1, 1)
+        hooks, executor.pre_run_hooks = executor.pre_run_hooks, []  # what they did is done
         _again.append((self.grid, programs))
         try:
             self._run()
         finally:
             _again.pop()
-            self._executor.grid = grid
+            executor.grid, executor.pre_run_hooks = grid, hooks
             watchers[:] = shown
 
 
@@ -95,6 +97,6 @@ def _shown(launch: Launch, builder: Any) -> Iterator[None]:
         yield
         finished = True
     finally:
-        launch.grid = builder.grid_dim or launch.grid
+        launch.grid = getattr(builder, "grid_dim", launch.grid)  # it has none before the first program of all
         for watcher in reversed(shown):
             watcher.end(launch, finished=finished)

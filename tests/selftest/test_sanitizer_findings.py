@@ -16,7 +16,6 @@ from moefuzz.harness.memory import Allocations
 from moefuzz.harness.sanitizer import _Sanitizer
 from moefuzz.harness.sanitizer.launches import Watched
 from moefuzz.kernels import interpreter, interpreter_events
-from moefuzz.kernels.interpreter_launches import Launch
 
 from . import sanitizer_zoo_outside as outside
 from . import sanitizer_zoo_races as races
@@ -161,26 +160,10 @@ def test_a_kernel_that_is_launched_again_makes_no_second_finding() -> None:
     assert [finding.count for finding in findings] == [9]
 
 
-RUN_AGAIN = {
-    "the last one alone has dead lanes": (lambda: right.add[(4,)](numbers(13), numbers(13), torch.empty(13), 13, B=4), [(3, 0, 0)]),
-    "in place": (lambda: right.double_in_place[(2,)](numbers(7), 7, B=4), [(0, 0, 0), (1, 0, 0)]),
-    "none has": (lambda: right.add[(2,)](numbers(8), numbers(8), torch.empty(8), 8, B=4), None),
-}
-
-
-@pytest.mark.parametrize("name", RUN_AGAIN)
-def test_only_programs_that_may_matter_run_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    launch, expected = RUN_AGAIN[name]
-    again, ran = Launch.again, []
-
-    def noted(self: Launch, watcher: Any, programs: Any) -> None:
-        ran.append(programs)
-        again(self, watcher, programs)
-
-    monkeypatch.setattr(Launch, "again", noted)
-    with sanitize() as findings:
-        launch()
-    assert ran == ([] if expected is None else [expected]) and findings == []
+def test_an_error_before_the_first_program_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(of_triton.interpreter_builder, "grid_dim", raising=False)
+    with sanitize(), pytest.raises(AssertionError, match="at most 3 dimensions"):
+        right.add[(1, 1, 1, 1)](numbers(1), numbers(1), torch.empty(1), 1)
 
 
 def test_it_works_around_the_memory_that_tells_and_inside_it() -> None:
