@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Launch:
             watchers[:] = shown
 
 
+_one_at_a_time = threading.RLock()  # the interpreter has one program counter, and one triton.language to patch, for all threads
 _again: list[tuple[Program, Sequence[Program]]] = []  # the grid, and the programs of it that are run again
 
 
@@ -73,16 +75,17 @@ def _as_chosen(set_grid_idx: Any) -> Any:
 def _launch(call: Any, interpreter: Any) -> Any:
     @functools.wraps(call)
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not watchers:
-            return call(self, *args, **kwargs)
-        arguments = dict(zip(self.arg_names, args, strict=False)) | kwargs
-        launch = Launch(self.fn, arguments, self, lambda: call(self, *args, **kwargs))
-        patched = interpreter._patch_lang(self.fn)  # to the end, so that programs that are run again need not do it
-        try:
-            with _shown(launch, interpreter.interpreter_builder):
+        with _one_at_a_time:
+            if not watchers:
                 return call(self, *args, **kwargs)
-        finally:
-            patched.restore()
+            arguments = dict(zip(self.arg_names, args, strict=False)) | kwargs
+            launch = Launch(self.fn, arguments, self, lambda: call(self, *args, **kwargs))
+            patched = interpreter._patch_lang(self.fn)  # to the end, so that programs that are run again need not do it
+            try:
+                with _shown(launch, interpreter.interpreter_builder):
+                    return call(self, *args, **kwargs)
+            finally:
+                patched.restore()
 
     return watched
 

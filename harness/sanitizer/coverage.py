@@ -122,9 +122,11 @@ class Coverage(Watcher):
         self.functions: dict[Function, Reached] = {}
         self._kernels: dict[CodeType, Reached | None] = {}
         self._before: Any = None
+        self._around: Coverage | None = None  # another one, which would see nothing
 
     def begin(self, _launch: Launch) -> None:
         self._before = sys.gettrace()
+        self._around = owner if isinstance(owner := getattr(self._before, "__self__", None), Coverage) else None
         sys.settrace(self._called)
 
     def end(self, _launch: Launch, *, finished: bool) -> None:  # noqa: ARG002 - what was reached was reached
@@ -147,14 +149,17 @@ class Coverage(Watcher):
             self._kernels[code] = self.functions.setdefault(function, Reached(function)) if of_kernel else None
         return self._kernels[code]
 
-    def _called(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
+    def _called(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
         reached = self._kernel(frame.f_code)
         if reached is None:
             return None
         arcs, last = reached.arcs, frame.f_lineno
+        around = None if self._around is None else self._around._called(frame, event, argument)
 
-        def traced(frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
+        def traced(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
             nonlocal last
+            if around is not None:
+                around(frame, event, argument)
             if event == "line":
                 arcs.add((last, frame.f_lineno))
                 last = frame.f_lineno
@@ -166,7 +171,7 @@ class Coverage(Watcher):
 
     def __getstate__(self) -> dict[str, Any]:
         """To another process goes what was reached; code stays."""
-        return self.__dict__ | {"_kernels": {}, "_before": None}
+        return self.__dict__ | {"_kernels": {}, "_before": None, "_around": None}
 
     def add(self, others: Iterable[Reached]) -> None:
         """What was reached elsewhere."""

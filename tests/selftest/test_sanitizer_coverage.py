@@ -52,3 +52,13 @@ def test_helpers_have_a_row_and_tritons_own_have_none() -> None:
         right.softmax[(3,)](numbers(3, 8), torch.empty(3, 5), 8, 5)
     assert [function.name for function in collected.functions] == ["squares", "square", "softmax"] and findings == []
     assert collected.table().row_count == 3 and sys.gettrace() is before
+
+
+def test_one_inside_another_takes_nothing_from_it() -> None:
+    with coverage() as outer:
+        with coverage() as inner:
+            right.squares[(1,)](numbers(5), torch.empty(5), 5)
+        right.softmax[(3,)](numbers(3, 8), torch.empty(3, 5), 8, 5)
+    reached = {function.name: each for function, each in outer.functions.items()}
+    assert list(reached) == ["squares", "square", "softmax"] and len(inner.functions) == 2
+    assert next(iter(inner.functions.values())).arcs == reached["squares"].arcs

@@ -184,6 +184,12 @@ def test_it_works_in_inference_mode() -> None:
     assert [finding.kind for finding in findings] == ["UninitialisedRead"]
 
 
+@pytest.mark.parametrize("extra", [[1], [torch.zeros(1), None], {"x": torch.zeros(1)}], ids=str)
+def test_what_is_no_tensor_is_refused(extra: Any) -> None:
+    with pytest.raises(TypeError, match=r"extra must be tensors, got a (int|NoneType|str)"), sanitize(extra=extra):
+        pass
+
+
 def test_without_the_interpreter_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter, "in_force", lambda: False)
     with pytest.raises(CannotSanitize, match="set TRITON_INTERPRET=1"), sanitize():

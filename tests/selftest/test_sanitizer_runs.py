@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -59,6 +61,23 @@ def test_what_nobody_can_reach_need_not_be_written(name: str) -> None:
     with sanitize() as findings:
         held = launch()
     assert held is not None and [(finding.kind, finding.count) for finding in findings] == [("NotWritten", count)] * bool(count)
+
+
+def test_launches_of_several_threads_keep_apart() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+
+    def doubled(_: int) -> bool:
+        out = torch.empty(13)
+        right.add[(4,)](numbers(13), numbers(13), out, 13, B=4)
+        return torch.equal(out, 2 * numbers(13))
+
+    try:
+        with ThreadPoolExecutor(3) as pool, sanitize() as findings:
+            assert all(pool.map(doubled, range(30)))
+    finally:
+        sys.setswitchinterval(before)
+    assert findings == []
 
 
 RUN_AGAIN = {
