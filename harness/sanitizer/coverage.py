@@ -140,18 +140,18 @@ class Coverage(Watcher):
 
     def _kernel(self, code: CodeType) -> Reached | None:
         """What is reached of a kernel; None of any other function."""
-        if code not in self._kernels:
-            from triton.runtime.interpreter import InterpretedFunction
+        from triton.runtime.interpreter import InterpretedFunction
 
-            interpreted = {function.__code__ for function in InterpretedFunction.rewritten_fn.values()}
-            function = Function(code.co_filename, code.co_name, code.co_firstlineno)
-            of_kernel = code in interpreted and not is_inside(code)
-            self._kernels[code] = self.functions.setdefault(function, Reached(function)) if of_kernel else None
+        interpreted = {function.__code__ for function in InterpretedFunction.rewritten_fn.values()}
+        function = Function(code.co_filename, code.co_name, code.co_firstlineno)
+        of_kernel = code in interpreted and not is_inside(code)
+        self._kernels[code] = self.functions.setdefault(function, Reached(function)) if of_kernel else None
         return self._kernels[code]
 
     def _called(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
-        reached = self._kernel(frame.f_code)
-        if reached is None:
+        code = frame.f_code
+        reached = self._kernels[code] if code in self._kernels else self._kernel(code)
+        if reached is None:  # as of the thousands of calls inside of Triton
             return None
         arcs, last = reached.arcs, frame.f_lineno
         around = None if self._around is None else self._around._called(frame, event, argument)
