@@ -1,8 +1,10 @@
-"""What the sanitizer costs: time per example of our grouped GEMM, forward and backward, with it and without, and what it finds there.
+"""What the sanitizer costs: time per example with it and without, and what it finds there, which should be nothing.
 
     python benchmarks/sanitizer_cost.py [--examples 300]
+    python benchmarks/sanitizer_cost.py --zoo [--examples 40]
 
-The same examples both times, drawn as the properties draw them; the first run of each is not counted. Nothing should be found.
+Examples of our grouped GEMM, forward and backward, as the properties draw them, the same both times; or the right kernels of the tests'
+zoo, each launched so many times, of which the fastest counts. The first run of each is not counted.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import random
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -51,15 +54,27 @@ def milliseconds(run: Callable[[], object], watched: Callable[[], AbstractContex
     return 1000 * (time.perf_counter() - began)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=300)
-    options = parser.parse_args()
-    one_thread()
-    print(f"{describe()}: {versions()}")  # noqa: T201
+def zoo(times: int) -> None:
+    """A line for each right kernel, the dearest last."""
+    from moefuzz.tests.selftest import sanitizer_zoo_right, sanitizer_zoo_right_together
+
+    warnings.simplefilter("ignore")  # block pointers are deprecated
+    both = {}
+    for name, run in (sanitizer_zoo_right.LAUNCHES | sanitizer_zoo_right_together.LAUNCHES).items():
+        pairs = [(milliseconds(run, nullcontext), milliseconds(run, sanitize)) for _ in range(times + 1)][1:]
+        both[name] = tuple(map(min, zip(*pairs, strict=True)))
+    ratios = {name: sanitized / plain for name, (plain, sanitized) in both.items()}
+    for name in sorted(both, key=ratios.__getitem__):
+        print(f"{ratios[name]:5.2f} times, {both[name][0]:5.2f} ms and {both[name][1]:5.2f} ms: {name}")  # noqa: T201
+    plain, sanitized = map(sum, zip(*both.values(), strict=True))
+    print(f"{len(both)} kernels: {sanitized / plain:.2f} times in all, {statistics.median(ratios.values()):.2f} in the median")  # noqa: T201
+
+
+def grouped_gemm(examples: int) -> None:
+    """The sums over drawn examples, and what was found."""
     target = load_target("triton")
     plain, sanitized, ratios, found = [], [], [], 0
-    for case in drawn(options.examples, target):
+    for case in drawn(examples, target):
         problem = build_grouped_gemm(case)
         run = lambda problem=problem: run_grouped_gemm(problem, target, CPU)
         run()
@@ -76,6 +91,19 @@ def main() -> None:
         f"{len(plain)} examples: {statistics.mean(plain):.1f} ms each, {statistics.mean(sanitized):.1f} ms sanitized: "
         f"{sum(sanitized) / sum(plain):.2f} times in all, {statistics.median(ratios):.2f} in the median; {found} findings"
     )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, help="how many (default: 300, of the zoo 40)")
+    parser.add_argument("--zoo", action="store_true", help="small kernels of all sorts instead")
+    options = parser.parse_args()
+    one_thread()
+    print(f"{describe()}: {versions()}")  # noqa: T201
+    if options.zoo:
+        zoo(options.examples or 40)
+    else:
+        grouped_gemm(options.examples or 300)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from . import covered
 from .cases import Case
 from .compiles import add as compiled_there
 from .compiles import compiled
@@ -65,8 +66,9 @@ class Isolation:
 
         began = time.monotonic()
         try:
-            said, compiles = self._answer(_counted, case, target.name, is_wanted(), seconds=self._limit)
+            said, compiles, reached = self._answer(_counted, case, target.name, is_wanted(), covered.is_wanted(), seconds=self._limit)
             compiled_there(compiles)
+            covered.add(reached)
         except TimeoutError:
             failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
         except ProcessExpired as death:
@@ -246,11 +248,13 @@ def _start(owner: int) -> int:
     return os.getpid()
 
 
-def _counted(case: Case, spec: str, sanitize: bool) -> tuple[Agreement | Failure | str, int]:
-    """In the worker: what is said of the case, and how many kernels were compiled for it."""
+def _counted(case: Case, spec: str, sanitize: bool, cover: bool) -> tuple[Agreement | Failure | str, int, covered.Covered]:
+    """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
     watch_compiles()
-    before = compiled()
-    return _said_of(case, spec, sanitize), compiled() - before
+    before, reached = compiled(), covered.Covered()
+    with covered.covering(reached if cover else None):
+        said = _said_of(case, spec, sanitize)
+    return said, compiled() - before, reached
 
 
 def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:

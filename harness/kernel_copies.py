@@ -26,7 +26,7 @@ def changed_kernels(name: str, edited: Callable[[str, str], str]) -> ModuleType:
         shutil.copytree(SOURCE, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (folder / package).glob("*.py"):
             path.write_text(edited(path.name, path.read_text()))
-        for shared in ("interpreter", "interpreter_events"):  # of which a process has one, since they change Triton's
+        for shared in [path.stem for path in SOURCE.glob("interpreter*.py")]:  # a process has one of each: they change Triton's
             (folder / package / f"{shared}.py").write_text(
                 f"import sys\n\nfrom moefuzz.kernels import {shared}\n\nsys.modules[__name__] = {shared}\n"
             )

@@ -222,6 +222,7 @@ _UNWRITTEN = (
     (torch, "empty"),
     (torch, "empty_like"),
     (torch, "empty_strided"),
+    (torch, "empty_permuted"),
     (torch.Tensor, "new_empty"),
     (torch.Tensor, "new_empty_strided"),
 )

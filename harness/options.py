@@ -22,6 +22,7 @@ ISOLATE = typer.Option(
     "(default: on a GPU, and in a long run).",
 )
 SANITIZE = typer.Option("--sanitize", help="Watch every access of Triton kernels under the interpreter: outside, uninitialised, racing.")
+COVERAGE = typer.Option("--coverage", help="Print which lines, branches and masks of Triton kernels were reached, by target.")
 
 
 def refuse(message: str, status: int = USAGE) -> NoReturn:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from . import known_issues_of_run, profiles
+from . import covered_of_run, known_issues_of_run, profiles
 from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables, why_not_writable
 from .exit_codes import INFRASTRUCTURE, USAGE
 from .pytest_reports import FailureReports
@@ -58,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="watch every access of Triton kernels under the interpreter: outside, uninitialised, racing (default: with the profile ci)",
     )
+    group.addoption(
+        "--moe-coverage",
+        action="store_true",
+        help="print at the end which lines, branches and masks of Triton kernels were reached, by target",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,6 +90,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _isolate(config)
     if config.getoption("--moe-sanitize"):
         _want_interpreter()
+    if config.getoption("--moe-coverage"):
+        covered_of_run.start(config)
 
 
 def pytest_report_header(config: pytest.Config) -> Sequence[str]:

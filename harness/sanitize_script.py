@@ -8,6 +8,7 @@ import sys
 import traceback
 from contextlib import nullcontext
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -48,7 +49,7 @@ def sanitize_command(
             except (CannotSanitize, KeyboardInterrupt):
                 raise
             except BaseException as error:  # also what ends the script is a finding's context
-                traceback.print_exc()
+                traceback.print_exception(error.with_traceback(_from(script, error.__traceback__)))
                 failed = f"{script} raised {type(error).__name__}"
     except CannotSanitize as error:
         failed = str(error)
@@ -56,7 +57,17 @@ def sanitize_command(
         typer.echo(f"{finding}\n")
     if reached is not None:
         Console().print(reached.table())
-    typer.echo(f"{len(findings)} findings" if findings else "nothing found" if not failed else "nothing found until then")
+    if findings:
+        typer.echo(f"{len(findings)} finding{'s' * (len(findings) > 1)}")
+    else:
+        typer.echo("nothing found" + (" until then" if failed else "" if findings.launches else ": no Triton kernel was launched"))
     if failed:
         typer.echo(f"moefuzz: {failed}", err=True)
     raise typer.Exit(USAGE if failed else FOUND if findings else 0)
+
+
+def _from(script: Path, frames: TracebackType | None) -> TracebackType | None:
+    """A traceback from the script's first line on."""
+    while frames is not None and frames.tb_frame.f_code.co_filename != str(script):
+        frames = frames.tb_next
+    return frames

@@ -35,13 +35,13 @@ def is_wanted() -> bool:
     return bool(_wanted) and _wanted[-1]
 
 
-def why_not() -> str:
-    """Why Triton kernels cannot be sanitized here, in one line; empty if they can."""
+def why_not(what: str = "the sanitizer") -> str:
+    """Why accesses of Triton kernels cannot be watched here, in one line; empty if they can."""
     from moefuzz.kernels import interpreter
 
     if device().type == "cpu" and interpreter.in_force():
         return ""
-    return "the sanitizer needs Triton's interpreter: set CUDA_VISIBLE_DEVICES= and TRITON_INTERPRET=1"
+    return f"{what} needs Triton's interpreter: set CUDA_VISIBLE_DEVICES= and TRITON_INTERPRET=1"
 
 
 def run_watched(run: Callable[[], Result], case: Case, target: Target) -> Result:

@@ -12,6 +12,7 @@ import torch
 from . import known_issues
 from .cases import Case
 from .claims import Claim, judge_all
+from .covered import noted
 from .device import device
 from .experts_oracle import experts_claims, experts_tensors, run_experts
 from .experts_problems import build_experts
@@ -87,7 +88,8 @@ def check_here(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
     limit = target.limit_on(case)
     try:
-        return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
+        with noted(target.name):
+            return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
     except (RuntimeError, MemoryError) as error:
         if lack := lack_of_memory(error):
             raise NoRoom(lack) from error

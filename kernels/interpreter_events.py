@@ -1,6 +1,7 @@
-"""What kernels do under Triton's interpreter, shown to watchers: launches, programs, and every load, store and atomic with its addresses.
+"""What kernels do under Triton's interpreter, shown to watchers: every load, store and atomic with its addresses, and launches.
 
-Plain pointers, block pointers and tensor descriptors all end in the few methods of ``WRAPPED``; nothing else of Triton is touched. A
+Plain pointers, block pointers and tensor descriptors all end in the few methods of ``WRAPPED``; nothing else of Triton is touched, here and
+in ``interpreter_launches.py``. A
 watcher may clear lanes of an access: they then do not happen, so that a stray store is seen and the process lives.
 
 What a ``tl.load`` without ``other`` gives where its mask is false is undefined on a GPU and was 0 here; now every bit of it is set, NaN or
@@ -12,19 +13,21 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import triton
 import triton.language as tl
 
+if TYPE_CHECKING:
+    from .interpreter_launches import Launch
+
 VERSIONS = "3.6 to 3.9"
 WRAPPED = {  # of triton.runtime.interpreter: the parameters that are relied on, in this order; what follows them differs between releases
+    "InterpreterBuilder.set_grid_dim": ("self", "nx", "ny", "nz"),
     "InterpreterBuilder.set_grid_idx": ("self", "x", "y", "z"),
     "InterpreterBuilder.create_masked_load": ("self", "ptrs", "mask", "other"),
     "InterpreterBuilder.create_masked_store": ("self", "ptrs", "value", "mask"),
@@ -52,6 +55,9 @@ def is_inside(code: CodeType) -> bool:
     return inside
 
 
+Program = tuple[int, int, int]
+
+
 class Line(NamedTuple):
     """A line of a kernel, or of a function that it calls."""
 
@@ -69,7 +75,7 @@ class Access:
     width: int  # bytes of an element
     reads: bool
     writes: bool
-    program: tuple[int, int, int]
+    program: Program
     undefined: bool = False  # a load without ``other``
     number: bool = False  # what a dead lane of such a load holds: a number, or else every bit set
     atomic: bool = False  # for other programs: not so under scope="cta"
@@ -99,24 +105,6 @@ class Access:
         return "atomic" if self.atomic or (self.reads and self.writes) else "store" if self.writes else "load"
 
 
-@dataclass(eq=False)
-class Launch:
-    """One launch of a kernel."""
-
-    kernel: Callable[..., Any]
-    arguments: dict[str, Any]  # by name, as they were passed
-    _run: Callable[[], object] = field(repr=False)
-
-    def again(self, watcher: Watcher, *, backwards: bool = False) -> None:
-        """Run all programs again, the last one first if ``backwards``, for one watcher alone."""
-        global _backwards
-        before, _backwards, watchers[:] = (list(watchers), _backwards), backwards, [watcher]
-        try:
-            self._run()
-        finally:
-            watchers[:], _backwards = before
-
-
 class Watcher:
     """Is shown what kernels do while it stands in ``watchers``."""
 
@@ -131,7 +119,6 @@ class Watcher:
 
 
 watchers: list[Watcher] = []
-_backwards = False
 _atomic: list[str] = []  # the semantics of the atomic load or store of Triton 3.9 that is under way
 
 
@@ -141,11 +128,10 @@ def missing(interpreter: Any) -> list[str]:
 
 
 def install(interpreter: Any) -> None:
-    """Wrap Triton's interpreter, once."""
+    """Wrap the accesses of Triton's interpreter, once."""
     if lacking := missing(interpreter):
         raise ImportError(f"Triton {triton.__version__} has no {', '.join(lacking)}: its memory accesses can be watched from {VERSIONS}")
     builder = interpreter.InterpreterBuilder
-    builder.set_grid_idx = _in_order(builder.set_grid_idx)
     builder.create_masked_load = _load(builder.create_masked_load, interpreter)
     builder.create_masked_store = _store(builder.create_masked_store, interpreter)
     builder.create_atomic_rmw = _atomic_rmw(builder.create_atomic_rmw, interpreter)
@@ -153,7 +139,6 @@ def install(interpreter: Any) -> None:
     for name in ("create_atomic_load", "create_atomic_store", "create_atomic_poll"):
         if hasattr(builder, name):
             setattr(builder, name, _named_atomic(getattr(builder, name)))
-    interpreter.GridExecutor.__call__ = _launch(interpreter.GridExecutor.__call__)
 
 
 def _show(self: Any, ptrs: Any, active: np.ndarray, **facts: Any) -> Access:
@@ -173,7 +158,8 @@ def _semantics(sem: Any, scope: Any) -> str:
 
 def _lanes(mask: Any, ptrs: Any) -> np.ndarray:
     """A mask as truths of the pointers' shape: of block pointers and, until 3.7, of descriptors it is an array already."""
-    return np.broadcast_to(mask if isinstance(mask, np.ndarray) else mask.data, ptrs.data.shape).astype(bool, copy=False)
+    data = mask if isinstance(mask, np.ndarray) else mask.data
+    return (data if data.shape == ptrs.data.shape else np.broadcast_to(data, ptrs.data.shape)).astype(bool, copy=False)
 
 
 def _mask(mask: Any, access: Access, ptrs: Any, interpreter: Any) -> Any:
@@ -257,35 +243,3 @@ def _named_atomic(create: Any) -> Any:
             _atomic.pop()
 
     return watched
-
-
-def _in_order(set_grid_idx: Any) -> Any:
-    @functools.wraps(set_grid_idx)
-    def ordered(self: Any, *index: int) -> None:
-        set_grid_idx(self, *(size - 1 - i for i, size in zip(index, self.grid_dim, strict=True)) if _backwards else index)
-
-    return ordered
-
-
-def _launch(call: Any) -> Any:
-    @functools.wraps(call)
-    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        launch = Launch(self.fn, dict(zip(self.arg_names, args, strict=False)) | kwargs, lambda: call(self, *args, **kwargs))
-        with _shown(launch):
-            return call(self, *args, **kwargs)
-
-    return watched
-
-
-@contextmanager
-def _shown(launch: Launch) -> Iterator[None]:
-    shown = list(watchers)
-    for watcher in shown:
-        watcher.begin(launch)
-    finished = False
-    try:
-        yield
-        finished = True
-    finally:
-        for watcher in shown:
-            watcher.end(launch, finished=finished)

@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
+from moefuzz.harness.covered import printed
 from moefuzz.harness.device import device, one_thread
 from moefuzz.harness.environment import KNOWN_ISSUES_VARIABLE, why_not_writable
 from moefuzz.harness.isolation import CASE_SECONDS
-from moefuzz.harness.options import ISOLATE, SANITIZE, TARGET, WHAT, named_issues, named_target, refuse, seconds_of
+from moefuzz.harness.options import COVERAGE, ISOLATE, SANITIZE, TARGET, WHAT, named_issues, named_target, refuse, seconds_of
 from moefuzz.harness.reports import DEFAULT
 from moefuzz.harness.sanitized import why_not
 from moefuzz.harness.target_names import OWN_TARGETS
@@ -42,6 +43,7 @@ def fuzz_command(
         str, typer.Option("--case-time", metavar="DURATION", help="How long a case may take in its process, compiling included.")
     ] = f"{CASE_SECONDS:.0f}s",
     sanitize: Annotated[bool, SANITIZE] = False,
+    coverage: Annotated[bool, COVERAGE] = False,
     report_dir: Annotated[
         Path, typer.Option("--report-dir", metavar="FOLDER", help="Each distinct failure of a short run gets a folder of its own in it.")
     ] = Path(DEFAULT),
@@ -80,6 +82,8 @@ def fuzz_command(
     issues = named_issues(known)
     if sanitize and (why := why_not()):
         refuse(why)
+    if coverage and (why := "--coverage is for a short run" if is_long else why_not("--coverage")):
+        refuse(why)
     specs = target or (list(Asked.of(folder).targets) if folder and (folder / "run.json").exists() else [])
     targets = [named_target(spec) for spec in dict.fromkeys(specs or [own[0] for own in OWN_TARGETS.values()])]
     asked = Asked(
@@ -90,7 +94,9 @@ def fuzz_command(
         one_thread()
         if why := why_not_writable(report_dir):
             refuse(f"--report-dir {report_dir}: {why}")
-        raise typer.Exit(short_run.run(asked, targets, issues, report_dir))
+        with printed(wanted=coverage):
+            status = short_run.run(asked, targets, issues, report_dir)
+        raise typer.Exit(status)
     folder = folder or Path("moefuzz-runs") / datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M%S")
     if why := why_not_writable(folder):
         refuse(f"--run {folder}: {why}")

@@ -10,7 +10,8 @@ import torch
 
 from moefuzz.harness.memory import Allocations, allocation_watchers
 from moefuzz.kernels import interpreter
-from moefuzz.kernels.interpreter_events import Access, Launch, Watcher, watchers
+from moefuzz.kernels.interpreter_events import Access, Watcher, watchers
+from moefuzz.kernels.interpreter_launches import Launch
 
 from .allocated import Allocated
 from .findings import Finding
@@ -29,12 +30,15 @@ class CannotSanitize(RuntimeError):
 class Findings(list[Finding]):
     """The findings so far."""
 
+    launches = 0
+    """How many launches were watched."""
+
     check_written: Callable[[], None]
     """Look now for elements that nobody wrote, while results are still held; the end of the ``with`` does it too."""
 
 
 @contextmanager
-def sanitize(*, extra: Iterable[torch.Tensor] = (), written_twice: bool = False) -> Iterator[Findings]:
+def sanitize(*, extra: torch.Tensor | Iterable[torch.Tensor] = (), written_twice: bool = False) -> Iterator[Findings]:
     """Watch every launch of a ``triton.jit`` kernel; the list that it gives fills with what they misuse, distinct findings once each.
 
     - ``extra``: tensors that a kernel reaches otherwise than through its arguments.
@@ -51,7 +55,10 @@ def sanitize(*, extra: Iterable[torch.Tensor] = (), written_twice: bool = False)
         interpreter.repair()
     except ImportError as error:
         raise CannotSanitize(str(error)) from error
-    sanitizer = _Sanitizer(tuple(extra), written_twice=written_twice)
+    tensors = (extra,) if isinstance(extra, torch.Tensor) else tuple(extra)
+    if wrong := [type(each).__name__ for each in tensors if not isinstance(each, torch.Tensor)]:
+        raise TypeError(f"extra must be tensors, got a {wrong[0]}")
+    sanitizer = _Sanitizer(tensors, written_twice=written_twice)
     watchers.insert(0, sanitizer)  # a lane that it clears is not shown to the others
     allocation_watchers.append(sanitizer.allocated)
     try:
@@ -78,6 +85,7 @@ class _Sanitizer(Watcher):
             self._allocated[tensor.data_ptr()] = Allocated(tensor, poison)
 
     def begin(self, launch: Launch) -> None:
+        self.findings.launches += 1
         passed = [*views(launch.arguments, self._extra)]
         if elsewhere := [view.name for view in passed if view.tensor.device.type != "cpu"]:
             raise CannotSanitize(

@@ -7,10 +7,15 @@ set is a NaN that torch never makes.
 
 from __future__ import annotations
 
+import gc
+import itertools
+import sys
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 
 from moefuzz.harness.memory import extent, poison_number
 
@@ -89,13 +94,52 @@ class Allocated:
             self.stored_by, self.argument = kernel, region.element(int(np.flatnonzero(here)[0] + first) // region.granule)[0]
 
     def not_written(self) -> tuple[tuple[int, ...], int] | None:
-        """The index of the first element of which a byte was written by nobody, and how many there are."""
+        """The index of the first element of which a byte was written by nobody, and how many there are that can be reached."""
         self.look()
-        whole = torch.from_numpy(self.written.reshape(-1, self.tensor.element_size()).all(1))
-        missing = (~whole.as_strided(self.tensor.shape, self.tensor.stride())).nonzero()
-        return (tuple(missing[0].tolist()), len(missing)) if len(missing) else None
+        missing = ~torch.from_numpy(self.written.reshape(-1, self.tensor.element_size()).all(1))
+        if missing.any() and (reached := self._reached()) is not None:
+            missing &= reached
+        at = missing.as_strided(self.tensor.shape, self.tensor.stride()).nonzero()
+        return (tuple(at[0].tolist()), len(at)) if len(at) else None
+
+    def _reached(self) -> torch.Tensor | None:
+        """Which elements lie in a tensor that somebody holds: of a padded buffer those of the slice that was returned; None: not known."""
+        storage = self.tensor.untyped_storage()
+        alike = [each for each in gc.get_objects() if each is not self.tensor and _shares(each, storage)]
+        if self._holders() > 2 + len(alike):  # one has no Python object, as a gradient may have none
+            return None
+        reached = np.zeros(len(self.written), bool)
+        for view in map(View, itertools.repeat(""), _held(alike)):
+            cells = np.zeros(view.stop - view.start, bool)
+            as_strided(cells, (*view.tensor.shape, view.itemsize), (*(n * view.itemsize for n in view.tensor.stride()), 1))[...] = True
+            start, stop = max(view.start, self.start), min(view.stop, self.stop)
+            reached[start - self.start : stop - self.start] |= cells[start - view.start : stop - view.start]
+        return torch.from_numpy(reached.reshape(-1, self.tensor.element_size()).any(1))
 
     def is_held(self) -> bool:
         """Whether anybody else still holds its memory: a workspace that is gone need not have been written."""
+        return self._holders() > 2  # this alias, and the storage just asked for
+
+    def _holders(self) -> int:
         holders: int = torch._C._storage_Use_Count(self.tensor.untyped_storage()._cdata)
-        return holders > 2  # this alias, and the storage just asked for
+        return holders
+
+
+def _held(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Those that more than this list and their own views holds. A use in C++ keeps the Python object, which is a use itself."""
+    of_nobody = [torch.empty(0)]
+    (least,), counts = ([sys.getrefcount(tensor) for tensor in each] for each in (of_nobody, tensors))
+    uses = [getattr(tensor, "_use_count", lambda: sys.maxsize)() for tensor in tensors]
+    views = Counter(id(tensor._base) for tensor in tensors)
+    which = [count - (use > 1) > least or use - 1 > views[id(tensor)] for tensor, count, use in zip(tensors, counts, uses, strict=True)]
+    return list(itertools.compress(tensors, which))
+
+
+def _shares(each: object, storage: torch.UntypedStorage) -> bool:
+    """Whether something is a tensor in a storage."""
+    if not issubclass(type(each), torch.Tensor):
+        return False
+    try:
+        return bool(each.untyped_storage()._cdata == storage._cdata)  # type: ignore[attr-defined]
+    except (RuntimeError, NotImplementedError):  # it has none
+        return False

@@ -4,40 +4,55 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from moefuzz.kernels import interpreter
-from moefuzz.kernels.interpreter_events import Access, Launch, Watcher, is_inside, watchers
+from moefuzz.kernels.interpreter_events import Access, Watcher, is_inside, watchers
+from moefuzz.kernels.interpreter_launches import Launch
 
 MASKED_FROM = {"load": 2, "store": 3}  # arguments of a call that has a mask though it names none
+
+
+class Function(NamedTuple):
+    """A kernel, or a function that one calls, by its place."""
+
+    file: str
+    name: str
+    line: int
 
 
 @dataclass(eq=False)
 class Reached:
     """What was reached of one function."""
 
-    code: CodeType
+    function: Function
     arcs: set[tuple[int, int]] = field(default_factory=set)  # from one line to the next; 0 is the end
     masks: dict[int, set[bool]] = field(default_factory=dict)  # of each line with an access, what its lanes' masks were
 
     @cached_property
     def _body(self) -> list[ast.stmt]:
         try:
-            tree = ast.parse(Path(self.code.co_filename).read_text())
-        except (OSError, SyntaxError):
+            tree = ast.parse(Path(self.function.file).read_text())
+        except (OSError, ValueError, SyntaxError):  # a notebook's, or a file that is gone
             return []
-        name, line = self.code.co_name, self.code.co_firstlineno
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name]
-        return next((node.body for node in functions if node.lineno <= line <= (node.end_lineno or 0)), [])
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == self.function.name]
+        return next((node.body for node in functions if node.lineno <= self.function.line <= (node.end_lineno or 0)), [])
+
+    def add(self, other: Reached) -> None:
+        """What another run, or another process, reached of the same function."""
+        self.arcs |= other.arcs
+        for line, values in other.masks.items():
+            self.masks.setdefault(line, set()).update(values)
 
     def _nodes(self) -> Iterator[ast.AST]:
         for statement in self._body:
@@ -86,14 +101,14 @@ class Reached:
         for node in self._conditions():
             for way, body in ((True, node.body), (False, node.orelse)):
                 if not self._taken(node, way=way):
-                    yield f"line {node.lineno}: the condition was never {str(way).lower()}"
+                    yield f"line {node.lineno}: if never {str(way).lower()}"
                     hidden.update(line for statement in body for line in range(statement.lineno, (statement.end_lineno or 0) + 1))
         for line, reached in self.lines.items():
             if not reached and line not in hidden:
-                yield f"line {line} was not reached"
+                yield f"line {line}: not reached"
         for line, values in self.masked.items():
             for value in {True, False} - values:
-                yield f"line {line}: the mask was never {str(value).lower()}"
+                yield f"line {line}: mask never {str(value).lower()}"
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -104,12 +119,14 @@ class Coverage(Watcher):
     """Collects what is reached while it is in force: see ``coverage``."""
 
     def __init__(self) -> None:
-        self.functions: dict[CodeType, Reached] = {}
-        self._kernels: dict[CodeType, bool] = {}
+        self.functions: dict[Function, Reached] = {}
+        self._kernels: dict[CodeType, Reached | None] = {}
         self._before: Any = None
+        self._around: Coverage | None = None  # another one, which would see nothing
 
     def begin(self, _launch: Launch) -> None:
         self._before = sys.gettrace()
+        self._around = owner if isinstance(owner := getattr(self._before, "__self__", None), Coverage) else None
         sys.settrace(self._called)
 
     def end(self, _launch: Launch, *, finished: bool) -> None:  # noqa: ARG002 - what was reached was reached
@@ -117,27 +134,32 @@ class Coverage(Watcher):
 
     def access(self, access: Access) -> None:
         line = access.line
-        for code, reached in self.functions.items():
-            if code.co_filename == line.file and code.co_name == line.function:
+        for function, reached in self.functions.items():
+            if function.file == line.file and function.name == line.function:
                 reached.masks.setdefault(line.number, set()).update({bool(access.active.any()), bool(access.active.all())})
 
-    def _is_kernel(self, code: CodeType) -> bool:
-        known = self._kernels.get(code)
-        if known is None:
-            from triton.runtime.interpreter import InterpretedFunction
+    def _kernel(self, code: CodeType) -> Reached | None:
+        """What is reached of a kernel; None of any other function."""
+        from triton.runtime.interpreter import InterpretedFunction
 
-            interpreted = {function.__code__ for function in InterpretedFunction.rewritten_fn.values()}
-            known = self._kernels[code] = code in interpreted and not is_inside(code)
-        return known
+        interpreted = {function.__code__ for function in InterpretedFunction.rewritten_fn.values()}
+        function = Function(code.co_filename, code.co_name, code.co_firstlineno)
+        of_kernel = code in interpreted and not is_inside(code)
+        self._kernels[code] = self.functions.setdefault(function, Reached(function)) if of_kernel else None
+        return self._kernels[code]
 
-    def _called(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
+    def _called(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
         code = frame.f_code
-        if not self._is_kernel(code):
+        reached = self._kernels[code] if code in self._kernels else self._kernel(code)
+        if reached is None:  # as of the thousands of calls inside of Triton
             return None
-        arcs, last = self.functions.setdefault(code, Reached(code)).arcs, frame.f_lineno
+        arcs, last = reached.arcs, frame.f_lineno
+        around = None if self._around is None else self._around._called(frame, event, argument)
 
-        def traced(frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
+        def traced(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
             nonlocal last
+            if around is not None:
+                around(frame, event, argument)
             if event == "line":
                 arcs.add((last, frame.f_lineno))
                 last = frame.f_lineno
@@ -147,24 +169,34 @@ class Coverage(Watcher):
 
         return traced
 
-    def table(self) -> Table:
+    def __getstate__(self) -> dict[str, Any]:
+        """To another process goes what was reached; code stays."""
+        return self.__dict__ | {"_kernels": {}, "_before": None, "_around": None}
+
+    def add(self, others: Iterable[Reached]) -> None:
+        """What was reached elsewhere."""
+        for other in others:
+            self.functions.setdefault(other.function, Reached(other.function)).add(other)
+
+    def table(self, title: str | None = None) -> Table:
         """A row for each kernel and each function that it calls."""
-        table = Table("kernel", box=box.SIMPLE_HEAD, collapse_padding=True)
+        table = Table("kernel", box=box.SIMPLE_HEAD, collapse_padding=True, title=title and escape(title), title_justify="left")
         for column in ("lines", "branches", "masks"):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("left out", overflow="fold")
-        for code, reached in self.functions.items():
+        for reached in self.functions.values():
             masks = [value in values for values in reached.masked.values() for value in (True, False)]
             counts = [f"{sum(each)}/{len(each)}" for each in (reached.lines.values(), reached.branches.values(), masks)]
-            table.add_row(code.co_name, *counts, "\n".join(reached.left_out()))
+            kernel = f"{escape(reached.function.name)}\n[dim]{escape(Path(reached.function.file).name)}[/]"
+            table.add_row(kernel, *counts, "\n".join(reached.left_out()))
         return table
 
 
 @contextmanager
-def coverage() -> Iterator[Coverage]:
-    """Note what launches reach meanwhile; under Python's tracing, which makes them slower."""
+def coverage(collected: Coverage | None = None) -> Iterator[Coverage]:
+    """Note what launches reach meanwhile, in what was ``collected`` so far; under Python's tracing, which makes them slower."""
     interpreter.repair()
-    collected = Coverage()
+    collected = Coverage() if collected is None else collected
     watchers.append(collected)
     try:
         yield collected

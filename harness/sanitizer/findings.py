@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from moefuzz.kernels.interpreter_events import Line
+from moefuzz.kernels.interpreter_events import Line, Program
 
 Kind = Literal["OutOfBounds", "UninitialisedRead", "Race", "NotWritten", "WrittenTwice"]
-Program = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 
-from moefuzz.kernels.interpreter_events import Access, Launch, Line, Watcher
+from moefuzz.kernels.interpreter_events import Access, Line, Program, Watcher
+from moefuzz.kernels.interpreter_launches import Launch
 
 from .findings import Finding, Kind, source_of
 from .order import Conflict, Event, Order
@@ -29,6 +31,7 @@ class Watched:
         self._order = Order()
         self._races: dict[tuple[Line, Line, str, str, str], Finding] = {}
         self.undefined: dict[Line, tuple[str, tuple[int, int, int]]] = {}  # loads with a dead lane and no other: what and by which program
+        self._with_dead_lanes: set[Program] = set()
         self._usual: dict[Line, Region] = {}  # where an access of a line last was
 
     def _report(self, finding: Finding) -> None:
@@ -43,6 +46,8 @@ class Watched:
         if dead and line not in self.undefined:
             region = self._usual.get(line) or self._nearest(int(access.addresses[0]))
             self.undefined[line] = (region.views[0].name if region else "?", access.program)
+        if dead:
+            self._with_dead_lanes.add(access.program)
         if not inside:
             return
         self._order.event(access, line)
@@ -169,11 +174,13 @@ class Watched:
     def _check_undefined(self) -> None:
         """Whether what a dead lane without other holds reaches memory, and from which of the loads."""
         lines = set(self.undefined)
-        first, numbers = self._stored(), self._run_again(lines)
+        programs = self._to_run_again()
+        run = functools.partial(self._run_again, programs)
+        first, numbers = self._stored(), run(lines)
         reached = numbers and self._difference(first, numbers)
-        if not numbers or not reached or self._difference(first, self._run_again(set()) or {}):
+        if not numbers or not reached or self._difference(first, run(set()) or {}):
             return  # or another run is another result anyway
-        each = {line: self._difference(numbers, self._run_again(lines - {line}) or {}) for line in lines} if len(lines) > 1 else {}
+        each = {line: self._difference(numbers, run(lines - {line}) or {}) for line in lines} if len(lines) > 1 else {}
         guilty = [line for line in self.undefined if each.get(line)] or [*self.undefined]  # or they do it only together
         for line in guilty:
             argument, program = self.undefined[line]
@@ -185,20 +192,32 @@ class Watched:
         """Whether the programs in reverse order store something else; what atomics alone touch may differ in its rounding."""
         if any(region.stored() is not None and region.before is None for region in self.regions):
             return None
-        backwards = self._run_again(set(), backwards=True)
+        backwards = self._run_again(self.launch.programs[::-1], set())
         return None if backwards is None else self._difference(self._stored(), backwards, atomics=False) is not None
 
     def _stored(self) -> dict[Region, np.ndarray]:
         """The bytes of the regions that were stored to."""
         return {region: region.bytes.copy() for region in self.regions if region.before is not None}
 
-    def _run_again(self, poisoned: set[Line], *, backwards: bool = False) -> dict[Region, np.ndarray] | None:
-        """The bytes that another run stores, dead lanes of some loads a number; None if it did not end. Nothing stays of it."""
+    def _to_run_again(self) -> list[Program]:
+        """The programs whose dead lanes may reach memory: all, unless no program can see what another one did."""
+        programs = self.launch.programs
+        apart = not self._races and all(region.has_state and region.is_one_way for region in self.regions)
+        return [program for program in programs if program in self._with_dead_lanes] if apart else programs
+
+    def _run_again(self, programs: list[Program], poisoned: set[Line]) -> dict[Region, np.ndarray] | None:
+        """The bytes after another run of some programs, dead lanes of some loads a number; None if it did not end. Nothing stays of it."""
         first = self._stored()
         for region in first:
             region.bytes[:] = region.before
+        if len(programs) < len(self.launch.programs):  # what the others stored stays
+            chosen = set(programs)
+            theirs = np.array([True, *(event.program in chosen for event in self._order.events)])
+            for region, bytes_then in first.items():
+                others = ~theirs[region.of("store")].repeat(region.granule)
+                region.bytes[others] = bytes_then[others]
         again = _Again(self, poisoned)
-        again.run(self.launch, len(self._order.events), backwards=backwards)
+        again.run(self.launch, len(self._order.events), programs)
         stored = None if again.gave_up else self._stored()
         for region in self.regions:
             if region.before is not None:
@@ -250,10 +269,10 @@ class _Again(Watcher):
     def __init__(self, watched: Watched, poisoned: set[Line]) -> None:
         self._watched, self._poisoned, self._left, self.gave_up = watched, poisoned, 0, False
 
-    def run(self, launch: Launch, accesses: int, *, backwards: bool) -> None:
+    def run(self, launch: Launch, accesses: int, programs: list[Program]) -> None:
         self._left = 10 * accesses + 1000
         try:
-            launch.again(self, backwards=backwards)
+            launch.again(self, programs)
         except (_GaveUp, Exception):
             self.gave_up = True
 

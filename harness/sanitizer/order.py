@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moefuzz.kernels.interpreter_events import Access, Line
+from moefuzz.kernels.interpreter_events import Access, Line, Program
 
-from .findings import Program
 from .regions import Region
 
 KEPT_LOADS = 1 << 22  # granules of loads that wait for a first store

@@ -128,6 +128,12 @@ class Region:
             self.events[name] = np.zeros((self.stop - self.start) // self.granule, np.int32)
         return self.events[name]
 
+    @property
+    def is_one_way(self) -> bool:
+        """Whether this launch has loaded from it alone, or stored to it alone, so that no program could see what another one did."""
+        sorts = set(self.events)
+        return sorts <= {"load", "load before"} or (sorts == {"store"} and not self.loads)
+
     def stored(self) -> np.ndarray | None:
         """The granules that were stored to in this launch, None if there is none."""
         kinds = [self.events[name] for name in ("store", "atomic") if name in self.events]

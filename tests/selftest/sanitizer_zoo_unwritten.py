@@ -135,6 +135,13 @@ def dead_scalar(x_ptr, y_ptr, n):
 
 
 @triton.jit
+def dead_lane_of_the_last_program_masks(x_ptr, y_ptr, n, B: tl.constexpr = 4):
+    t = tl.program_id(0)
+    x = tl.load(x_ptr + t * B + tl.arange(0, B), mask=t * B + tl.arange(0, B) < n)  # UninitialisedRead
+    tl.store(y_ptr + t, 1, mask=tl.min(x, 0) < 0)
+
+
+@triton.jit
 def tail_left_out(y_ptr, n, B: tl.constexpr = 8):  # NotWritten
     r = tl.arange(0, B)
     tl.store(y_ptr + r, 1.0, mask=r < n - 1)
@@ -229,6 +236,9 @@ LAUNCHES: dict[str, Launch] = {
     "dead_lane_compared": _launch(dead_lane_compared, lambda: (numbers(5, dtype=torch.int32), torch.empty(1, dtype=torch.int32), 5)),
     "one_of_two_loads": _launch(one_of_two_loads, lambda: (numbers(5), numbers(5), torch.empty(8), 5)),
     "dead_scalar": _launch(dead_scalar, lambda: (numbers(2), torch.empty(3), 2), grid=3),
+    "dead_lane_of_the_last_program_masks": _launch(
+        dead_lane_of_the_last_program_masks, lambda: (numbers(6, dtype=torch.int32), torch.zeros(2, dtype=torch.int32), 6), grid=2
+    ),
     "tail_left_out": _launch(tail_left_out, lambda: (_empty(5), 5)),
     "grid_too_small": _launch(grid_too_small, lambda: (_empty(10),), grid=2),
     "last_row_left_out": _launch(last_row_left_out, lambda: (_empty(3, 5), 3, 5)),

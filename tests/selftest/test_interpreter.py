@@ -14,7 +14,8 @@ import triton
 import triton.language as tl
 
 from moefuzz.harness.data import values
-from moefuzz.kernels.interpreter import bfloat16_to_float32, float32_to_bfloat16, in_force, repair
+from moefuzz.kernels.interpreter import in_force, repair
+from moefuzz.kernels.interpreter_bfloat16 import bfloat16_to_float32, float32_to_bfloat16
 
 pytestmark = pytest.mark.skipif(not in_force(), reason="the interpreter is not in force: there is a GPU")
 
@@ -135,6 +136,37 @@ def test_arithmetic_of_bfloat16_agrees_with_torch() -> None:
     _bfloat16_kernel[(1,)](x, out, BLOCK=4)
     least = torch.stack([x.sum(), x.max(), x.min()])
     assert torch.equal(out, torch.cat([x * y, x + y, torch.where(x < y, -x, torch.maximum(x, y)), least]))
+
+
+@triton.jit
+def _larger(a, b):
+    return tl.maximum(a, b)
+
+
+@triton.jit
+def _more_of_bfloat16_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    r = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + r)
+    tl.store(y_ptr + r, 2 * x - 0.1)
+    tl.store(y_ptr + BLOCK + r, tl.where((x > 0.25) & (x < 1.5), x, 1.25))
+    tl.store(y_ptr + 2 * BLOCK + r, tl.fma(x, x, x))
+    tl.store(y_ptr + 3 * BLOCK + r, tl.cumsum(x, 0))
+    tl.store(y_ptr + 4 * BLOCK + r, tl.associative_scan(x, 0, _larger))
+    tl.store(y_ptr + 5 * BLOCK + r, tl.sort(x))
+    tl.store(y_ptr + 6 * BLOCK + r, tl.full((BLOCK,), 1.7, tl.bfloat16) + tl.reduce(x, 0, _larger))
+    largest, at = tl.max(x, 0, return_indices=True)
+    tl.store(y_ptr + 7 * BLOCK + r, largest + at.to(tl.bfloat16))
+
+
+def test_numbers_scans_and_sorting_of_bfloat16_agree_with_torch() -> None:
+    x = torch.tensor([-3.5, 1, 2.0625, 0.1, 0.3, -0.7, 1.25, 7], dtype=torch.bfloat16)
+    out = torch.zeros(8, 8, dtype=torch.bfloat16)
+    _more_of_bfloat16_kernel[(1,)](x, out, BLOCK=8)
+    chosen = torch.where((x > 0.25) & (x < 1.5), x, torch.full_like(x, 1.25))
+    fused, summed = (x.float() * x.float() + x.float()).bfloat16(), x.float().cumsum(0).bfloat16()
+    ends = torch.full_like(x, 1.7) + x.max(), x.max() + torch.full_like(x, 7)
+    for row, expected in enumerate((2 * x - 0.1, chosen, fused, summed, x.cummax(0).values, x.sort().values, *ends)):
+        assert torch.equal(out[row], expected), row
 
 
 THEIRS = """

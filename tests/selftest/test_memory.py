@@ -133,6 +133,7 @@ def test_a_target_may_resize_what_it_allocated() -> None:
 def test_allocations_start_poisoned_in_every_dtype_stride_and_pass() -> None:
     with Allocations(CPU) as allocations:
         made = [torch.empty(3, dtype=torch.bfloat16), torch.empty_strided((2, 2), (7, 1)), torch.zeros(2).new_empty(4, dtype=torch.float16)]
+        made.append(torch.empty_permuted((2, 3), (1, 0)))
         zeros, full = torch.zeros(3), torch.zeros(2, 2).new_full((2,), 7.0)
         indices = torch.empty(4, dtype=torch.int32)
     assert all(tensor.isnan().all() for tensor in made) and indices.tolist() == [-1] * 4

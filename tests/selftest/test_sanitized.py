@@ -129,7 +129,7 @@ if sys.argv[1] == "0":
 
 
 @pytest.mark.parametrize(
-    ("bound", "code", "says"), [("13", 0, "nothing found"), ("16", 1, "1 findings"), ("0", 2, "nothing found until then")]
+    ("bound", "code", "says"), [("13", 0, "nothing found"), ("16", 1, "1 finding\n"), ("0", 2, "nothing found until then")]
 )
 def test_a_script_is_run_under_the_sanitizer(bound: str, code: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [])
@@ -139,3 +139,24 @@ def test_a_script_is_run_under_the_sanitizer(bound: str, code: int, says: str, t
     assert done.exit_code == code and says in done.stdout and "add" in done.stdout
     assert ("OutOfBounds in add, line 8, program 1: store to 1 element behind x_ptr" in done.stdout) == (code == 1)
     assert CliRunner().invoke(cli.app, ["sanitize", str(tmp_path / "none.py")]).exit_code == 2
+
+
+SCRIPTS = {
+    "print('done')": (0, "nothing found: no Triton kernel was launched", ""),
+    "import sys\nsys.exit('bad')": (2, "nothing found until then", "moefuzz: script.py ended with exit status bad"),
+    "def f(): raise ValueError('no')\nf()": (2, "nothing found until then", "moefuzz: script.py raised ValueError"),
+    "print('x'": (2, "nothing found until then", "moefuzz: script.py raised SyntaxError"),
+    "\0": (2, "nothing found until then", "moefuzz: script.py raised SyntaxError"),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_of_a_script_that_goes_wrong_its_own_lines_are_shown(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = SCRIPTS[script]
+    monkeypatch.setattr("sys.argv", [])
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    monkeypatch.chdir(tmp_path)
+    Path("script.py").write_text(script)
+    done = CliRunner().invoke(cli.app, ["sanitize", "script.py"])
+    assert done.exit_code == code and done.stdout.endswith(f"{out}\n") and done.stderr.endswith(err and f"{err}\n")
+    assert "runpy" not in done.stderr and "sanitize_script" not in done.stderr

@@ -21,8 +21,8 @@ def left_out(*ends: int) -> list[str]:
     """What ``returns_early`` leaves out where its programs have so many live lanes of four; lines counted from its own."""
     with coverage() as collected:
         right.returns_early[(len(ends),)](numbers(len(ends), 4), torch.tensor(ends), torch.empty(len(ends)))
-    ((code, reached),) = collected.functions.items()
-    first = code.co_firstlineno
+    ((function, reached),) = collected.functions.items()
+    first = function.line
     return [
         line.replace(str(number), f"+{number - first}")
         for line in reached.left_out()
@@ -30,13 +30,13 @@ def left_out(*ends: int) -> list[str]:
     ]
 
 
-ONLY_FULL = ["line +3: the condition was never true", "line +6: the mask was never false"]
+ONLY_FULL = ["line +3: if never true", "line +6: mask never false"]
 SEEN = {
     (4,): ONLY_FULL,
     (4, 2): ONLY_FULL[:1],
     (4, 0): ONLY_FULL[1:],
     (0, 3): [],
-    (0,): ["line +3: the condition was never false", "line +6 was not reached"],
+    (0,): ["line +3: if never false", "line +6: not reached"],
 }
 
 
@@ -50,5 +50,15 @@ def test_helpers_have_a_row_and_tritons_own_have_none() -> None:
     with coverage() as collected, sanitize() as findings:
         right.squares[(1,)](numbers(5), torch.empty(5), 5)
         right.softmax[(3,)](numbers(3, 8), torch.empty(3, 5), 8, 5)
-    assert [code.co_name for code in collected.functions] == ["squares", "square", "softmax"] and findings == []
+    assert [function.name for function in collected.functions] == ["squares", "square", "softmax"] and findings == []
     assert collected.table().row_count == 3 and sys.gettrace() is before
+
+
+def test_one_inside_another_takes_nothing_from_it() -> None:
+    with coverage() as outer:
+        with coverage() as inner:
+            right.squares[(1,)](numbers(5), torch.empty(5), 5)
+        right.softmax[(3,)](numbers(3, 8), torch.empty(3, 5), 8, 5)
+    reached = {function.name: each for function, each in outer.functions.items()}
+    assert list(reached) == ["squares", "square", "softmax"] and len(inner.functions) == 2
+    assert next(iter(inner.functions.values())).arcs == reached["squares"].arcs

@@ -160,6 +160,12 @@ def test_a_kernel_that_is_launched_again_makes_no_second_finding() -> None:
     assert [finding.count for finding in findings] == [9]
 
 
+def test_an_error_before_the_first_program_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(of_triton.interpreter_builder, "grid_dim", raising=False)
+    with sanitize(), pytest.raises(AssertionError, match="at most 3 dimensions"):
+        right.add[(1, 1, 1, 1)](numbers(1), numbers(1), torch.empty(1), 1)
+
+
 def test_it_works_around_the_memory_that_tells_and_inside_it() -> None:
     with sanitize() as findings, Allocations(CPU, "number"):
         unwritten.read_workspace[(1,)](torch.empty(8), numbers(8))
@@ -176,6 +182,12 @@ def test_it_works_in_inference_mode() -> None:
         unwritten.read_workspace[(1,)](torch.empty(8), numbers(8))
         right.LAUNCHES["slots of -1"]()
     assert [finding.kind for finding in findings] == ["UninitialisedRead"]
+
+
+@pytest.mark.parametrize("extra", [[1], [torch.zeros(1), None], {"x": torch.zeros(1)}], ids=str)
+def test_what_is_no_tensor_is_refused(extra: Any) -> None:
+    with pytest.raises(TypeError, match=r"extra must be tensors, got a (int|NoneType|str)"), sanitize(extra=extra):
+        pass
 
 
 def test_without_the_interpreter_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,5 +244,5 @@ def test_a_triton_that_lacks_a_name_cannot_be_watched() -> None:
     class Without:
         InterpreterBuilder = GridExecutor = object
 
-    with pytest.raises(ImportError, match=r"has no InterpreterBuilder\.set_grid_idx"):
+    with pytest.raises(ImportError, match=r"has no InterpreterBuilder\.set_grid_dim"):
         interpreter_events.install(Without)
