@@ -23,6 +23,7 @@ from .screen import plain_line, screen
 from .state import RunState
 from .summary import write_summary
 from .supervisor import Supervisor, slots
+from .words import several
 
 _LINE_SECONDS = 60.0
 """How often a line is printed where there is no terminal, and the page is written."""
@@ -53,8 +54,8 @@ def run(folder: Path, asked: Asked, command: str, uuids: Sequence[str], workers:
         if found.report is not None and found.outcome in ("report", "once"):
             say(f"{in_words(found.became or found.bucket)}: {run.reports / found.report / 'report.md'}")
     if waiting := sum(not one.outcome for one in run.found()):
-        say(f"{waiting} failures were not reduced to the end; the same command with --run {folder} does that")
-    say(f"{len(_reported(run)) - before} new failures; the whole run: {page}")
+        say(f"{several(waiting, 'failure')} not reduced to the end: the same command with --run {folder} goes on with it")
+    say(f"{several(len(_reported(run)) - before, 'new failure')}; the whole run: {page}")
     return status or (FOUND if len(_reported(run)) > before or waiting else 0)
 
 
