@@ -31,12 +31,28 @@ def refuse(message: str, status: int = USAGE) -> NoReturn:
     raise typer.Exit(status)
 
 
-def seconds_of(duration: str, option: str = "--time") -> float:
-    """Seconds of a duration like 90s, 2m or 1h."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", duration.strip())
+class BadDuration(Exception):
+    """A text that is no duration."""
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration like 90s, 2m or 1h. Raises BadDuration.
+
+    >>> duration("1.5m")
+    90.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", text.strip())
     if match is None or float(match[1]) == 0:
-        refuse(f"{option} must be a duration like 90s, 2m or 1h, got {duration!r}")
+        raise BadDuration(f"must be a duration like 90s, 2m or 1h, got {text!r}")
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def seconds_of(text: str, option: str = "--time") -> float:
+    """Seconds of an option's duration, or the end with one line."""
+    try:
+        return duration(text)
+    except BadDuration as error:
+        refuse(f"{option} {error}")
 
 
 def named_target(spec: str) -> Target:

@@ -54,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     group.addoption(
+        "--moe-time",
+        metavar="DURATION",
+        help="explore all properties for so long, as 90s, 10m or 8h, and past the first failure of each; then run the tests, which show "
+        "what was found",
+    )
+    group.addoption(
         "--moe-sanitize",
         action=argparse.BooleanOptionalAction,
         help="watch every access of Triton kernels under the interpreter: outside, uninitialised, racing (default: with the profile ci)",
@@ -90,6 +96,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _isolate(config)
     if config.getoption("--moe-sanitize"):
         _want_interpreter()
+    if config.getoption("--moe-time") and _runs_tests(config):
+        _soak(config)
     if config.getoption("--moe-coverage"):
         covered_of_run.start(config)
 
@@ -161,6 +169,19 @@ def _isolate(config: pytest.Config) -> None:
         except LostDevice as error:
             pytest.exit(f"moefuzz: {error}", INFRASTRUCTURE)
         config.add_cleanup(lasting.close)
+
+
+def _soak(config: pytest.Config) -> None:
+    """Explore the properties before the tests run; without a place for what is found the run ends with one line."""
+    from .options import BadDuration, duration
+    from .soak import Soak
+
+    try:
+        config.pluginmanager.register(Soak(duration(config.getoption("--moe-time"))))
+    except BadDuration as error:
+        pytest.exit(f"moefuzz: --moe-time {error}", USAGE)
+    if settings().database is None:
+        pytest.exit("moefuzz: --moe-time needs a profile with an examples database, from which the tests take what was found", USAGE)
 
 
 def _want_interpreter() -> None:

@@ -13,7 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
@@ -102,6 +102,24 @@ class Line:
     worth: float = 0.0
 
 
+class TakesTurns(Protocol):
+    """What following chooses from."""
+
+    turns: int
+    worth: float
+
+
+Turning = TypeVar("Turning", bound=TakesTurns)
+
+
+def following(lines: Sequence[Turning], chance: random.Random) -> Turning:
+    """Whose turn it is: each once, then by what they are worth, and a share of all turns falls to everybody alike."""
+    fewest = min(line.turns for line in lines)
+    if fewest == 0 or chance.random() < _EVERYBODYS:
+        return next(line for line in lines if line.turns == fewest)
+    return chance.choices(lines, [line.worth + 1e-9 for line in lines])[0]
+
+
 class Explorer:
     """Draws examples for ``targets`` from ``regimes``; a failure that nothing in the run's folder explains is put down there at once."""
 
@@ -132,7 +150,7 @@ class Explorer:
 
         Raises LostDevice where nothing can run any more.
         """
-        line, self._began = self._next(), time.monotonic()
+        line, self._began = following(self.lines, self._chance), time.monotonic()
         self._now = done = Turn(line.target.name, line.target.level, line.regime)
         compiles = compiled()
         covered = self._explored(line, done, min(stop, self._began + TURN_SECONDS))
@@ -157,12 +175,6 @@ class Explorer:
     def offer(self, failure: Failure, done: Turn, choices: bytes = b"") -> None:
         """Put a failure of a turn down to be reduced, unless its bucket has a candidate already."""
         done.found += self.run.offer(failure, done.target, done.regime, choices) is not None
-
-    def _next(self) -> Line:
-        fewest = min(line.turns for line in self.lines)
-        if fewest == 0 or self._chance.random() < _EVERYBODYS:
-            return next(line for line in self.lines if line.turns == fewest)
-        return self._chance.choices(self.lines, [line.worth + 1e-9 for line in self.lines])[0]
 
     def _explored(self, line: Line, done: Turn, stop: float) -> list[Failure]:
         """Run the examples of a turn; the failures that are explained already."""

@@ -50,7 +50,7 @@ def work(folder: Path, name: str, seconds: float) -> int:
         asked = Asked.of(folder)
         campaign = Campaign(run, [load_target(spec) for spec in asked.targets], REGIMES, database=asked.database(), shuffled=True)
         explorer = campaign.explorer
-        with asked.in_force(), written_ahead(folder / "running", lambda: _under_way(explorer, name)):
+        with asked.in_force(), written_ahead(folder / "running", lambda: under_way(explorer, name)):
             for one in left:
                 if "turn" in one.said:  # all that is left of the last turn of a process that was killed
                     events.say("turn", one.said["turn"])
@@ -72,7 +72,8 @@ def work(folder: Path, name: str, seconds: float) -> int:
     return status
 
 
-def _under_way(explorer: Explorer, name: str) -> dict[str, Any]:
+def under_way(explorer: Explorer, name: str) -> dict[str, Any]:
+    """What is written ahead beside a case: the turn so far, which a process that is killed does not say any more."""
     turn = explorer.under_way()
     return {} if turn is None else {"turn": {**turn.said(), "at": time.time(), "worker": name}}
 
