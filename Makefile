@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help venv fuzz test lint test-all test-heavy test-triton test-transformers4 demo mutants bench clean
+.PHONY: help venv fuzz test lint test-all test-heavy test-triton test-transformers4 demo soak-test mutants bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -35,6 +35,9 @@ lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy
+
+soak-test: venv  ## a run of minutes against ten planted faults, killed twenty times: each is found once, and nothing is lost
+	$(BIN)/python benchmarks/soak.py --minutes 12 --kills 20
 
 mutants: venv  ## count the mutants of our own kernels that the suite kills, beside a fixed grid: over an hour on two cores
 	$(BIN)/python benchmarks/mutants.py

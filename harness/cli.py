@@ -19,6 +19,7 @@ from .options import ISOLATE, SANITIZE, WHAT, named_target, refuse
 from .reports import BadReport, Report, read
 from .resources import LostDevice, NoRoom
 from .runs.commands import merge_command, summary_command
+from .runs.corpus import app as corpus_app
 from .runs.fuzz_command import fuzz_command
 from .sanitize_script import sanitize_command
 from .sanitized import sanitizing, why_not
@@ -95,6 +96,7 @@ for name, command in (
     ("merge", merge_command),
 ):
     app.command(name)(command)
+app.add_typer(corpus_app, name="corpus")
 
 
 def _isolation(wanted: bool | None, seconds: float = CASE_SECONDS) -> AbstractContextManager[Any]:

@@ -165,7 +165,7 @@ def _around(case: Case) -> Iterator[tuple[str, Case]]:
         *((*sizes, more) for more in (0, topk, 5 * topk)),
         *((more, *sizes) for more in (0, topk, 5 * topk)),
         *((*sizes[:e], size + more, *sizes[e + 1 :]) for e, size in enumerate(sizes) for more in (topk, 2 * topk, 15 * topk, 16 * topk)),
-        *((*sizes[:e], 64 * topk, *sizes[e + 1 :]) for e, _ in enumerate(sizes)),
+        *((*sizes[:e], round_up(size + 1, 64 * topk), *sizes[e + 1 :]) for e, size in enumerate(sizes)),
         tuple(size + topk for size in sizes),
         sizes[::-1],
     ):

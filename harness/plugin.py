@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from . import covered_of_run, known_issues_of_run, profiles
-from .environment import KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables, why_not_writable
+from .environment import CORPUS_VARIABLE, KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables, why_not_writable
 from .exit_codes import INFRASTRUCTURE, USAGE
 from .pytest_reports import FailureReports
 from .resources import LostDevice
@@ -54,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     group.addoption(
+        "--moe-corpus",
+        metavar="FILE",
+        help=f"run the cases of a corpus too, a test for each; `moefuzz corpus` makes one (default: {CORPUS_VARIABLE})",
+    )
+    group.addoption(
         "--moe-time",
         metavar="DURATION",
         help="explore all properties for so long, as 90s, 10m or 8h, and past the first failure of each; then run the tests, which show "
@@ -88,6 +93,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[TARGET_VARIABLE] = " ".join(config.getoption("--moe-target"))
     if os.environ.get(TARGET_VARIABLE):
         _target_names()
+    if config.getoption("--moe-corpus"):
+        os.environ[CORPUS_VARIABLE] = str(Path(config.getoption("--moe-corpus")).absolute())
+    if os.environ.get(CORPUS_VARIABLE):
+        _want_corpus()
     if config.getoption("--moe-known-issues"):
         known_issues_of_run.start(config)
     _report(config)
@@ -169,6 +178,16 @@ def _isolate(config: pytest.Config) -> None:
         except LostDevice as error:
             pytest.exit(f"moefuzz: {error}", INFRASTRUCTURE)
         config.add_cleanup(lasting.close)
+
+
+def _want_corpus() -> None:
+    from .corpus_of_run import cases_of_run
+    from .runs.corpus import BadCorpus
+
+    try:
+        cases_of_run()
+    except BadCorpus as error:
+        pytest.exit(f"moefuzz: {error}", USAGE)
 
 
 def _soak(config: pytest.Config) -> None:

@@ -1,0 +1,21 @@
+"""The cases of ``--moe-corpus``: what earlier runs found, or had to try hard to reach, holds for each target of the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from moefuzz.harness.cases import Case
+from moefuzz.harness.corpus_of_run import cases_of_run
+from moefuzz.harness.target_names import OWN_TARGETS, load_target, specs_of_run
+from moefuzz.harness.verdict import check
+
+HELD = [(spec, case) for level in OWN_TARGETS for spec in specs_of_run(level) for case in cases_of_run() if case.level == level]
+
+if HELD:
+
+    @pytest.mark.parametrize(("spec", "case"), HELD, ids=[f"{spec}-{case!r}" for spec, case in HELD])
+    def test_a_case_of_the_corpus_is_right(spec: str, case: Case) -> None:
+        target = load_target(spec)
+        if not target.takes(case):
+            pytest.skip(f"{spec} does not declare it")
+        check(case, target)
