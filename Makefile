@@ -50,7 +50,8 @@ bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch
 
 test-all: test test-heavy test-triton test-transformers4  ## all of the above, what takes long, and every version that the project supports
 
-test-heavy: venv  ## the tests that take long, which `make test` leaves out
+test-heavy: venv  ## the tests that take long, which `make test` leaves out; those of Ray and Redis too (Debian: redis-server, chromium)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray,redis]'
 	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m heavy
 
 test-triton:  ## the kernel and block tests on Triton 3.6 (numpy below 2.4) and 3.9

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis import settings
 from hypothesis.database import ExampleDatabase
 
-from moefuzz.harness import profiles
 from moefuzz.harness.device import describe, versions
 from moefuzz.harness.isolation import CASE_SECONDS, isolated
 from moefuzz.harness.known_issues import KnownIssues, in_force
 from moefuzz.harness.sanitized import sanitizing
+
+from .shared import database_of
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class Asked:
         return cls(**{name: said[name] for name in cls.__dataclass_fields__} | {"targets": tuple(said["targets"])})
 
     def database(self) -> ExampleDatabase | None:
-        """Where examples are shared."""
-        profiles.register()
-        return settings.get_profile("dev").database
+        """Where examples are shared. Raises CannotShare."""
+        return database_of(self.share)
 
     @contextmanager
     def in_force(self, issues: KnownIssues | None = None) -> Iterator[KnownIssues]:

@@ -23,6 +23,10 @@ from moefuzz.harness.target_names import OWN_TARGETS
 
 from . import gpus, long_run, short_run
 from .asked import Asked
+from .cluster import Cluster, NoCluster, connect
+from .folder import RunFolder
+from .shared import CannotShare, database_of
+from .supervisor import Supervisor, slots
 
 LONG = "Long runs"
 
@@ -62,6 +66,13 @@ def fuzz_command(
         int | None,
         typer.Option(min=1, rich_help_panel=LONG, help="Processes, for each GPU or in all. (default: 1, on a CPU one a core)"),
     ] = None,
+    share: Annotated[
+        str,
+        typer.Option(metavar="URL", rich_help_panel=LONG, help="A Redis server, as redis://host:6379/0: examples are shared there."),
+    ] = "",
+    cluster: Annotated[
+        bool, typer.Option("--cluster", rich_help_panel=LONG, help="Run workers as actors of Ray: on RAY_ADDRESS, or on this host.")
+    ] = False,
     known_reports: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", rich_help_panel=LONG, help="Reports of earlier runs: what they explain is counted and passed by."),
@@ -77,7 +88,7 @@ def fuzz_command(
     Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: nothing can run here any more, 130: interrupted.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was found is said
-    is_long = any(option is not None for option in (hours, folder, gpu, workers)) or bool(known_reports)
+    is_long = any(option is not None for option in (hours, folder, gpu, workers)) or bool(known_reports or share or cluster)
     seconds = 3600 * hours if hours else seconds_of(duration)
     issues = named_issues(known)
     if sanitize and (why := why_not()):
@@ -88,7 +99,7 @@ def fuzz_command(
     targets = [named_target(spec) for spec in dict.fromkeys(specs or [own[0] for own in OWN_TARGETS.values()])]
     asked = Asked(
         tuple(one.name for one in targets), seconds, (device().type == "cuda" or is_long) if isolate is None else isolate,
-        seconds_of(case_time, "--case-time"), sanitize, str(known.absolute()) if known else "",
+        seconds_of(case_time, "--case-time"), sanitize, str(known.absolute()) if known else "", share,
     )  # fmt: skip
     if not is_long:
         one_thread()
@@ -100,9 +111,20 @@ def fuzz_command(
     folder = folder or Path("moefuzz-runs") / datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M%S")
     if why := why_not_writable(folder):
         refuse(f"--run {folder}: {why}")
+    run = RunFolder(folder)
     try:
-        uuids = gpus.chosen(gpu or "all") if gpu is not None or device().type == "cuda" else []
+        database_of(share, now=True)
+        if cluster:
+            workers_of_run: Supervisor | Cluster = Cluster(connect(), run, workers, seconds, asked.targets)
+        else:
+            uuids = gpus.chosen(gpu or "all") if gpu is not None or device().type == "cuda" else []
+            places = slots(workers or (1 if uuids else os.cpu_count() or 1), uuids)
+            workers_of_run = Supervisor(run, places, seconds, asked.targets)
     except gpus.NoSuchGpu as error:
         refuse(f"--gpus {gpu or 'all'}: {error}")
+    except CannotShare as error:
+        refuse(f"--share: {error}")
+    except NoCluster as error:
+        refuse(f"--cluster: {error}")
     command = shlex.join(["moefuzz", *sys.argv[1:]])
-    raise typer.Exit(long_run.run(folder, asked, command, uuids, workers or (1 if uuids else os.cpu_count() or 1), known_reports or []))
+    raise typer.Exit(long_run.watched(run, asked, command, workers_of_run, known_reports or []))

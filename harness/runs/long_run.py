@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -18,23 +19,28 @@ from moefuzz.harness.target_names import load_target
 from .asked import Asked
 from .behaviours import LABELS
 from .events import Tail, info_of
-from .folder import RunFolder, in_words
+from .folder import Events, RunFolder, in_words
 from .screen import plain_line, screen
 from .state import RunState
 from .summary import write_summary
-from .supervisor import Supervisor, slots
 from .words import several
 
 _LINE_SECONDS = 60.0
 """How often a line is printed where there is no terminal, and the page is written."""
 
 
-def run(folder: Path, asked: Asked, command: str, uuids: Sequence[str], workers: int, known_reports: Sequence[Path]) -> int:
-    """Fuzz with worker processes until the time is up; what to end with."""
-    console = Console()
-    run = RunFolder(folder)
+class Workers(Protocol):
+    """A supervisor of this host, or a cluster."""
+
+    events: Events
+
+    def watch(self, look: Callable[[], None]) -> int: ...
+
+
+def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_reports: Sequence[Path]) -> int:
+    """Have workers fuzz until the time is up; what to end with."""
+    console, folder = Console(), run.path
     resumed = run.started({**asked.said(command), "regimes": _regimes(asked.targets), "labels": _labels(asked.targets)})
-    supervisor = Supervisor(run, slots(workers, uuids), asked.seconds, asked.targets)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -44,11 +50,11 @@ def run(folder: Path, asked: Asked, command: str, uuids: Sequence[str], workers:
         say(f"{sum(know(run, reports) for reports in known_reports)} reports of earlier runs are known")
     if resumed:
         waiting, cases = sum(not one.outcome for one in run.found()), len(left_over(asked.targets, folder / "running"))
-        supervisor.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
+        workers.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
         say(f"resumed: {len(_reported(run))} reports, {waiting} failures to be reduced, {cases} cases that were running")
     before = len(_reported(run))
     with _shown(folder, console) as look:
-        status = supervisor.watch(look)
+        status = workers.watch(look)
     page = write_summary(folder)
     for found in run.found():
         if found.report is not None and found.outcome in ("report", "once"):

@@ -28,6 +28,7 @@ from .asked import Asked
 from .campaign import Campaign, Reduced
 from .explore import Explorer, Turn
 from .folder import Events, Found, RunFolder
+from .shared import CannotShare
 
 _LOOK_SECONDS = 1.0
 
@@ -62,6 +63,8 @@ def work(folder: Path, name: str, seconds: float) -> int:
     except KeyboardInterrupt:
         why, status = "interrupted", INTERRUPTED
     except LostDevice as error:
+        why, status = str(error), INFRASTRUCTURE
+    except CannotShare as error:
         why, status = str(error), INFRASTRUCTURE
     except (BadTarget, BadKnownIssues) as error:
         why, status = str(error), USAGE
