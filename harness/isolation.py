@@ -46,6 +46,7 @@ CONFIRMATIONS = 3
 
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 2.0
+_HELD_BYTES = 1 << 30
 
 
 class Isolation:
@@ -275,6 +276,8 @@ def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str
         if not (lost := _lost_device()):
             raise
         said = CudaError(case, spec, f"{lost}, seen by {type(error).__name__}")
+    if torch.cuda.is_initialized() and torch.cuda.memory_reserved() > _HELD_BYTES:
+        torch.cuda.empty_cache()  # others work on this GPU, and the next case is another
     if lost := _lost_device():
         said = said if isinstance(said, CudaError) else CudaError(case, spec, lost)
     return said

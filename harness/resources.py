@@ -45,7 +45,7 @@ class KeepsWhatHadNoRoom(ExampleDatabase):
 
 
 class LostDevice(BaseException):
-    """No process can be started any more in which a case could run, or no case has room: Hypothesis passes it on."""
+    """Nothing can go on: no process can be started for a case, none has room, or the disk is full. Hypothesis passes it on."""
 
 
 def lack_of_memory(error: BaseException) -> str:

@@ -76,7 +76,7 @@ class Cluster:
     """As ``Supervisor``: keeps actors running until the time is up and all is reduced. ``workers`` is for each GPU, or in all."""
 
     def __init__(self, ray: Any, run: RunFolder, workers: int | None, seconds: float, targets: Sequence[str]) -> None:
-        self.ray, self.run, self.targets = ray, run, targets
+        self.ray, self.run, self.targets, self.why = ray, run, targets, ""
         self.until = time.monotonic() + seconds
         self.events = Events(run, "supervisor", "supervisor-cluster")
         has = ray.cluster_resources()
@@ -111,6 +111,7 @@ class Cluster:
         finally:
             self._end()
             look()
+            self.why = why
             self.events.say("ended", {"why": why})
         return status
 

@@ -30,6 +30,7 @@ from moefuzz.harness.cases import Case, case_from_json
 from moefuzz.harness.explain import Region
 from moefuzz.harness.failures import Failure, revived
 from moefuzz.harness.reports import Report
+from moefuzz.harness.resources import LostDevice
 
 MOST_OF_A_BUCKET = 5
 """So many reports of a bucket, and failures in it are only counted: where data decide, no region is exact."""
@@ -123,7 +124,10 @@ class RunFolder:
         return [one.region for one in self.of_bucket(bucket) if one.outcome in EXPLAIN]
 
     def offer(self, failure: Failure, target: str, regime: str, choices: bytes = b"") -> Found | None:
-        """Put a failure down to be reduced, unless its bucket has a candidate already, or enough reports."""
+        """Put a failure down to be reduced, unless its bucket has a candidate already, or enough reports.
+
+        Raises LostDevice where the folder takes no file any more.
+        """
         others = self.of_bucket(failure.bucket)
         ended = Counter(one.outcome for one in others)
         if ended[""] or ended["report"] >= MOST_OF_A_BUCKET or len(others) >= MOST_CANDIDATES:
@@ -131,13 +135,15 @@ class RunFolder:
         key = f"{hashlib.sha256(json.dumps(failure.bucket).encode()).hexdigest()[:12]}-{len(others)}"
         found = Found(key, failure.bucket, target, regime, failure.case, failure.finding, type(failure).__name__, choices)
         beside = _beside(self._file(key))
-        beside.write_text(found.to_json(), encoding="utf-8")
         try:
+            beside.write_text(found.to_json(), encoding="utf-8")
             os.link(beside, self._file(key))  # whole, and by one process alone
         except FileExistsError:
             return None
+        except OSError as error:  # nobody would hear of it
+            raise LostDevice(f"{self.path} cannot be written to any more: {error.strerror}") from None
         finally:
-            beside.unlink()
+            beside.unlink(missing_ok=True)
         return found
 
     def know(self, report: Report, region: Region) -> None:
@@ -167,8 +173,9 @@ class RunFolder:
         yield None
 
     def keep(self, found: Found) -> None:
-        """Write down what is known of a failure by now."""
-        _replace(self._file(found.key), found.to_json())
+        """Write down what is known of a failure by now; on a full disk it is reduced again."""
+        with contextlib.suppress(OSError):
+            _replace(self._file(found.key), found.to_json())
 
     def _file(self, key: str) -> Path:
         return self.path / "found" / f"{key}.json"
@@ -223,5 +230,8 @@ def _beside(file: Path) -> Path:
 
 def _replace(file: Path, text: str) -> None:
     beside = _beside(file)
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)

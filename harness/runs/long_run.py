@@ -11,7 +11,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
-from moefuzz.harness.exit_codes import FOUND
+from moefuzz.harness.exit_codes import FOUND, INFRASTRUCTURE
 from moefuzz.harness.reports import Report, read_all, region_of
 from moefuzz.harness.running import left_over
 from moefuzz.harness.target_names import load_target
@@ -33,6 +33,7 @@ class Workers(Protocol):
     """A supervisor of this host, or a cluster."""
 
     events: Events
+    why: str  # they ended
 
     def watch(self, look: Callable[[], None]) -> int: ...
 
@@ -55,13 +56,15 @@ def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_
     before = len(_reported(run))
     with _shown(folder, console) as look:
         status = workers.watch(look)
-    page = write_summary(folder)
+    page = _page(folder)
     for found in run.found():
         if found.report is not None and found.outcome in ("report", "once"):
             say(f"{in_words(found.became or found.bucket)}: {run.reports / found.report / 'report.md'}")
     if waiting := sum(not one.outcome for one in run.found()):
         say(f"{several(waiting, 'failure')} not reduced to the end: the same command with --run {folder} goes on with it")
     say(f"{several(len(_reported(run)) - before, 'new failure')}; the whole run: {page}")
+    if status == INFRASTRUCTURE:
+        say(f"stopped: {workers.why}")
     return status or (FOUND if len(_reported(run)) > before or waiting else 0)
 
 
@@ -73,6 +76,14 @@ def know(run: RunFolder, folder: Path) -> int:
             run.know(report, region)
             known += 1
     return known
+
+
+def _page(folder: Path, state: RunState | None = None) -> str:
+    """Write the page; where it is, or why there is none: a full disk ends no run."""
+    try:
+        return str(write_summary(folder, state))
+    except OSError as error:
+        return f"summary.html could not be written: {error.strerror}; `moefuzz summary {folder}` does it later"
 
 
 def _reported(run: RunFolder) -> list[str]:
@@ -116,7 +127,7 @@ def _shown(folder: Path, console: Console) -> Iterator[Callable[[], None]]:
             live.update(screen(state, time.time()), refresh=True)
         if time.monotonic() > said + _LINE_SECONDS:
             said = time.monotonic()
-            write_summary(folder, state)
+            _page(folder, state)
             if not live:
                 console.print(plain_line(state, time.time()), highlight=False, markup=False, soft_wrap=True)
 

@@ -36,6 +36,7 @@ class Slot:
     restarts: int = 0
     barren: int = 0  # deaths in a row without a turn
     said: int = 0  # bytes of its events when its process was started
+    status: int = 0  # of the process that ended last
     out: str = ""
     log: Path = field(default_factory=Path)
 
@@ -54,7 +55,7 @@ class Supervisor:
         self.run, self.places, self.targets = run, list(places), targets
         self.until = time.monotonic() + seconds
         self.events = Events(run, "supervisor", f"supervisor-{socket.gethostname()}")
-        self._measured = 0.0
+        self._measured, self.why = 0.0, ""
 
     def watch(self, look: Callable[[], None]) -> int:
         """Start the workers and watch them; ``look`` is called twice a second. What to end with; failures are no matter here."""
@@ -65,13 +66,14 @@ class Supervisor:
             while self._look_after_all():
                 look()
                 time.sleep(_LOOK_SECONDS)
-            if all(slot.out for slot in self.places):
-                why, status = "no worker is left", INFRASTRUCTURE
+            if all(slot.out or slot.status == INFRASTRUCTURE for slot in self.places):
+                why, status = f"no worker is left: {self.places[0].out or self._last_words(self.places[0])}", INFRASTRUCTURE
         except KeyboardInterrupt:
             why, status = "interrupted", INTERRUPTED
         finally:
             self._end()
             look()
+            self.why = why
             self.events.say("ended", {"why": why})
         return status
 
@@ -98,7 +100,7 @@ class Supervisor:
         return any(slot.process is not None for slot in self.places)
 
     def _ended(self, slot: Slot, status: int) -> None:
-        time_left = time.monotonic() < self.until
+        time_left, slot.status = time.monotonic() < self.until, status
         if status == 0 and not time_left:
             return
         slot.barren = 0 if self._turned(slot) else slot.barren + 1

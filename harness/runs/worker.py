@@ -64,6 +64,7 @@ def work(folder: Path, name: str, seconds: float) -> int:
         why, status = "interrupted", INTERRUPTED
     except LostDevice as error:
         why, status = str(error), INFRASTRUCTURE
+        sys.stderr.write(f"{why}\n")
     except CannotShare as error:
         why, status = str(error), INFRASTRUCTURE
     except (BadTarget, BadKnownIssues) as error:
