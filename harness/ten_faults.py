@@ -114,10 +114,15 @@ class _Contiguous(torch.autograd.Function):
 
 
 def _racing(right: torch.Tensor) -> torch.Tensor:
-    """The same values as two halves that two programs add to one place: right under the interpreter, where one runs after the other."""
-    first, sum_ = right.float().div(2).contiguous(), torch.zeros(right.shape, device=right.device)
-    _add_without_atomics[(right.numel(), 2)](first, first.clone(), sum_)
-    return sum_.to(right.dtype)
+    """The same values, of which two programs add their halves to one place: right under the interpreter, where one runs after the other.
+
+    So do a few elements at the start alone, or a program for each would take as long there as a loop that does not end.
+    """
+    first, sum_ = right.float().div(2).flatten(), right.float().flatten().clone()
+    few = min(right.numel(), 64)
+    sum_[:few] = 0
+    _add_without_atomics[(few, 2)](first, first.clone(), sum_)
+    return sum_.reshape(right.shape).to(right.dtype)
 
 
 def _grouped_gemm(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:

@@ -57,6 +57,8 @@ def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_
     with _shown(folder, console) as look:
         status = workers.watch(look)
     page = _page(folder)
+    if not (folder / "summary.html").exists():
+        status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder takes no file any more"
     for found in run.found():
         if found.report is not None and found.outcome in ("report", "once"):
             say(f"{in_words(found.became or found.bucket)}: {run.reports / found.report / 'report.md'}")
