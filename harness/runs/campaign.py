@@ -162,7 +162,8 @@ class Campaign:
         for case in called(found.case, target)[1:]:
             failure = failure_of(dataclasses.replace(case, relation=""), target)
             if failure is not None:
-                self.run.offer(failure, found.target, found.regime)
+                if not is_explained(failure.case, target, self.run.regions(failure.bucket)):
+                    self.run.offer(failure, found.target, found.regime)
                 found.outcome = "same"
                 return True
         return False
