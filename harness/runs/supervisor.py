@@ -24,6 +24,7 @@ MOST_DEATHS = 5
 """So many deaths of a worker in a row without a turn in between, and it is taken out, with its GPU."""
 
 _LOOK_SECONDS, _RESOURCE_SECONDS, _ENDING_SECONDS = 0.5, 10.0, 30.0
+_ASKING_SECONDS = 5.0
 
 
 @dataclass
@@ -143,11 +144,12 @@ class Supervisor:
     def _end(self) -> None:
         """Ask all that still run to end, and kill what does not."""
         running = [slot.process for slot in self.places if slot.process is not None]
-        for process in running:
-            process.send_signal(signal.SIGTERM)
         stop = time.monotonic() + _ENDING_SECONDS
-        for process in running:
+        while (left := [process for process in running if process.poll() is None]) and time.monotonic() < stop:
+            for process in left:  # again and again: an exception that is raised while Python collects garbage is lost
+                process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, stop - time.monotonic()))
+                left[0].wait(_ASKING_SECONDS)
+        for process in running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -61,6 +61,7 @@ def work(folder: Path, name: str, seconds: float) -> int:
             for step in campaign.steps(stop):
                 _say(events, step)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
         why, status = "interrupted", INTERRUPTED
     except LostDevice as error:
         why, status = str(error), INFRASTRUCTURE

@@ -63,9 +63,10 @@ def test_another_failure_says_nothing_of_this_one() -> None:
 def test_two_smallest_cases_of_one_bug_have_one_region_and_those_of_two_have_not() -> None:
     one = explained(lambda case: case.dtype != "float32", GroupedGemmCase((0,), dtype="bfloat16")).region
     same = explained(lambda case: case.dtype != "float32", GroupedGemmCase((0,), dtype="float16", N=3)).region
-    other = explained(lambda case: case.K > 16, GroupedGemmCase((0,), K=17)).region
     assert one.joined(same).needs and one.joined(same).is_exact
-    assert not (one.joined(other).needs and one.joined(other).is_exact)
+    deep = explained(lambda case: case.E > 1 and case.K > 16, GroupedGemmCase((0, 0), K=17)).region
+    wide = explained(lambda case: case.E > 1 and case.N > 16, GroupedGemmCase((0, 0), N=17)).region
+    assert deep.joined(wide).needs and not deep.joined(wide).is_exact, "two experts alone are not what it takes"
     assert Region.of(one.plain()) == one
 
 
