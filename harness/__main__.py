@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from .exit_codes import INTERRUPTED
+from .signals import listen
 
 
 def main() -> None:
     """Run ``moefuzz``. Exit codes: see the README."""
+    listen()  # SIGTERM is as Ctrl-C: what was found is said
     try:
         from .cli import app
 

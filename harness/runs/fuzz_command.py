@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,7 +86,6 @@ def fuzz_command(
 
     Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: nothing can run here any more, 130: interrupted.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was found is said
     is_long = any(option is not None for option in (hours, folder, gpu, workers)) or bool(known_reports or share or cluster)
     seconds = 3600 * hours if hours else seconds_of(duration)
     issues = named_issues(known)

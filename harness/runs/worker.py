@@ -21,6 +21,7 @@ from moefuzz.harness.isolation import isolated
 from moefuzz.harness.known_issues import BadKnownIssues
 from moefuzz.harness.resources import LostDevice
 from moefuzz.harness.running import left_over, written_ahead
+from moefuzz.harness.signals import ignore, listen
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.targets import BadTarget
 
@@ -61,7 +62,7 @@ def work(folder: Path, name: str, seconds: float) -> int:
             for step in campaign.steps(stop):
                 _say(events, step)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        ignore()
         why, status = "interrupted", INTERRUPTED
     except LostDevice as error:
         why, status = str(error), INFRASTRUCTURE
@@ -114,8 +115,7 @@ def _end_with(owner: int) -> None:
 
 def main() -> int:
     folder, name, seconds = sys.argv[1:]
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    listen()
     _end_with(os.getppid())
     return work(Path(folder), name, float(seconds))
 
