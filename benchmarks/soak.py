@@ -1,11 +1,11 @@
 """A long run against ten planted faults, killed at random: is each found, with one report, and is nothing lost?
 
-    python benchmarks/soak.py [--minutes 6] [--kills 20] [--workers 2] [--gpus all] [--whole] [--run FOLDER] [--seed 0]
+    python benchmarks/soak.py [--minutes 6] [--kills 20] [--workers 2] [--gpus all] [--redis] [--whole] [--run FOLDER] [--seed 0]
 
-Kills workers, the processes in which cases run, the supervisor, and the whole tree, and starts the run again with its folder where it
-must. Ends when all ten are reported and all kills are done, or when the time is up; ``--whole`` goes on until then. Prints by fault the
-time to its report, and its smallest case. Exit code 1: a fault was not found, or twice, a report has no fault or several, or a page or an
-event is broken.
+Kills workers, the processes in which cases run, the supervisor, and the whole tree, and starts the run again with its folder where it must;
+with ``--redis`` examples go through a Redis server (Debian: redis-server), which is killed as well, and comes back after a while. Ends when
+all ten are reported and all kills are done, or when the time is up; ``--whole`` goes on until then. Prints by fault the time to its report,
+and its smallest case. Exit code 1: a fault was not found, or twice, a report has no fault or several, or a page or an event is broken.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,11 +37,36 @@ TARGET = "moefuzz.harness.ten_faults:ten_faults"
 KINDS = ("worker", "case", "supervisor", "tree")
 
 
+class Redis:
+    """A server in a folder, on a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = str(free.getsockname()[1])
+        self.folder, self.url = folder, f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", str(self.folder), "--appendonly", "yes"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+        time.sleep(2)
+
+    def kill(self) -> bool:
+        """Kill it, and start it again when the run has been without it for some time."""
+        self.process.kill()
+        self.process.wait()
+        time.sleep(5)
+        self.start()
+        return True
+
+
 class Run:
     """The command, started again when it is killed."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder, self.options = folder, options
+        self.redis = Redis(folder.parent) if options.redis else None
         self.stop = time.monotonic() + 60 * options.minutes
         self.process = self.started()
 
@@ -50,11 +76,14 @@ class Run:
         command = [sys.executable, "-m", "moefuzz.harness", "fuzz", "-t", TARGET, "--run", str(self.folder), "--time", f"{seconds:.0f}s"]
         command += ["--case-time", "10s", "--workers", str(self.options.workers)]
         command += ["--gpus", self.options.gpus] if self.options.gpus else ["--sanitize"]
+        command += ["--share", self.redis.url] if self.redis else []
         with (self.folder.parent / "screen.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
 
     def kill(self, kind: str, chance: random.Random) -> bool:
         """Kill something of a kind; whether there was one."""
+        if kind == "redis":
+            return self.redis is not None and self.redis.kill()
         with contextlib.suppress(psutil.Error):
             root = psutil.Process(self.process.pid)
             workers = root.children()
@@ -105,12 +134,16 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--gpus")
+    parser.add_argument("--redis", action="store_true", help="share examples through a Redis server, and kill that too")
     parser.add_argument("--whole", action="store_true", help="go on until the time is up")
     parser.add_argument("--run", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     folder = options.run or Path(tempfile.mkdtemp(prefix="moefuzz-soak-")) / "run"
+    if folder.exists():
+        parser.error(f"{folder}: is there already")
     folder.mkdir(parents=True)
+    kinds = (*KINDS, "redis") if options.redis else KINDS
     say = lambda text: print(text, flush=True)  # noqa: T201
     say(f"{describe()}: {versions()}\n{folder}")
     chance, killed = random.Random(options.seed), Counter[str]()  # noqa: S311
@@ -120,7 +153,7 @@ def main() -> int:
     while run.process.poll() is None:
         time.sleep(1)
         if killed.total() < options.kills and time.monotonic() > following:
-            kind = KINDS[killed.total() % len(KINDS)]
+            kind = kinds[killed.total() % len(kinds)]
             killed[kind] += run.kill(kind, chance)
             following = time.monotonic() + chance.uniform(0.5, 1.5) * every
         is_done = killed.total() >= options.kills and set(FAULTS) <= set(reports_of(folder))
@@ -128,6 +161,8 @@ def main() -> int:
             run.process.send_signal(signal.SIGINT)
             break
     run.process.wait(120)
+    if run.redis:
+        run.redis.process.terminate()
     found = reports_of(folder)
     say("\n| fault | reported after, s | failure | smallest case |\n|---|---:|---|---|")
     for name in (*FAULTS, *sorted(set(found) - set(FAULTS))):

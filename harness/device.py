@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from collections.abc import Iterator
@@ -35,10 +36,16 @@ def float32_reductions() -> Iterator[None]:
         matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction = before
 
 
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all calls: cuBLAS keeps a workspace for each stream that it has seen, 32 MiB on an H100, and torch has 32 streams."""
+    return torch.cuda.Stream(device)
+
+
 @contextmanager
 def side_stream(device: torch.device) -> Iterator[None]:
-    """A new CUDA stream is current; it waits for the one before, and that waits for it."""
-    stream = torch.cuda.Stream(device)
+    """Another CUDA stream is current; it waits for the one before, and that waits for it."""
+    stream = _side_stream(device)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         yield

@@ -12,24 +12,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-
 from . import covered
 from .cases import Case
 from .compiles import add as compiled_there
-from .compiles import compiled
-from .compiles import watch as watch_compiles
 from .failures import Crash, CudaError, Failure, Hang, not_refused, unreproducible
+from .isolation_worker import LOOK_SECONDS, counted, is_alive, start
 from .resources import LostDevice, NoRoom
-from .sanitized import is_wanted, sanitizing
+from .sanitized import is_wanted
 from .target_names import load_target
 from .targets import BadTarget, Target
 
@@ -45,8 +40,7 @@ CONFIRMATIONS = 3
 """In how many new processes a case is tried before its failure counts as one that does not come back."""
 
 _START_SECONDS = 120.0
-_LOOK_SECONDS = 2.0
-_HELD_BYTES = 1 << 30
+_NO_STATUS = 255  # what multiprocessing gives where the process that starts workers, and would know, is no more
 
 
 class Isolation:
@@ -67,13 +61,13 @@ class Isolation:
 
         began = time.monotonic()
         try:
-            said, compiles, reached = self._answer(_counted, case, target.name, is_wanted(), covered.is_wanted(), seconds=self._limit)
+            said, compiles, reached = self._answer(counted, case, target.name, is_wanted(), covered.is_wanted(), seconds=self._limit)
             compiled_there(compiles)
             covered.add(reached)
         except TimeoutError:
             failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
         except ProcessExpired as death:
-            if again and death.exitcode == -signal.SIGKILL:  # nobody does that to himself: was it out of memory, or a person?
+            if again and death.exitcode in (-signal.SIGKILL, _NO_STATUS):  # nobody does that to himself: lack of memory, or a person?
                 self._renew()
                 return self.check(case, target, again=False)
             failure = Crash(case, target.name, _end_in_words(death.exitcode))
@@ -115,9 +109,9 @@ class Isolation:
             future = self._pool.schedule(function, args=arguments, timeout=seconds)
             while True:
                 try:
-                    return future.result(timeout=_LOOK_SECONDS)
+                    return future.result(timeout=LOOK_SECONDS)
                 except TimeoutError:
-                    if future.done() or not _is_alive(self._worker):
+                    if future.done() or not is_alive(self._worker):
                         break
             if not future.done():  # pebble takes a worker that exits with status 0 for one that has nothing to do
                 raise _Gone
@@ -175,19 +169,11 @@ class Isolation:
         from pebble import ProcessPool
 
         pool = ProcessPool(max_workers=1, context=self._context)
-        return pool, pool.schedule(_start, args=(os.getpid(),), timeout=_START_SECONDS)
+        return pool, pool.schedule(start, args=(os.getpid(),), timeout=_START_SECONDS)
 
 
 class _Gone(Exception):
     """A worker that is no more, or cannot be reached."""
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 _in_force: list[Isolation] = []
@@ -232,67 +218,6 @@ def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target:
 def _end(pool: Any) -> None:
     pool.stop()
     pool.join()
-
-
-def _start(owner: int) -> int:
-    """Make a new process ready; its number. It ends with the one that ``owner`` is, however that ends."""
-    from .device import device, one_thread
-
-    def watch() -> None:
-        while _is_alive(owner):
-            time.sleep(_LOOK_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    one_thread()
-    torch.zeros(1, device=device())
-    return os.getpid()
-
-
-def _counted(case: Case, spec: str, sanitize: bool, cover: bool) -> tuple[Agreement | Failure | str, int, covered.Covered]:
-    """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
-    watch_compiles()
-    before, reached = compiled(), covered.Covered()
-    with covered.covering(reached if cover else None):
-        said = _said_of(case, spec, sanitize)
-    return said, compiled() - before, reached
-
-
-def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:
-    """In the worker: an agreement, a failure, or why there is no room."""
-    from .verdict import check_here
-
-    target = load_target(spec)
-    try:
-        with sanitizing(sanitize):
-            said: Agreement | Failure | str = check_here(case, target)
-    except Failure as failure:
-        said = failure
-        if failure.__cause__ is not None:
-            failure.add_note("".join(traceback.format_exception(failure.__cause__)))
-    except NoRoom as error:
-        said = str(error)
-    except Exception as error:
-        if not (lost := _lost_device()):
-            raise
-        said = CudaError(case, spec, f"{lost}, seen by {type(error).__name__}")
-    if torch.cuda.is_initialized() and torch.cuda.memory_reserved() > _HELD_BYTES:
-        torch.cuda.empty_cache()  # others work on this GPU, and the next case is another
-    if lost := _lost_device():
-        said = said if isinstance(said, CudaError) else CudaError(case, spec, lost)
-    return said
-
-
-def _lost_device() -> str:
-    """What the device says if it answers no more."""
-    if not torch.cuda.is_initialized():
-        return ""
-    try:
-        torch.cuda.synchronize()
-        answer = torch.ones(1, device="cuda").add_(1).item()
-    except Exception as error:
-        return str(error).partition("\n")[0]
-    return "" if answer == 2 else f"1 + 1 is {answer} on the device"
 
 
 def _end_in_words(status: int) -> str:

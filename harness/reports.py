@@ -80,13 +80,13 @@ def write(failure: Failure, target: Target, into: Path, explanation: Explanation
     no_script = shown = ""
     try:
         path = script(failure, target).write(folder)
-        shown = "it was interrupted before" if unrun else shows(path, failure)
+        shown = "it was not run" if unrun else shows(path, failure)
     except NoScript as reason:
         no_script = str(reason)
     page = TEMPLATES.get_template("report.md.jinja").render(
         title=" ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target])),
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
-        without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown,
+        without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, unrun=unrun,
         passes=PASS_OF, ends=ends_a_process(failure.kind), device=describe(), versions=versions(),
     )  # fmt: skip
     _write(folder / "report.md", page)

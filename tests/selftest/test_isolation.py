@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from hypothesis import HealthCheck, Verbosity, given, settings
@@ -123,6 +124,15 @@ def test_a_process_that_ends_without_a_word_has_crashed_and_the_next_case_runs(
         assert check(SMALL).case == SMALL
 
 
+def test_a_stranger_who_kills_the_process_that_starts_workers_makes_no_failure() -> None:
+    with isolated(30.0) as apart:
+        for process in (psutil.Process(apart._worker).parent(), psutil.Process(apart._worker)):
+            assert process is not None
+            process.kill()
+            assert check(SMALL).case == SMALL
+            apart._renew()
+
+
 def test_a_message_of_many_lines_is_one_and_the_script_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "loud.py").write_text(THEIRS)
     monkeypatch.chdir(tmp_path)
@@ -210,7 +220,7 @@ def test_a_target_that_no_worker_can_find_runs_here() -> None:
 
 
 def test_without_a_worker_nothing_is_said_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "_start", os.abort)
+    monkeypatch.setattr(isolation, "start", os.abort)
     with pytest.raises(LostDevice, match="no worker process can be started"):
         Isolation()
     done = CliRunner().invoke(cli.app, ["replay", "--isolate", repr(SMALL)])
