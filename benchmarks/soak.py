@@ -106,12 +106,13 @@ class Run:
 
 
 def reports_of(folder: Path) -> dict[str, list[tuple[float, Report]]]:
-    """By fault its reports, with the time at which each was made; those without exactly one fault under "unclear"."""
+    """By fault its reports, with the time at which each was made; under "unclear" those that show no fault, or several of their kind."""
     found: dict[str, list[tuple[float, Report]]] = {}
     for report in read_all(folder / "reports"):
         page = folder / "reports" / (report.id if isinstance(report, Report) else "") / "report.md"
         if isinstance(report, Report) and isinstance(report.case, GroupedGemmCase) and page.exists():
-            faults, made = planted(report.case), page.stat().st_mtime
+            said, made = " of ".join(filter(None, (report.kind, report.tensor))), page.stat().st_mtime
+            faults = [fault for fault in planted(report.case) if any(said.startswith(kind) for kind in FAULTS[fault][0].split("|"))]
             found.setdefault(faults[0] if len(faults) == 1 else "unclear", []).append((made, report))
     return found
 

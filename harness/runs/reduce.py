@@ -82,7 +82,8 @@ def reduced(
     if is_explained(failure.case, target, apart_from):
         return None
     try:
-        again = [fails(failure.case) for _ in range(AGAIN)]
+        with hurrying(failure, target):
+            again = [fails(failure.case) for _ in range(AGAIN)]
         if not any(again):
             return _not_again(failure, target)
         if not all(again):
