@@ -38,10 +38,10 @@ _DW_BODY = "    rn = tl.program_id(0)"
 FAULTS = (
     _fault("forgets_the_row_mask", (_DW, "mask_m = rm < end", "mask_m = rm < tl.load(row_ends_ptr + tl.num_programs(2) - 1)")),
     _fault("reads_the_next_expert", (_OP, "\n                X, W, y, ", "\n                X, W.roll(-1, 0), y, ")),
-    _fault("drops_the_last_k_tile", (_ROWS, "range(0, K, BLOCK_K)", "range(0, K // BLOCK_K * BLOCK_K, BLOCK_K)")),
-    _fault("loses_the_last_row_tile", (_SCHEDULE, "(sizes + (block_m - 1)) // block_m", "(sizes + 1) // block_m")),
+    _fault("drops_the_last_k_tile", (_ROWS, "is_owned, K, 0)", "is_owned, K // BLOCK_K * BLOCK_K, 0)")),
+    _fault("loses_the_last_row_tile", (_SCHEDULE, "(sizes + (BLOCK_M - 1)) // BLOCK_M", "(sizes + 1) // BLOCK_M")),
     _fault("leaves_empty_expert_dw_unwritten", (_DW, _DW_BODY, f"    if start == end:\n        return\n{_DW_BODY}")),
-    _fault("leaves_tail_rows_unwritten", (_OP, "y = X.new_zeros(M, W.shape[1])", "y = X.new_empty(M, W.shape[1])")),
+    _fault("leaves_tail_rows_unwritten", (_ROWS, "if SCATTER and not is_owned:", "if not is_owned:")),
     _fault("weights_in_expert_order", (_ROWS, "tl.load(row_weights_ptr + slots,", "tl.load(row_weights_ptr + rm,")),
     _fault("ignores_permute_y", (_ROWS, "            y_rows = slots", "            y_rows = rm")),
     _fault("gathers_with_the_wrong_topk", (_ROWS, "x_rows = slots // x_divisor", "x_rows = slots // (x_divisor + 1)")),

@@ -17,7 +17,10 @@ from .targets import Target
 PLACES = {
     "grouped_gemm_rows.py": ("_grouped_gemm_rows_kernel", "grouped_gemm_rows"),
     "grouped_gemm_dw.py": ("_grouped_gemm_dw_kernel", "grouped_gemm_dw"),
-    "tile_schedule.py": ("tile_bound", "tile_schedule"),
+    "grouped_gemm_rows_tma.py": ("_tile", "_grouped_gemm_rows_tma_kernel", "grouped_gemm_rows_tma"),
+    "grouped_gemm_dw_tma.py": ("_grouped_gemm_dw_tma_kernel", "grouped_gemm_dw_tma"),
+    "boxes.py": ("load_ragged", "store_ragged", "_strides_in_range"),
+    "tile_schedule.py": ("tile_bound", "_tile_schedule_kernel", "tile_schedule"),
     "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_dx", "_dw"),
 }
 """The functions that are mutated. Checks of arguments are not: no valid case meets them."""
@@ -152,7 +155,7 @@ def _call_changes(node: ast.Call, value: ast.expr, attribute: str, text: Callabl
         yield "operands rounded", node.args[0], f"{text(node.args[0])}.to(tl.bfloat16).to({text(node.args[0])}.dtype)"
     elif attribute in _CALLS:
         yield "unwritten", node, text(node).replace(attribute, _CALLS[attribute], 1)
-    elif attribute in _DROPPED:
-        yield "call dropped", node, text(value)
     elif attribute == "cumsum":
-        yield "counts as offsets", node, text(value)
+        yield "counts as offsets", node, text(node.args[0] if text(value) == "tl" else value)
+    elif attribute in _DROPPED and text(value) != "tl":
+        yield "call dropped", node, text(value)

@@ -97,7 +97,10 @@ def padded(tensor: torch.Tensor, columns: int = 0, rows: int = 0) -> torch.Tenso
 def further(problem: GroupedGemmProblem, target: Target, axis: str) -> int:
     """By how much N or K is padded: over a tile edge, or by a tile where the config promises alignment; as far as the target wants it."""
     config = problem.case.config
-    step = 17 if config is None or not config.aligned else int(getattr(config, f"block_{axis.lower()}"))
+    if config is not None and config.aligned:
+        step = int(getattr(config, f"block_{axis.lower()}"))
+    else:
+        step = 24 if config is not None and config.tma else 17
     return round_up(step, dict(zip("NK", target.multiples(problem.case.dtype), strict=True))[axis])
 
 

@@ -13,7 +13,8 @@ import torch
 import triton.testing
 from triton.runtime.errors import OutOfResources
 
-from . import interpreter
+from . import boxes, interpreter
+from .hopper_configs import hopper_configs
 from .kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig
 
 _CANDIDATES = {"forward": FORWARD_CONFIGS, "dX": DX_CONFIGS, "dW": DW_CONFIGS}
@@ -22,7 +23,7 @@ _fastest: dict[Hashable, KernelConfig] = {}
 
 @dataclass(frozen=True)
 class Choice:
-    """One launch that needs a configuration: the pass ("forward", "dX", "dW"), its two operands, and M.
+    """One launch that needs a configuration: the pass ("forward", "dX", "dW"), its two operands, M and E.
 
     ``a`` is [*, depth] (for dW: dY [*, N]); ``b`` is W [E, N, K] (for dW: X [*, K]); ``context`` is whatever else the speed depends on.
     """
@@ -31,37 +32,56 @@ class Choice:
     a: torch.Tensor
     b: torch.Tensor
     M: int
+    E: int
     context: Hashable
 
     def config(self, given: KernelConfig | None, launch: Callable[[KernelConfig], torch.Tensor] | None) -> KernelConfig:
         """The caller's own config, checked; else, with ``launch``, the fastest candidate; else the default.
 
-        Raises ValueError where the caller's config promises an alignment that the operands do not have.
+        Raises ValueError where the caller's config promises an alignment that the operands do not have, or needs another device.
         """
         if given is not None:
-            if given.aligned and not self.is_aligned(given):
+            if given.wide and not self.is_aligned(given):
                 raise ValueError(
-                    f"{given} is aligned, but not so the operands of {self.kind}: shapes {tuple(self.a.shape)} and {tuple(self.b.shape)}, "
-                    f"strides {self.a.stride()} and {self.b.stride()}"
+                    f"{given} is {'aligned' if given.aligned else 'tma'}, but not so the operands of {self.kind}: shapes "
+                    f"{tuple(self.a.shape)} and {tuple(self.b.shape)}, strides {self.a.stride()} and {self.b.stride()}"
                 )
+            if given.tma and not boxes.are_there(self.a.device):
+                raise ValueError(f"{given} needs the tensor memory accelerator, which {self.a.device} does not have")
             return given
         if interpreter.in_force():
             return INTERPRETER_CONFIG
-        fitting = [config for config in _CANDIDATES[self.kind] if self.is_aligned(config)] or [SAFE_CONFIG]
+        fitting = [config for config in self._candidates() if self.is_aligned(config)] or [SAFE_CONFIG]
         if launch is None or len(fitting) == 1 or self.M == 0:
             return fitting[0]
-        key = (self.kind, self.a.dtype, self.a.shape, self.a.stride(), self.b.shape, self.b.stride(), self.M, self.context, self.a.device)
+        key = (
+            self.kind,
+            self.a.dtype,
+            self.a.shape,
+            self.a.stride(),
+            self.b.shape,
+            self.b.stride(),
+            self.M,
+            self.E,
+            self.context,
+            self.a.device,
+        )
         if key not in _fastest:
             _fastest[key] = min(fitting, key=lambda config: _milliseconds(launch, config))
         return _fastest[key]
 
+    def _candidates(self) -> tuple[KernelConfig, ...]:
+        if self.a.element_size() == 2 and boxes.are_there(self.a.device):
+            return hopper_configs(self.kind, self.M / self.E)
+        return _CANDIDATES[self.kind]
+
     def is_aligned(self, config: KernelConfig) -> bool:
-        """Whether both operands keep the promise of KernelConfig.aligned."""
+        """Whether both operands keep the promise of a config that is ``wide``."""
         depth, block = {
             "forward": (self.a.shape[1], config.block_k),
             "dX": (self.a.shape[1], config.block_n),
             "dW": (0, 1),  # the contraction is masked in any case
-        }[self.kind]
+        }["dW" if config.tma else self.kind]
         widths = (self.a.shape[1], self.b.shape[1] if self.kind == "forward" else self.b.shape[-1])  # N and K
         operands = (self.a, self.b)
         return depth % block == 0 and all(width % 8 == 0 for width in widths) and all(map(_rows_of_16_bytes, operands))

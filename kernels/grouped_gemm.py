@@ -14,7 +14,9 @@ import torch
 
 from . import autotuning
 from .grouped_gemm_dw import grouped_gemm_dw
+from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
 from .grouped_gemm_rows import grouped_gemm_rows
+from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
 from .kernel_config import KernelConfig
 from .tile_schedule import tile_schedule
 
@@ -171,8 +173,8 @@ class _GroupedGemm(torch.autograd.Function):
         autotune: bool,
     ) -> torch.Tensor:
         def launch(config: KernelConfig) -> torch.Tensor:
-            y = X.new_zeros(M, W.shape[1])
-            return grouped_gemm_rows(
+            y = X.new_zeros(M, W.shape[1]) if call.permute_y else X.new_empty(M, W.shape[1])
+            return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
                 X, W, y, tile_schedule(m_sizes, M, config.block_m), gather_indices, row_weights,
                 gather=call.permute_x, scatter=call.permute_y, x_divisor=call.x_divisor,
                 config=config, block_n=config.block_n, block_k=config.block_k,
@@ -180,7 +182,7 @@ class _GroupedGemm(torch.autograd.Function):
 
         ctx.save_for_backward(X, W, m_sizes, gather_indices)
         ctx.M, ctx.call, ctx.configs, ctx.autotune = M, call, configs, autotune
-        choice = autotuning.Choice("forward", X, W, M, (call, m_sizes.numel()))
+        choice = autotuning.Choice("forward", X, W, M, W.shape[0], call)
         return launch(choice.config(configs[0], launch if autotune else None))
 
     @staticmethod
@@ -198,14 +200,15 @@ def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: t
 
     def launch(config: KernelConfig) -> torch.Tensor:
         # One row a slot; several slots of one token are added in float32 below.
-        dx = torch.zeros(M, K, dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
-        return grouped_gemm_rows(
+        made = torch.zeros if call.permute_x else torch.empty
+        dx = made(M, K, dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
+        return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
             dY, W.transpose(1, 2), dx, tile_schedule(m_sizes, M, config.block_m), gather_indices, None,
             gather=call.permute_y, scatter=call.permute_x, x_divisor=1,
             config=config, block_n=config.block_k, block_k=config.block_n,
         )  # fmt: skip
 
-    choice = autotuning.Choice("dX", dY, W, M, (call, m_sizes.numel()))
+    choice = autotuning.Choice("dX", dY, W, M, W.shape[0], call)
     dx = launch(choice.config(ctx.configs[1], launch if ctx.autotune else None))
     return dx.view(X.shape[0], call.topk, K).sum(1).to(X.dtype) if call.tokens_in else dx
 
@@ -214,10 +217,10 @@ def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: t
     call: _Call = ctx.call
 
     def launch(config: KernelConfig) -> torch.Tensor:
-        return grouped_gemm_dw(
+        return (grouped_gemm_dw_tma if config.tma else grouped_gemm_dw)(
             X, dY, torch.empty(W.shape, dtype=W.dtype, device=W.device), m_sizes, m_sizes.cumsum(0, dtype=torch.int32), gather_indices,
             permute_x=call.permute_x, permute_y=call.permute_y, x_divisor=call.x_divisor, config=config,
         )  # fmt: skip
 
-    choice = autotuning.Choice("dW", dY, X, ctx.M, (call, m_sizes.numel(), tuple(W.shape)))
+    choice = autotuning.Choice("dW", dY, X, ctx.M, W.shape[0], (call, tuple(W.shape)))
     return launch(choice.config(ctx.configs[2], launch if ctx.autotune else None))

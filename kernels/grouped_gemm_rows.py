@@ -8,10 +8,11 @@ The forward pass, and with K and N exchanged (w read as its transpose) dX. Writt
     p(m)   = row_weights[gather_indices[m]]  under FUSE_MUL, else 1
 
 Program (t, j) owns the rows of tile t (see tile_schedule.py: none crosses into another expert) and columns j*BLOCK_N + [0, BLOCK_N).
+Rows that no expert owns are expert E's, whose contraction is empty: they are written as zeros, but under SCATTER, where nothing says where.
 Programs are numbered along j first: those that run together share rows of x, and the weights of one expert, in the L2 cache.
-Masks: m < row_ends[e] (the next row is another expert's, or nobody's), n < N, and k < K with other=0 (a dead lane adds nothing).
+Masks: m < tile_end (the next row is another expert's, or nobody's), n < N, and k < K with other=0 (a dead lane adds nothing).
 Under ALIGNED there is no mask along k: the launcher has checked that K is a multiple of BLOCK_K.
-Offsets are int64 before they meet a stride. Rows that no tile owns are not written: the launcher hands in zeros.
+Offsets are int64 before they meet a stride.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ interpreter.repair()
 
 @triton.jit(
     do_not_specialize=[
-        "x_ptr", "w_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "row_shift_ptr", "row_ends_ptr",
-        "N", "K", "n_column_tiles", "x_divisor", "stride_xm", "stride_xk", "stride_we", "stride_wn", "stride_wk", "stride_ym", "stride_yn",
+        "x_ptr", "w_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr",
+        "E", "N", "K", "n_column_tiles", "x_divisor",
+        "stride_xm", "stride_xk", "stride_we", "stride_wn", "stride_wk", "stride_ym", "stride_yn",
     ]
 )  # fmt: skip
 def _grouped_gemm_rows_kernel(
@@ -40,8 +42,9 @@ def _grouped_gemm_rows_kernel(
     gather_ptr,
     row_weights_ptr,
     tile_expert_ptr,
-    row_shift_ptr,
-    row_ends_ptr,
+    tile_row_ptr,
+    tile_end_ptr,
+    E: tl.int32,
     N: tl.int32,
     K: tl.int32,
     n_column_tiles: tl.int32,
@@ -66,10 +69,15 @@ def _grouped_gemm_rows_kernel(
     t = program // n_column_tiles
     j = program % n_column_tiles
     e = tl.load(tile_expert_ptr + t)
-    if e < 0:
+    is_owned = e < E
+    row = tl.load(tile_row_ptr + t)
+    end = tl.load(tile_end_ptr + t)
+    if row >= end:
         return
-    rm = tl.load(row_shift_ptr + e) + t * BLOCK_M + tl.arange(0, BLOCK_M)  # [BLOCK_M]
-    mask_m = rm < tl.load(row_ends_ptr + e)
+    if SCATTER and not is_owned:
+        return
+    rm = row + tl.arange(0, BLOCK_M)  # [BLOCK_M]
+    mask_m = rm < end
     rn = j * BLOCK_N + tl.arange(0, BLOCK_N)  # [BLOCK_N]
     if ALIGNED:
         mask_n = rn // 8 * 8 < N  # the same for multiples of 8, and known to be constant over 8 columns
@@ -80,7 +88,7 @@ def _grouped_gemm_rows_kernel(
     x_rows = rm
     y_rows = rm
     if GATHER or SCATTER or FUSE_MUL:
-        slots = tl.load(gather_ptr + rm, mask=mask_m, other=0)
+        slots = tl.load(gather_ptr + rm, mask=mask_m & is_owned, other=0)
         if GATHER:
             x_rows = slots // x_divisor
         if SCATTER:
@@ -103,7 +111,7 @@ def _grouped_gemm_rows_kernel(
     x_step = BLOCK_K * stride_xk
     w_step = BLOCK_K * stride_wk
     acc = tl.full((BLOCK_M, BLOCK_N), 0.0, tl.float32)
-    for k in range(0, K, BLOCK_K):
+    for k in range(0, tl.where(is_owned, K, 0), BLOCK_K):
         if ALIGNED:
             x = tl.load(x_ptrs, mask=mask_m[:, None], other=0.0)
             w = tl.load(w_ptrs, mask=mask_n[None, :], other=0.0)
@@ -121,7 +129,7 @@ def _grouped_gemm_rows_kernel(
         acc = tl.dot(x, w, acc, input_precision="ieee")
 
     if FUSE_MUL:
-        acc = acc * tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0).to(tl.float32)[:, None]
+        acc = acc * tl.load(row_weights_ptr + slots, mask=mask_m & is_owned, other=0.0).to(tl.float32)[:, None]
     y_row_ptrs = y_ptr + y_rows.to(tl.int64) * stride_ym
     if ALIGNED:
         y_ptrs = tl.multiple_of(y_row_ptrs[:, None] + rn[None, :], (16, 16))
@@ -133,7 +141,7 @@ def _grouped_gemm_rows_kernel(
 def grouped_gemm_rows(
     x: torch.Tensor,  # [*, K], [T, K] or [M, K]
     w: torch.Tensor,  # [E, N, K], any strides
-    y: torch.Tensor,  # [M, N], zeros
+    y: torch.Tensor,  # [M, N], zeros under ``scatter``
     schedule: TileSchedule,
     gather_indices: torch.Tensor | None,  # [M]
     row_weights: torch.Tensor | None,  # [M], in flat-slot order
@@ -145,7 +153,7 @@ def grouped_gemm_rows(
     block_n: int,  # columns of y a program owns
     block_k: int,  # depth of one step
 ) -> torch.Tensor:
-    """Launch the kernel of this file and return ``y``; rows that no expert owns keep their zeros."""
+    """Launch the kernel of this file and return ``y``, in which rows that no expert owns are zeros."""
     n_tiles = schedule.tile_expert.numel()
     if n_tiles == 0:
         return y
@@ -157,8 +165,8 @@ def grouped_gemm_rows(
         x, w, y,
         unused if gather_indices is None else gather_indices,
         unused if row_weights is None else row_weights,
-        schedule.tile_expert, schedule.row_shift, schedule.row_ends,
-        N, K, n_column_tiles, x_divisor,
+        schedule.tile_expert, schedule.tile_row, schedule.tile_end,
+        w.shape[0], N, K, n_column_tiles, x_divisor,
         x.stride(0), x.stride(1), w.stride(0), w.stride(1), w.stride(2), y.stride(0), y.stride(1),
         GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, ALIGNED=config.aligned, W_ALONG_N=w_along_n,
         BLOCK_M=schedule.block_m, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=config.num_warps, num_stages=config.num_stages,

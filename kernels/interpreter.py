@@ -11,7 +11,7 @@ Eight faults of Triton 3.6 to 3.9 are mended here, for every kernel of the proce
 - ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
 - An argument that is annotated as an integer type, ``stride: tl.int64``, had the type of its value; it now has its own.
 - Triton's own helpers, ``tl.cdiv``, ``tl.zeros``, ``tl.max``, could not be called where triton was imported before the interpreter was
-  chosen, as transformers imports it; they are now interpreted like any kernel.
+  chosen, as transformers imports it; they are now interpreted like any kernel, and so are those of ``triton.tools.ragged_tma``.
 
 The first five are in ``interpreter_bfloat16.py``. ``interpreter_events.py`` fills what a ``tl.load`` without ``other`` gives where its mask
 is false, and shows what kernels do to watchers; ``interpreter_launches.py`` shows launches.
@@ -54,6 +54,7 @@ def repair() -> None:
     if _repaired or not in_force():
         return
     from triton.runtime import interpreter
+    from triton.tools import ragged_tma  # noqa: F401  # its helpers are mended as well
 
     interpreter_bfloat16.install(interpreter)
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
@@ -71,7 +72,7 @@ def repair() -> None:
 
 def _interpret_helpers(interpreted: Any) -> None:
     for name, module in list(sys.modules.items()):
-        if name.startswith("triton.language"):
+        if name.startswith(("triton.language", "triton.tools.ragged_tma")):
             for helper, function in list(vars(module).items()):
                 if type(function) is JITFunction:
                     setattr(module, helper, interpreted(function.fn))

@@ -14,10 +14,12 @@ class KernelConfig:
 
     ``aligned`` is a promise about every operand: innermost stride 1, all other strides and the address multiples of 16 bytes, N and K
     multiples of 8, and a contraction (K forward, N for dX) that is a multiple of its block. The kernel then loads 16 bytes at a time
-    and leaves that contraction unmasked. The launcher checks the promise and raises ValueError where it does not hold.
+    and leaves that contraction unmasked. ``tma`` is the same promise but for the contraction, which may have any length: the tensor memory
+    accelerator, of GPUs from compute capability 9.0 on, moves whole tiles and fills them with zeros. The launcher checks both promises and
+    raises ValueError where one does not hold.
 
     >>> KernelConfig(block_m=32)
-    KernelConfig(block_m=32, block_n=16, block_k=16, num_warps=4, num_stages=2, aligned=False)
+    KernelConfig(block_m=32, block_n=16, block_k=16, num_warps=4, num_stages=2, aligned=False, tma=False)
     """
 
     block_m: int = 16
@@ -26,6 +28,7 @@ class KernelConfig:
     num_warps: int = 4
     num_stages: int = 2
     aligned: bool = False
+    tma: bool = False
 
     def __post_init__(self) -> None:
         for name in ("block_m", "block_n", "block_k"):
@@ -36,6 +39,15 @@ class KernelConfig:
             raise ValueError(f"num_warps must be 1, 2, 4, 8 or 16, got {self.num_warps}")
         if self.num_stages < 1:
             raise ValueError(f"num_stages must be at least 1, got {self.num_stages}")
+        if self.aligned and self.tma:
+            raise ValueError("aligned and tma exclude each other: they are two ways to move the same tiles")
+        if self.tma and max(self.block_m, self.block_n, self.block_k) > 256:
+            raise ValueError(f"the tensor memory accelerator moves at most 256 rows and columns, got {self}")
+
+    @property
+    def wide(self) -> bool:
+        """Whether it promises operands whose rows start on 16 bytes."""
+        return self.aligned or self.tma
 
 
 INTERPRETER_CONFIG = KernelConfig(block_m=64, block_n=64, block_k=64)
@@ -59,4 +71,5 @@ DW_CONFIGS = (
     KernelConfig(block_m=64, block_n=128, block_k=256, num_warps=8, num_stages=3, aligned=True),
     KernelConfig(block_m=32, block_n=128, block_k=128, num_warps=8, num_stages=4, aligned=True),
 )
-"""Candidates of the autotune mode, the default first. Narrower problems and unaligned operands take SAFE_CONFIG."""
+"""Candidates of the autotune mode, the default first; 16-bit operands on a Hopper GPU have ``hopper_configs``. Narrower problems and
+unaligned operands take SAFE_CONFIG."""

@@ -1,7 +1,13 @@
-"""Which expert and which rows a tile of the row kernel owns, computed on the device.
+"""Which rows of which expert a tile of the row kernels owns, computed on the device in one launch.
 
+    tiles[e] = ceil(m_sizes[e] / BLOCK_M)        tile t belongs to the e with sum(tiles[:e]) <= t < sum(tiles[:e + 1])
+
+    m_sizes [E] int32 or int64   tile_expert, tile_row, tile_end [n_tiles] int32
+
+Behind the experts comes one that nobody is, number E: it owns the rows beyond the sum of m_sizes, so that their tiles are written too.
 No value is read on the host, so a launch can be captured in a CUDA graph: the number of tiles is an upper bound that follows from the
-shapes alone, and the tiles that are not needed carry expert -1.
+shapes alone, and the tiles that are not needed own no rows.
+Program i makes entries i*BLOCK_T + [0, BLOCK_T), each against all experts [BLOCK_E]. Masks: e < E in loads, t < n_tiles in stores.
 """
 
 from __future__ import annotations
@@ -9,37 +15,78 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import triton
+import triton.language as tl
+
+from . import interpreter
+
+interpreter.repair()
+
+_ENTRIES = 1 << 14
+"""BLOCK_T * BLOCK_E: what a program compares at once."""
 
 
 @dataclass(frozen=True)
 class TileSchedule:
-    """Tile t owns rows ``t * block_m + row_shift[e] + [0, block_m)`` below ``row_ends[e]``, with ``e = tile_expert[t]``; all int32."""
+    """Tile t owns rows tile_row[t] + [0, block_m) below tile_end[t], where its expert's rows end."""
 
-    tile_expert: torch.Tensor  # [n_tiles], -1 where the tile is not needed
-    row_shift: torch.Tensor  # [E]
-    row_ends: torch.Tensor  # [E], inclusive prefix sums of m_sizes
+    tile_expert: torch.Tensor  # [n_tiles], E for rows that no expert owns
+    tile_row: torch.Tensor  # [n_tiles]
+    tile_end: torch.Tensor  # [n_tiles], tile_row where the tile is not needed
     block_m: int
 
 
 def tile_bound(M: int, E: int, block_m: int) -> int:
-    """The largest number of tiles that any split of M rows over E experts needs.
+    """The largest number of tiles that any split of M rows over E experts, and one that nobody is, needs.
 
-    Of n experts with at least one row each, every one wastes less than a tile: sum ceil(m_e / b) <= (M - n) // b + n, which grows with n.
+    Of n owners with at least one row each, every one wastes less than a tile: sum ceil(m_e / b) <= (M - n) // b + n, which grows with n.
 
     >>> tile_bound(33, 4, 16), tile_bound(3, 128, 16), tile_bound(0, 4, 16)
-    (5, 3, 0)
+    (6, 3, 0)
     """
-    busy = min(E, M)
+    busy = min(E + 1, M)
     return (M - busy) // block_m + busy
+
+
+@triton.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles"])
+def _tile_schedule_kernel(
+    m_sizes_ptr,
+    tile_expert_ptr,
+    tile_row_ptr,
+    tile_end_ptr,
+    M: tl.int32,
+    E: tl.int32,
+    n_tiles: tl.int32,
+    BLOCK_M: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+):
+    e = tl.arange(0, BLOCK_E)  # [BLOCK_E]
+    sizes = tl.load(m_sizes_ptr + e, mask=e < E, other=0).to(tl.int32)
+    sizes = tl.where(e == E, M - tl.sum(sizes, 0), sizes)
+    tiles = (sizes + (BLOCK_M - 1)) // BLOCK_M
+    row_ends = tl.cumsum(sizes, 0)
+    tile_ends = tl.cumsum(tiles, 0)
+    t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)  # [BLOCK_T]
+    is_its = ((tile_ends - tiles)[None, :] <= t[:, None]) & (t[:, None] < tile_ends[None, :])  # [BLOCK_T, BLOCK_E], one expert at most
+    row_of_tile_0 = row_ends - sizes - (tile_ends - tiles) * BLOCK_M
+    end = tl.sum(tl.where(is_its, row_ends[None, :], 0), 1)
+    row = tl.sum(tl.where(is_its, row_of_tile_0[None, :] + t[:, None] * BLOCK_M, 0), 1)
+    mask_t = t < n_tiles
+    tl.store(tile_expert_ptr + t, tl.sum(tl.where(is_its, e[None, :], 0), 1), mask=mask_t)
+    tl.store(tile_row_ptr + t, row, mask=mask_t)
+    tl.store(tile_end_ptr + t, end, mask=mask_t)
 
 
 def tile_schedule(m_sizes: torch.Tensor, M: int, block_m: int) -> TileSchedule:
     """Lay out ``m_sizes`` [E] (int32 or int64) in row tiles of ``block_m``; M is the number of rows of X, at least their sum."""
-    sizes = m_sizes.to(torch.int32)
-    tiles = (sizes + (block_m - 1)) // block_m
-    row_ends = sizes.cumsum(0, dtype=torch.int32)
-    tile_ends = tiles.cumsum(0, dtype=torch.int32)
-    tile = torch.arange(tile_bound(M, sizes.numel(), block_m), dtype=torch.int32, device=sizes.device)
-    expert = torch.searchsorted(tile_ends, tile, right=True, out_int32=True)
-    row_shift = (row_ends - sizes) - (tile_ends - tiles) * block_m
-    return TileSchedule(expert.masked_fill_(expert == sizes.numel(), -1), row_shift, row_ends, block_m)
+    E = m_sizes.numel()
+    n_tiles = tile_bound(M, E, block_m)
+    expert, row, end = torch.empty(3, n_tiles, dtype=torch.int32, device=m_sizes.device)
+    if n_tiles:
+        block_e = triton.next_power_of_2(E + 1)
+        block_t = max(1, min(_ENTRIES // block_e, triton.next_power_of_2(n_tiles)))
+        _tile_schedule_kernel[(-(-n_tiles // block_t),)](
+            m_sizes, expert, row, end, M, E, n_tiles, BLOCK_M=block_m, BLOCK_T=block_t, BLOCK_E=block_e
+        )
+    return TileSchedule(expert, row, end, block_m)

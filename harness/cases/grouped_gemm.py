@@ -67,8 +67,8 @@ class GroupedGemmCase(BaseCase):
         self._choose(grads=GRADS, data=RECIPES, relation=("", *RELATIONS))
         layouts = (self.x_layout, self.w_layout, self.dy_layout)
         config = self.config
-        if config and config.aligned and (self.N % 8 or self.K % 8 or layouts != ("contiguous",) * 3):
-            raise ValueError(f"an aligned config needs contiguous operands, N and K multiples of 8, got N={self.N}, K={self.K}, {layouts}")
+        if config and config.wide and (self.N % 8 or self.K % 8 or layouts != ("contiguous",) * 3):
+            raise ValueError(f"{config} needs contiguous operands, N and K multiples of 8, got N={self.N}, K={self.K}, {layouts}")
         if self.M % self.topk:
             raise ValueError(f"topk must divide the number of rows {self.M}, got {self.topk}")
         if self.fuse_mul_post and self.grads:
@@ -78,14 +78,14 @@ class GroupedGemmCase(BaseCase):
     def fitted(cls, *, m_sizes: Sequence[int], **fields: Any) -> GroupedGemmCase:
         """The valid case nearest to fields that were chosen one by one.
 
-        The last expert takes the rows that are missing to a multiple of topk; an aligned config rounds N and K up to 8 and wants contiguous
-        operands; fuse_mul_post has no gradients; what has no effect goes back to its default.
+        The last expert takes the rows that are missing to a multiple of topk; an aligned or tma config rounds N and K up to 8 and wants
+        contiguous operands; fuse_mul_post has no gradients; what has no effect goes back to its default.
 
         >>> GroupedGemmCase.fitted(m_sizes=[2, 1], topk=2, fuse_mul_post=True, order="reversed")
         GroupedGemmCase(m_sizes=(2, 2), topk=2, fuse_mul_post=True, order='reversed', grads='')
         """
         config = fields.get("config", KernelConfig())
-        if config is not None and config.aligned:
+        if config is not None and config.wide:
             fields |= {"N": round_up(fields.get("N", 1), 8), "K": round_up(fields.get("K", 1), 8)}
             fields |= {"x_layout": "contiguous", "w_layout": "contiguous", "dy_layout": "contiguous"}
         if fields.get("fuse_mul_post"):

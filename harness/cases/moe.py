@@ -100,8 +100,8 @@ class MoeBlockCase(RoutedCase):
         E, config = len(loads), fields.get("config", KernelConfig())
         topk = min(fields.get("topk", 1), E)
         fields |= {"topk": topk, "hidden_size": max(fields.get("hidden_size", 16), E)}
-        if config is not None and config.aligned:
-            multiple = max(config.block_n, config.block_k)
+        if config is not None and config.wide:
+            multiple = max(config.block_n, config.block_k) if config.aligned else 8
             fields |= {name: round_up(fields.get(name, 1), multiple) for name in ("hidden_size", "moe_intermediate_size")}
         return cls(loads=filled(loads, topk), **fields)
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from moefuzz.harness.cases import Case
+from moefuzz.kernels.kernel_config import KernelConfig
 
 UP_TO = (1, 2, 4, 8, 16, 32)
 LABELS: dict[str, tuple[str, ...]] = {
@@ -67,8 +68,11 @@ def _labels(case: Case) -> Iterator[Label]:
         if hasattr(case, name):
             yield name, str(getattr(case, name) or "none")
     if hasattr(case, "config"):
-        own = "the target's own"
-        yield "config", own if config is None else f"{config.block_m}x{config.block_n}x{config.block_k}{', aligned' * config.aligned}"
+        yield "config", "the target's own" if config is None else _in_words(config)
+
+
+def _in_words(config: KernelConfig) -> str:
+    return f"{config.block_m}x{config.block_n}x{config.block_k}{', aligned' * config.aligned}{', tma' * config.tma}"
 
 
 def _binned(count: int) -> str:

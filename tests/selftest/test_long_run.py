@@ -167,11 +167,11 @@ def test_a_run_that_is_told_to_end_says_what_it_has(tmp_path: Path, number: sign
 @pytest.mark.heavy
 def test_a_killed_worker_and_a_killed_run_lose_nothing(tmp_path: Path) -> None:
     run = started(tmp_path, "--workers", "2", "-t", TEN, "--case-time", "10s", seconds=300)
-    for reports in (1, 2):  # there are so many, and then somebody is killed
+    for at_least in (1, 2):  # reports, and then somebody is killed
         until = time.monotonic() + 120
-        while len(list(tmp_path.glob("reports/*/report.md"))) < reports and time.monotonic() < until:
+        while len(list(tmp_path.glob("reports/*/report.md"))) < at_least and time.monotonic() < until:
             time.sleep(0.2)
-        if reports == 1:
+        if at_least == 1:
             psutil.Process(run.pid).children()[0].kill()
             time.sleep(5)
     for one in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:

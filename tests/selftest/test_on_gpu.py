@@ -14,7 +14,7 @@ from moefuzz.harness.device import device
 from moefuzz.harness.profiles import drawn
 from moefuzz.harness.target_names import default_target
 from moefuzz.harness.verdict import check_here
-from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_rows
+from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_dw_tma, grouped_gemm_rows, grouped_gemm_rows_tma
 from moefuzz.kernels.autotuning import Choice
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 from moefuzz.kernels.kernel_config import FORWARD_CONFIGS, KernelConfig
@@ -75,11 +75,11 @@ def test_autotune_passes_over_tiles_that_the_gpu_has_no_room_for() -> None:
         return X
 
     X, W = numbers(0, 256, 256), numbers(1, 1, 256, 256)
-    assert Choice("forward", X, W, 256, "no room").config(None, launch) == FORWARD_CONFIGS[-1]
+    assert Choice("forward", X, W, 256, 1, "no room").config(None, launch) == FORWARD_CONFIGS[-1]
 
 
 def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
-    """The compile keys of the row kernel that a case draws: dtypes, flags and config, nothing else."""
+    """The compile keys of the row kernels that a case draws: dtypes, flags and config, nothing else; first whether boxes move."""
     x, y, fused = case.permute == "x", case.permute == "y", case.fuse_mul_post
     forward, for_dx, _ = case.configs
     assert forward is not None and for_dx is not None
@@ -87,17 +87,17 @@ def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
     keys: set[tuple[object, ...]] = set()
     if case.M:
         # An aligned forward pass reads w along k; with K of 1 both axes are contiguous, but then nothing is aligned.
-        keys.add((case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest, forward.aligned))
+        keys.add((forward.tma, case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest, forward.aligned))
         if "X" in case.grads:
             out = "float32" if case.tokens_in else case.dtype
-            along_n = for_dx.aligned
-            keys.add((case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest, for_dx.aligned))
+            along_n = for_dx.wide
+            keys.add((for_dx.tma, case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest, for_dx.aligned))
     return keys
 
 
 def dw_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
     config = case.config
-    key = (case.dtype, case.permute, config)
+    key = (config is not None and config.tma, case.dtype, case.permute, config)
     return {key} if "W" in case.grads else set()
 
 
@@ -107,9 +107,10 @@ def compiled(kernel: object) -> int:
 
 
 def test_2000_cases_compile_what_they_drew_and_nothing_for_a_shape() -> None:
-    rows, dw = grouped_gemm_rows._grouped_gemm_rows_kernel, grouped_gemm_dw._grouped_gemm_dw_kernel
-    rows.device_caches.clear()
-    dw.device_caches.clear()
+    rows = [grouped_gemm_rows._grouped_gemm_rows_kernel, grouped_gemm_rows_tma._grouped_gemm_rows_tma_kernel]
+    dw = [grouped_gemm_dw._grouped_gemm_dw_kernel, grouped_gemm_dw_tma._grouped_gemm_dw_tma_kernel]
+    for kernel in (*rows, *dw):
+        kernel.device_caches.clear()
     drawn_rows: set[tuple[object, ...]] = set()
     drawn_dw: set[tuple[object, ...]] = set()
 
@@ -122,5 +123,7 @@ def test_2000_cases_compile_what_they_drew_and_nothing_for_a_shape() -> None:
         drawn_dw.update(dw_variants(case))
 
     draw()
-    print(f"compiled {compiled(rows)} row variants and {compiled(dw)} dW variants")  # noqa: T201
-    assert (len(drawn_rows), len(drawn_dw)) == (compiled(rows), compiled(dw))
+    found = [[compiled(kernel) for kernel in kernels] for kernels in (rows, dw)]
+    expected = [[sum(key[0] == tma for key in keys) for tma in (False, True)] for keys in (drawn_rows, drawn_dw)]
+    print(f"compiled {found[0]} row variants and {found[1]} dW variants, with pointers and with boxes")  # noqa: T201
+    assert found == expected

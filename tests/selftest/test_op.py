@@ -91,13 +91,29 @@ def test_autotune_gives_the_same_result() -> None:
 
 
 def test_without_a_config_operands_that_are_not_aligned_get_the_masked_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = Choice("forward", X, W, 4, ()).config(None, None)
+    chosen = Choice("forward", X, W, 4, 2, ()).config(None, None)
     monkeypatch.setattr("moefuzz.kernels.interpreter.in_force", lambda: False)
     wide = torch.zeros(2, 64, 64), torch.zeros(2, 64, 64)
     assert chosen in {INTERPRETER_CONFIG, SAFE_CONFIG}
-    assert Choice("forward", X, W, 4, ()).config(None, None) == SAFE_CONFIG
-    assert Choice("forward", wide[0][0], wide[1], 64, ()).config(None, None) == FORWARD_CONFIGS[0]
-    assert Choice("forward", wide[0][0].mT, wide[1], 64, ()).config(None, None) == SAFE_CONFIG
+    assert Choice("forward", X, W, 4, 2, ()).config(None, None) == SAFE_CONFIG
+    assert Choice("forward", wide[0][0], wide[1], 64, 2, ()).config(None, None) == FORWARD_CONFIGS[0]
+    assert Choice("forward", wide[0][0].mT, wide[1], 64, 2, ()).config(None, None) == SAFE_CONFIG
+
+
+def test_sixteen_bit_operands_of_a_hopper_gpu_go_through_boxes_chosen_by_the_rows_of_an_expert(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moefuzz.kernels.interpreter.in_force", lambda: False)
+    monkeypatch.setattr("moefuzz.kernels.boxes.are_there", lambda _: True)
+    x, w = torch.zeros(64, 64, dtype=torch.bfloat16), torch.zeros(2, 64, 64, dtype=torch.bfloat16)
+    few, many = (Choice("forward", x, w, rows, 2, ()).config(None, None) for rows in (20, 2000))
+    assert (few.tma, few.block_m, many.tma, many.block_m) == (True, 16, True, 128)
+    assert not Choice("forward", x.float(), w.float(), 20, 2, ()).config(None, None).tma
+    assert not Choice("forward", x.mT, w, 20, 2, ()).config(None, None).tma
+
+
+def test_a_config_of_boxes_is_refused_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moefuzz.kernels.boxes.are_there", lambda _: False)
+    with pytest.raises(ValueError, match="needs the tensor memory accelerator, which cpu does not have"):
+        Choice("forward", X.cpu(), W.cpu()[:, :1].expand(2, 8, 8).contiguous(), 4, 2, ()).config(KernelConfig(tma=True), None)
 
 
 def test_all_default_configs_promise_alignment() -> None:
