@@ -1,94 +1,204 @@
-"""TFLOP/s of the grouped GEMM beside torch.nn.functional.grouped_mm, in one run on one GPU: forward, dX, dW, uniform and power-law routing.
+"""TFLOP/s of the grouped GEMM beside others, in one run on one GPU: forward, dX and dW of both GEMMs of a block.
 
-    python benchmarks/kernels.py [--sweep]
+    python benchmarks/kernels.py [--models qwen3-30b qwen3-235b] [--tokens 64 1024 4096 16384] [--routing uniform power half] [--autotune]
+                                 [--seconds 0.05] [--results FILE.json] [--plot FILE.svg]
 
-bfloat16, T = 4096, E = 128, topk = 8, K = 2048, N = 1536: the first GEMM of Qwen3-30B-A3B. Median of at least 50 launches each; the
-operands are larger than the L2 cache. ``--sweep`` also times each candidate configuration by itself.
+bfloat16, random data. A number is the median of at least 50 calls, the L2 cache cleared before each; a call is what a user calls, schedule
+and autograd included. ``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: one expert has half of
+them. Others are measured where they can be imported: torch.nn.functional.grouped_mm, and unsloth's (autotuned).
+The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
+the result once, at the measured rate of a copy.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
-import triton
+from rich.console import Console
+from rich.table import Table
+from triton.testing import do_bench
 
-from moefuzz.harness import data
+from moefuzz.harness.device import describe, versions
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.targets import BadTarget
 from moefuzz.kernels.grouped_gemm import grouped_gemm
-from moefuzz.kernels.kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, KernelConfig
 
-T, E, TOPK, K, N = 4096, 128, 8, 2048, 1536
-M = T * TOPK
-FLOPS = 2 * M * K * N
-
-
-def routing(kind: str) -> list[int]:
-    """Rows of each expert: the same for all, or falling as 1 / (e + 1)."""
-    shares = [1.0] * E if kind == "uniform" else [1 / (e + 1) for e in range(E)]
-    counts = [int(M * share / sum(shares)) for share in shares]
-    return [counts[0] + M - sum(counts), *counts[1:]]
+MODELS = {"qwen3-30b": (128, 8, 2048, 768), "qwen3-235b": (128, 8, 4096, 1536)}  # E, topk, hidden size, intermediate size
+PASSES = ("forward", "dX", "dW")
+CALLS = 50
+Gemm = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def numbers(stream: int, *shape: int) -> torch.Tensor:
-    """Random data; one row's worth of counter bits repeated would be too regular, so all of it is drawn."""
-    return torch.from_numpy(data.values("normal", 0, stream, shape)).to("cuda", torch.bfloat16)
+@dataclass(frozen=True)
+class Shape:
+    """One GEMM of a block: M rows, and N x K of each expert."""
+
+    model: str
+    tokens: int
+    routing: str
+    gemm: str  # "gate_up" or "down"
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """E, M, N, K."""
+        E, topk, hidden, intermediate = MODELS[self.model]
+        return (E, self.tokens * topk, *((2 * intermediate, hidden) if self.gemm == "gate_up" else (hidden, intermediate)))
+
+    def rows(self) -> list[int]:
+        """Of each expert."""
+        E, M, _, _ = self.sizes
+        shares = {"uniform": [1.0] * E, "power": [1 / (e + 1) for e in range(E)], "half": [E - 1.0, *[1.0] * (E - 1)]}[self.routing]
+        counts = [int(M * share / sum(shares)) for share in shares]
+        return [counts[0] + M - sum(counts), *counts[1:]]
+
+    def seconds_at(self, flops: float, bytes_: float) -> float:
+        """At least, of one pass, for a GPU that computes and moves so much a second."""
+        _, M, N, K = self.sizes
+        busy = sum(count > 0 for count in self.rows())
+        return max(2 * M * N * K / flops, 2 * (M * K + M * N + busy * N * K) / bytes_)
 
 
-def tflops(call: Callable[[], object]) -> float:
-    """Of one call, by the median of its launches."""
-    return FLOPS / triton.testing.do_bench(call, warmup=100, rep=400, return_mode="median") / 1e9
+def others(*, autotune: bool) -> dict[str, Gemm]:
+    """By name, what can be measured here; ours are "moefuzz" and, with ``autotune``, "moefuzz, autotuned"."""
+    found: dict[str, Gemm] = {"torch": lambda X, W, m: torch.nn.functional.grouped_mm(X, W.mT, offs=m.cumsum(0, dtype=torch.int32))}
+    try:
+        unsloth = load_target("unsloth_grouped_gemm").function
+        found["unsloth"] = lambda X, W, m: unsloth(X, W, m, topk=1, autotune=True)
+    except BadTarget:
+        pass
+    found["moefuzz"] = lambda X, W, m: grouped_gemm(X, W, m, 1)
+    if autotune:
+        found["moefuzz, autotuned"] = lambda X, W, m: grouped_gemm(X, W, m, 1, autotune=True)
+    return found
 
 
-def three_passes(forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], X: torch.Tensor, W: torch.Tensor) -> list[float]:
-    """TFLOP/s of forward, dX and dW."""
-    with torch.no_grad():
-        speeds = [tflops(lambda: forward(X, W))]
-    for wanted in (0, 1):
-        leaves = [tensor.detach().requires_grad_(i == wanted) for i, tensor in enumerate((X, W))]
-        Y = forward(*leaves)
-        dY = torch.ones_like(Y).mul_(0.5)
-        speeds.append(tflops(lambda Y=Y, dY=dY, leaf=leaves[wanted]: torch.autograd.grad(Y, leaf, dY, retain_graph=True)))
-    return speeds
+def median(call: Callable[[], object], seconds: float) -> float:
+    """Of so many seconds of calls, and of 50 at least; in seconds."""
+    once = do_bench(call, warmup=2, rep=2, return_mode="median")
+    return float(do_bench(call, warmup=20, rep=max(1e3 * seconds, 1.2 * CALLS * once), return_mode="median")) / 1e3
 
 
-def line(name: str, speeds: list[float]) -> None:
-    print(f"{name:44}" + "".join(f"{speed:9.0f}" for speed in speeds), flush=True)  # noqa: T201
+def normal(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, device="cuda", dtype=torch.bfloat16).normal_()
 
 
-def sweep(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> None:
-    """Each candidate by itself."""
-    passes = (("forward", FORWARD_CONFIGS, "fwd", 0), ("dX", DX_CONFIGS, "bwd_dX", 1), ("dW", DW_CONFIGS, "bwd_dW", 2))
-    for name, configs, keyword, which in passes:
-        for config in configs:
+def measured(shape: Shape, gemms: dict[str, Gemm], seconds: float) -> Iterator[tuple[str, str, float]]:
+    """Name, pass and TFLOP/s."""
+    E, M, N, K = shape.sizes
+    X, W, dY = normal(M, K).requires_grad_(), normal(E, N, K).requires_grad_(), normal(M, N)
+    m_sizes = torch.tensor(shape.rows(), dtype=torch.int32, device="cuda")
+    for name, gemm in gemms.items():
+        for which in PASSES:
+            try:
+                if which == "forward":
+                    with torch.no_grad():
+                        took = median(lambda g=gemm: g(X, W, m_sizes), seconds)
+                else:
+                    x, w = X.detach().requires_grad_(which == "dX"), W.detach().requires_grad_(which == "dW")
+                    Y, leaf = gemm(x, w, m_sizes), x if which == "dX" else w
+                    took = median(lambda Y=Y, leaf=leaf: torch.autograd.grad(Y, leaf, dY, retain_graph=True), seconds)
+                    del Y
+            except Exception as error:
+                print(f"{name}, {which}, {shape}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")  # noqa: T201
+                continue
+            yield name, which, 2 * M * N * K / took / 1e12
 
-            def forward(x: torch.Tensor, w: torch.Tensor, config: KernelConfig = config, keyword: str = keyword) -> torch.Tensor:
-                return grouped_gemm(x, w, m_sizes, TOPK, **{f"kernel_config_{keyword}": config})  # type: ignore[arg-type]
 
-            blocks = f"{config.block_m}x{config.block_n}x{config.block_k} warps {config.num_warps} stages {config.num_stages}"
-            line(f"  {name} {blocks}", [three_passes(forward, X, W)[which]])
+def ceilings() -> tuple[float, float]:
+    """Floating-point operations, and bytes, a second."""
+    a, b = normal(8192, 8192), normal(8192, 8192)
+    source, target = normal(1 << 30), normal(1 << 30)
+    return 2 * 8192**3 / median(lambda: a @ b, 0.1), 4 * source.numel() / median(lambda: target.copy_(source), 0.1)
+
+
+def ratios(results: list[dict[str, object]], ours: str) -> str:
+    """Ours to the best of the others, by pass: the geometric mean, the least and the most."""
+    said = []
+    for which in PASSES:
+        by_shape: dict[tuple[object, ...], dict[str, float]] = {}
+        for one in results:
+            if one["pass"] == which:
+                key = (one["model"], one["tokens"], one["routing"], one["gemm"])
+                by_shape.setdefault(key, {})[str(one["name"])] = float(str(one["tflops"]))
+        found = [
+            (speeds[ours] / max(speed for name, speed in speeds.items() if not name.startswith("moefuzz")), key)
+            for key, speeds in by_shape.items()
+            if ours in speeds and any(not name.startswith("moefuzz") for name in speeds)
+        ]
+        if found:
+            mean = math.exp(sum(math.log(ratio) for ratio, _ in found) / len(found))
+            (least, worst), (most, _) = min(found), max(found)
+            said.append(f"{which} {mean:.2f} ({least:.2f} to {most:.2f} over {len(found)} shapes; least at {', '.join(map(str, worst))})")
+    return f"{ours} / best of the others: " + "; ".join(said)
+
+
+def plot(results: list[dict[str, object]], file: Path) -> None:
+    """TFLOP/s by tokens: a row of pictures for each model and GEMM, a column for each pass."""
+    rows = list(dict.fromkeys((one["model"], one["gemm"]) for one in results))
+    figure, axes = plt.subplots(len(rows), 3, figsize=(13, 3.2 * len(rows)), squeeze=False, sharex=True)
+    for (model, gemm), line in zip(rows, axes, strict=True):
+        for which, axis in zip(PASSES, line, strict=True):
+            here = [one for one in results if (one["model"], one["gemm"], one["pass"], one["routing"]) == (model, gemm, which, "uniform")]
+            for name in dict.fromkeys(one["name"] for one in here):
+                points = sorted((int(str(one["tokens"])), float(str(one["tflops"]))) for one in here if one["name"] == name)
+                axis.plot(*zip(*points, strict=True), marker="o", label=str(name))
+            top = sorted({(int(str(one["tokens"])), float(str(one["ceiling"]))) for one in here})
+            axis.plot(*zip(*top, strict=True), color="gray", linestyle=":", label="ceiling")
+            axis.set(title=f"{model}, {gemm}: {which}", xscale="log", ylim=(0, None), xlabel="tokens", ylabel="TFLOP/s")
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sweep", action="store_true", help="time each candidate configuration as well")
-    arguments = parser.parse_args()
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}")  # noqa: T201
-    dense_a, dense_b = numbers(0, 8192, 8192), numbers(1, 8192, 8192)
-    print(f"dense 8192: {2 * 8192**3 / triton.testing.do_bench(lambda: dense_a @ dense_b, return_mode='median') / 1e9:.0f} TFLOP/s")  # noqa: T201
-    X, tokens, W = numbers(0, M, K), numbers(1, T, K), numbers(2, E, N, K)
-    slots = torch.from_numpy(data.permutation(0, 3, M)).to("cuda", torch.int32)
-    print(f"{'TFLOP/s':44}{'forward':>9}{'dX':>9}{'dW':>9}")  # noqa: T201
-    for kind in ("uniform", "power law"):
-        m_sizes = torch.tensor(routing(kind), dtype=torch.int32, device="cuda")
-        ends = m_sizes.cumsum(0, dtype=torch.int32)
-        line(f"torch grouped_mm, {kind}", three_passes(lambda x, w, o=ends: torch.nn.functional.grouped_mm(x, w.mT, offs=o), X, W))
-        line(f"moefuzz, {kind}", three_passes(lambda x, w, m=m_sizes: grouped_gemm(x, w, m, TOPK), X, W))
-        line(f"moefuzz, {kind}, autotune", three_passes(lambda x, w, m=m_sizes: grouped_gemm(x, w, m, TOPK, autotune=True), X, W))
-        permuted = three_passes(lambda x, w, m=m_sizes: grouped_gemm(x, w, m, TOPK, slots, permute_x=True), tokens, W)
-        line(f"moefuzz, {kind}, permute_x", permuted)
-    if arguments.sweep:
-        sweep(X, W, torch.tensor(routing("uniform"), dtype=torch.int32, device="cuda"))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
+    parser.add_argument("--routing", nargs="+", choices=("uniform", "power", "half"), default=["uniform", "power", "half"])
+    parser.add_argument("--autotune", action="store_true", help="measure our autotune mode as well")
+    parser.add_argument("--seconds", type=float, default=0.05, help="of calls for each number; at least 50 calls")
+    parser.add_argument("--results", type=Path, help="write all numbers there")
+    parser.add_argument("--plot", type=Path, help="draw them there")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    console = Console(width=140)
+    console.print(f"{describe()}: {versions()}", highlight=False, soft_wrap=True)
+    flops, bytes_ = ceilings()
+    console.print(f"dense product of 8192: {flops / 1e12:.0f} TFLOP/s; copy: {bytes_ / 1e12:.2f} TB/s", highlight=False)
+    gemms, results = others(autotune=options.autotune), list[dict[str, object]]()
+    for model, tokens in itertools.product(options.models, options.tokens):
+        table = Table(
+            "GEMM, routing", *(f"{name} {which}" for which in PASSES for name in (*gemms, "ceiling")), title=f"{model}, T = {tokens}"
+        )
+        for gemm, routing in itertools.product(("gate_up", "down"), options.routing):
+            shape = Shape(model, tokens, routing, gemm)
+            _, M, N, K = shape.sizes
+            ceiling = 2 * M * N * K / shape.seconds_at(flops, bytes_) / 1e12
+            found = {(name, which): speed for name, which, speed in measured(shape, gemms, options.seconds)}
+            results += [
+                {**asdict(shape), "name": name, "pass": which, "tflops": round(speed, 1), "ceiling": round(ceiling, 1)}
+                for (name, which), speed in found.items()
+            ]
+            cells = [f"{found[name, which]:.0f}" if (name, which) in found else "-" for which in PASSES for name in gemms]
+            for which in reversed(range(3)):
+                cells.insert((which + 1) * len(gemms), f"{ceiling:.0f}")
+            table.add_row(f"{gemm}, {routing}", *cells)
+            torch.cuda.empty_cache()
+            if options.results:
+                options.results.write_text("\n".join(map(json.dumps, results)) + "\n")
+        console.print(table)
+    for ours in (name for name in gemms if name.startswith("moefuzz")):
+        console.print(ratios(results, ours), highlight=False, soft_wrap=True)
+    if options.plot:
+        plot(results, options.plot)
 
 
 if __name__ == "__main__":

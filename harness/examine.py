@@ -72,7 +72,8 @@ def _examined(case: Case, target: Target) -> Examination | None:
         return None
     tensors, picture = [], None
     for claim in claims:
-        if tuple(claim.got.shape) != claim.shape or claim.got.dtype != dtype:
+        got = claim.got
+        if not isinstance(got, torch.Tensor) or tuple(got.shape) != claim.shape or got.dtype != dtype:
             tensors.append(TensorError(claim.tensor, -1, 0, 0.0, 0.0, exact=False))
             continue
         seen = claim.compared(dtype)

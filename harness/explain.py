@@ -31,6 +31,7 @@ _EXPLAINED = (
     "permute_x", "permute_y", "config",
 )  # fmt: skip
 _CONFIGS = [config for width in (32, 64) for config in (KernelConfig(width), KernelConfig(16, width), KernelConfig(16, 16, width))]
+_MOST_EXPERTS = 64
 _TOGETHER = 20
 """How many cases are tried in which several fields are changed."""
 
@@ -166,6 +167,8 @@ def _around(case: Case) -> Iterator[tuple[str, Case]]:
         *((more, *sizes) for more in (0, topk, 5 * topk)),
         *((*sizes[:e], size + more, *sizes[e + 1 :]) for e, size in enumerate(sizes) for more in (topk, 2 * topk, 15 * topk, 16 * topk)),
         *((*sizes[:e], round_up(size + 1, 64 * topk), *sizes[e + 1 :]) for e, size in enumerate(sizes)),
+        *((*sizes[:e], size // 2, size - size // 2, *sizes[e + 1 :]) for e, size in enumerate(sizes)),  # as many rows, for other experts
+        (topk,) * min(sum(sizes) // topk, _MOST_EXPERTS),
         tuple(size + topk for size in sizes),
         sizes[::-1],
     ):

@@ -14,7 +14,7 @@ from . import covered
 from .cases import Case
 from .compiles import compiled
 from .compiles import watch as watch_compiles
-from .failures import CudaError, Failure
+from .failures import CudaError, Failure, raised
 from .resources import NoRoom
 from .sanitized import sanitizing
 from .target_names import load_target
@@ -75,6 +75,8 @@ def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str
             failure.add_note("".join(traceback.format_exception(failure.__cause__)))
     except NoRoom as error:
         said = str(error)
+    except KeyboardInterrupt as error:  # Ctrl-C does not reach this process: it is the target's own
+        said = raised(case, spec, error)
     except Exception as error:
         if not (lost := _lost_device()):
             raise

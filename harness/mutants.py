@@ -19,7 +19,7 @@ PLACES = {
     "grouped_gemm_dw.py": ("_grouped_gemm_dw_kernel", "grouped_gemm_dw"),
     "grouped_gemm_rows_tma.py": ("_tile", "_grouped_gemm_rows_tma_kernel", "grouped_gemm_rows_tma"),
     "grouped_gemm_dw_tma.py": ("_grouped_gemm_dw_tma_kernel", "grouped_gemm_dw_tma"),
-    "boxes.py": ("load_ragged", "store_ragged", "_strides_in_range"),
+    "boxes.py": ("load_ragged", "_strides_in_range"),
     "tile_schedule.py": ("tile_bound", "_tile_schedule_kernel", "tile_schedule"),
     "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_dx", "_dw"),
 }

@@ -7,6 +7,7 @@ It is loaded in every project that has moefuzz installed, so it imports torch an
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
@@ -96,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--moe-corpus"):
         os.environ[CORPUS_VARIABLE] = str(Path(config.getoption("--moe-corpus")).absolute())
     if os.environ.get(CORPUS_VARIABLE):
-        _want_corpus()
+        _want_corpus(config)
     if config.getoption("--moe-known-issues"):
         known_issues_of_run.start(config)
     _report(config)
@@ -180,7 +181,8 @@ def _isolate(config: pytest.Config) -> None:
         config.add_cleanup(lasting.close)
 
 
-def _want_corpus() -> None:
+def _want_corpus(config: pytest.Config) -> None:
+    """Have its tests collected, wherever this run's own tests lie."""
     from .corpus_of_run import cases_of_run
     from .runs.corpus import BadCorpus
 
@@ -188,6 +190,9 @@ def _want_corpus() -> None:
         cases_of_run()
     except BadCorpus as error:
         pytest.exit(f"moefuzz: {error}", USAGE)
+    spec = importlib.util.find_spec("moefuzz.tests.properties.test_corpus")
+    if spec is not None and spec.origin is not None:
+        config.args.append(spec.origin)
 
 
 def _soak(config: pytest.Config) -> None:

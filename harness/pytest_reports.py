@@ -74,12 +74,12 @@ class FailureReports:
         from .minimise import minimise
         from .report import replay_line
         from .reports import write
-        from .target_names import default_target
+        from .target_names import default_target, target_met
         from .verdict import failure_of
 
         target: Target | None = default_target(failure.case.level)
         if target is not None and target.name != failure.target:  # of a test that is about another one
-            target = _found(failure.target)
+            target = target_met(failure.target)
         smallest = failure
         if target is not None:
             fails = functools.partial(failure_of, target=target)
@@ -100,17 +100,6 @@ class FailureReports:
         return smallest, said
 
 
-def _found(name: str) -> Target | None:
-    """The target of a name; None for one that a test made for itself, which nobody else can run."""
-    from .target_names import load_target
-    from .targets import BadTarget
-
-    try:
-        return load_target(name)
-    except BadTarget:
-        return None
-
-
 def _failures(error: BaseException | None) -> list[Failure]:
     if isinstance(error, BaseExceptionGroup):
         return [failure for inner in error.exceptions for failure in _failures(inner)]
@@ -119,6 +108,7 @@ def _failures(error: BaseException | None) -> list[Failure]:
 
 def _append(path: Path, line: str) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError:  # what is said in the terminal is not lost

@@ -6,6 +6,7 @@ import shlex
 
 from .device import guards_in_words
 from .failures import PASS_OF, Failure, Mismatch, ends_a_process, is_misuse
+from .target_names import has_a_name
 
 
 def render(failure: Failure) -> str:
@@ -19,7 +20,9 @@ def render(failure: Failure) -> str:
 
 
 def replay_line(failure: Failure) -> str:
-    """The command that runs the case of a failure again."""
+    """The command that runs the case of a failure again, or why there is none."""
+    if not has_a_name(failure.target):
+        return f"check({failure.case!r}, TARGET): {failure.target!r} is no name, such as pkg.mod:attr, by which a command finds the target"
     apart = "--isolate " if ends_a_process(failure.kind) else "--sanitize " if is_misuse(failure.kind) else ""
     return f'moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"'
 

@@ -95,7 +95,8 @@ class Soak:
                 line.failing += 1
                 if type(error).__name__ not in line.errors and database is not None:
                     line.errors.add(type(error).__name__)
-                    database.save(key, choices_to_bytes(current_build_context().data.choices))
+                    # what comes from the primary corpus is not shrunk again
+                    database.save(key + b".secondary", choices_to_bytes(current_build_context().data.choices))
 
         examples = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
         with _replaced(line.item, recorded, examples):

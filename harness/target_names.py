@@ -86,6 +86,27 @@ def load_target(spec: str) -> Target:
     return target
 
 
+_met: dict[str, Target] = {}
+
+
+def met(target: Target) -> None:
+    """Remember a target that ran, which may have no name by which it is imported."""
+    _met.setdefault(target.name, target)
+
+
+def target_met(name: str) -> Target | None:
+    """The target of a name, or else the one that ran under it in this process."""
+    try:
+        return load_target(name)
+    except BadTarget:
+        return _met.get(name)
+
+
+def has_a_name(name: str) -> bool:
+    """Whether another process can find a target by this name."""
+    return ":" in name or name in named_targets()
+
+
 @functools.cache
 def declared_target(spec: str) -> Target:
     """The target of a name or of ``pkg.mod:attr``, a Target or a function, without an import of the package that it is an adapter for.

@@ -28,7 +28,7 @@ from .resources import NoRoom, lack_of_memory
 from .running import now_running
 from .sanitized import run_watched
 from .signals import end_if_told
-from .target_names import default_target
+from .target_names import default_target, met
 from .targets import BadTarget, Target, UndeclaredCase
 
 
@@ -72,6 +72,7 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
     isolation = isolation_for(target)
+    met(target)
     end_if_told()
     now_running(case, target.name)
     NoRoom.last = False

@@ -5,6 +5,7 @@ Candidates are timed on fresh scratch outputs, so no timed launch ever touches m
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -51,9 +52,10 @@ class Choice:
             return given
         if interpreter.in_force():
             return INTERPRETER_CONFIG
-        fitting = [config for config in self._candidates() if self.is_aligned(config)] or [SAFE_CONFIG]
-        if launch is None or len(fitting) == 1 or self.M == 0:
-            return fitting[0]
+        candidates = self._candidates()
+        default = next((config for config in candidates if self.is_aligned(config)), SAFE_CONFIG)
+        if launch is None or default is SAFE_CONFIG or self.M == 0:
+            return default
         key = (
             self.kind,
             self.a.dtype,
@@ -67,6 +69,7 @@ class Choice:
             self.a.device,
         )
         if key not in _fastest:
+            fitting = filter(self.is_aligned, candidates)
             _fastest[key] = min(fitting, key=lambda config: _milliseconds(launch, config))
         return _fastest[key]
 
@@ -82,9 +85,12 @@ class Choice:
             "dX": (self.a.shape[1], config.block_n),
             "dW": (0, 1),  # the contraction is masked in any case
         }["dW" if config.tma else self.kind]
+        return depth % block == 0 and self._are_wide
+
+    @functools.cached_property
+    def _are_wide(self) -> bool:
         widths = (self.a.shape[1], self.b.shape[1] if self.kind == "forward" else self.b.shape[-1])  # N and K
-        operands = (self.a, self.b)
-        return depth % block == 0 and all(width % 8 == 0 for width in widths) and all(map(_rows_of_16_bytes, operands))
+        return all(width % 8 == 0 for width in widths) and _rows_of_16_bytes(self.a) and _rows_of_16_bytes(self.b)
 
 
 def _milliseconds(launch: Callable[[KernelConfig], torch.Tensor], config: KernelConfig) -> float:

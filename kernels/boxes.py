@@ -28,7 +28,7 @@ def boxes(tensor: torch.Tensor, *shape: int) -> TensorDescriptor:
 
 
 def ragged_boxes(tensor: torch.Tensor, *shape: int) -> TensorDescriptor:
-    """Of a matrix, for ``load_ragged`` and ``store_ragged``: they end where a slice of its rows does. It has at most 2**30 rows."""
+    """Of a matrix, for ``load_ragged``: they end where a slice of its rows does. It has at most 2**30 rows."""
     return ragged_tma.create_ragged_descriptor(_strides_in_range(tensor), list(shape))
 
 
@@ -37,13 +37,6 @@ def load_ragged(desc, start, size, row, column, ROWS: tl.constexpr, COLUMNS: tl.
     """Rows start + row + [0, ROWS) of a matrix, zeros from start + size on."""
     high, end, at = ragged_tma.to_ragged_indices(start, size, row)
     return desc.load([high, end, at, column]).reshape(ROWS, COLUMNS)
-
-
-@triton.jit
-def store_ragged(desc, start, size, row, column, box, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Rows start + row + [0, ROWS) of a matrix, below start + size."""
-    high, end, at = ragged_tma.to_ragged_indices(start, size, row)
-    desc.store([high, end, at, column], box.reshape(1, 1, ROWS, COLUMNS))
 
 
 def _strides_in_range(tensor: torch.Tensor) -> torch.Tensor:

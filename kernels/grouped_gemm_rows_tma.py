@@ -8,7 +8,7 @@ Tiles of w, of x unless it is gathered, and of y unless it is scattered, move as
 Program (t, j) owns the rows of tile t (tile_schedule.py) and columns j*BLOCK_N + [0, BLOCK_N). Under HALVES a tile with at most half of its
 rows computes half of them: with some hundred rows an expert, that is every other last tile.
 A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. A whole tile of y is stored as a box,
-and an expert's last one as a ragged box, cut at its end by the hardware (triton.tools.ragged_tma): the first is faster.
+an expert's last one, which would reach into the next expert's rows, by pointers.
 Masks, where pointers are used: m < tile_end, n < N and k < K, the last two by groups of 8 columns, of which N and K are multiples.
 """
 
@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 from . import interpreter
-from .boxes import boxes, ragged_boxes, store_ragged
+from .boxes import boxes
 from .kernel_config import KernelConfig
 from .tile_schedule import TileSchedule
 
@@ -28,8 +28,8 @@ interpreter.repair()
 
 @triton.jit
 def _tile(
-    x_desc, x_ptr, w_desc, y_desc, y_ragged, y_ptr, gather_ptr, row_weights_ptr, e, row, end, n, N, K, x_divisor, stride_xm, stride_ym,
-    GATHER: tl.constexpr, SCATTER: tl.constexpr, FUSE_MUL: tl.constexpr, W_ALONG_N: tl.constexpr,
+    x_desc, x_ptr, w_desc, y_desc, y_ptr, gather_ptr, row_weights_ptr, e, row, end, n, N, K, x_divisor, stride_xm, stride_ym,
+    GATHER: tl.constexpr, SCATTER: tl.constexpr, FUSE_MUL: tl.constexpr, W_ALONG_N: tl.constexpr, BOXES_OF_Y: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     rm = row + tl.arange(0, BLOCK_M)  # [BLOCK_M]
@@ -54,14 +54,13 @@ def _tile(
     if FUSE_MUL:
         acc = acc * tl.load(row_weights_ptr + slots, mask=mask_m & (K > 0), other=0.0).to(tl.float32)[:, None]
     y = acc.to(y_ptr.dtype.element_ty)
-    if SCATTER:
-        rn = n + tl.arange(0, BLOCK_N)  # [BLOCK_N]
-        y_ptrs = tl.multiple_of((y_ptr + slots.to(tl.int64) * stride_ym)[:, None] + rn[None, :], (16, 16))
-        tl.store(y_ptrs, y, mask=mask_m[:, None] & (rn // 8 * 8 < N)[None, :])
-    elif row + BLOCK_M <= end:
+    if BOXES_OF_Y and row + BLOCK_M <= end:
         y_desc.store([row, n], y)
     else:
-        store_ragged(y_ragged, row, end - row, 0, n, y, BLOCK_M, BLOCK_N)
+        y_rows = slots if SCATTER else rm
+        rn = n + tl.arange(0, BLOCK_N)  # [BLOCK_N]
+        y_ptrs = tl.multiple_of((y_ptr + y_rows.to(tl.int64) * stride_ym)[:, None] + rn[None, :], (16, 16))
+        tl.store(y_ptrs, y, mask=mask_m[:, None] & (rn // 8 * 8 < N)[None, :])
 
 
 @triton.jit(
@@ -76,9 +75,6 @@ def _grouped_gemm_rows_tma_kernel(
     x_ptr,
     w_desc,  # boxes [1, BLOCK_N, BLOCK_K], under W_ALONG_N [1, BLOCK_K, BLOCK_N]
     y_desc,  # boxes [BLOCK_M, BLOCK_N]
-    y_half_desc,
-    y_ragged,
-    y_half_ragged,
     y_ptr,
     gather_ptr,
     row_weights_ptr,
@@ -114,13 +110,13 @@ def _grouped_gemm_rows_tma_kernel(
     depth = tl.where(e < E, K, 0)
     if HALVES and end - row <= BLOCK_M // 2:
         _tile(
-            x_half_desc, x_ptr, w_desc, y_half_desc, y_half_ragged, y_ptr, gather_ptr, row_weights_ptr, e, row, end, n, N, depth, x_divisor,
-            stride_xm, stride_ym, GATHER, SCATTER, FUSE_MUL, W_ALONG_N, BLOCK_M // 2, BLOCK_N, BLOCK_K,
+            x_half_desc, x_ptr, w_desc, y_desc, y_ptr, gather_ptr, row_weights_ptr, e, row, end, n, N, depth, x_divisor,
+            stride_xm, stride_ym, GATHER, SCATTER, FUSE_MUL, W_ALONG_N, False, BLOCK_M // 2, BLOCK_N, BLOCK_K,
         )  # fmt: skip
     else:
         _tile(
-            x_desc, x_ptr, w_desc, y_desc, y_ragged, y_ptr, gather_ptr, row_weights_ptr, e, row, end, n, N, depth, x_divisor,
-            stride_xm, stride_ym, GATHER, SCATTER, FUSE_MUL, W_ALONG_N, BLOCK_M, BLOCK_N, BLOCK_K,
+            x_desc, x_ptr, w_desc, y_desc, y_ptr, gather_ptr, row_weights_ptr, e, row, end, n, N, depth, x_divisor,
+            stride_xm, stride_ym, GATHER, SCATTER, FUSE_MUL, W_ALONG_N, not SCATTER, BLOCK_M, BLOCK_N, BLOCK_K,
         )  # fmt: skip
 
 
@@ -148,16 +144,10 @@ def grouped_gemm_rows_tma(
     along_n = w.stride(2) != 1
     halves = block_m >= 64
     unused = schedule.tile_expert  # a pointer that is never read
-    of_x, of_y, ragged = (
-        [None if pointers or not used else made(tensor, rows, columns) for rows, used in ((block_m, True), (block_m // 2, halves))]
-        for made, tensor, columns, pointers in (
-            (boxes, x, block_k, gather),
-            (boxes, y, block_n, scatter),
-            (ragged_boxes, y, block_n, scatter),
-        )
-    )
     _grouped_gemm_rows_tma_kernel[(n_tiles * n_column_tiles,)](
-        *of_x, x, boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k), *of_y, *ragged, y,
+        None if gather else boxes(x, block_m, block_k), None if gather or not halves else boxes(x, block_m // 2, block_k), x,
+        boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k),
+        None if scatter else boxes(y, block_m, block_n), y,
         unused if gather_indices is None else gather_indices,
         unused if row_weights is None else row_weights,
         schedule.tile_expert, schedule.tile_row, schedule.tile_end,

@@ -19,6 +19,8 @@ KINDS: dict[str, type[Case]] = {kind.__name__: kind for kind in (GroupedGemmCase
 def case_from_json(text: str) -> Case:
     """The case that ``to_json`` wrote; what it leaves out has its default. Raises ValueError for another format version, kind or field."""
     fields: dict[str, Any] = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError(f"case must be an object, got {fields!r}"[:200])
     version, kind = fields.pop("format", None), fields.pop("kind", None)
     if version != FORMAT_VERSION:
         raise ValueError(f"case has format {version}, this version of moefuzz reads {FORMAT_VERSION}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from moefuzz.harness.isolation import CASE_SECONDS, isolated
 from moefuzz.harness.known_issues import KnownIssues, in_force
 from moefuzz.harness.sanitized import sanitizing
 
+from .events import BadRun, said_of
 from .shared import database_of
 
 
@@ -37,8 +37,13 @@ class Asked:
 
     @classmethod
     def of(cls, folder: Path) -> Asked:
-        said = json.loads((folder / "run.json").read_text())
-        return cls(**{name: said[name] for name in cls.__dataclass_fields__} | {"targets": tuple(said["targets"])})
+        """What a run's folder asks for. Raises BadRun."""
+        said, defaults = said_of(folder), {name: field.default for name, field in cls.__dataclass_fields__.items()}
+        types: dict[str, Any] = {"targets": list, "seconds": (int, float), "case_seconds": (int, float)}
+        for name, default in defaults.items():
+            if not isinstance(said.get(name), types.get(name, type(default))):
+                raise BadRun(f"{folder / 'run.json'} does not say {name}" + (": it was merged of several runs" if "merged" in said else ""))
+        return cls(**{name: said[name] for name in defaults} | {"targets": tuple(map(str, said["targets"]))})
 
     def database(self) -> ExampleDatabase | None:
         """Where examples are shared. Raises CannotShare."""

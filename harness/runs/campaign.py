@@ -80,7 +80,7 @@ class Campaign:
     def steps(self, stop: float) -> Iterator[Step]:
         """What is done, until ``time.monotonic()`` is ``stop``; what is found by then is reduced beyond it.
 
-        Raises LostDevice where nothing can run any more, and Interrupted where something was found and not reduced to the end.
+        Raises LostDevice where nothing can run or be kept any more, and Interrupted where something was found and not reduced to the end.
         """
         while True:
             with self.run.taken(self.targets) as found:
@@ -120,7 +120,7 @@ class Campaign:
                 self.run.keep(found)
 
         if self._is_of_second_call(found, target):
-            self.run.keep(found)
+            self.run.keep(found, surely=True)
             return Reduced(found, None, Explanation(), time.monotonic() - began)
         line = self.explorer.line(found.target, found.regime)
         regions = self.run.regions(found.bucket)
@@ -152,7 +152,7 @@ class Campaign:
                 found.region = explanation.region
                 said = self._report(found, failure, explanation, unrun=unrun)
                 withdrawn = self._supersede(found)
-        self.run.keep(found)
+        self.run.keep(found, surely=True)
         return Reduced(found, failure, explanation, time.monotonic() - began, said, withdrawn)
 
     def _is_of_second_call(self, found: Found, target: Target) -> bool:
@@ -209,11 +209,13 @@ class Campaign:
     def _report(self, found: Found, failure: Failure, explanation: Explanation, *, unrun: bool) -> str:
         """Write the report; why it could not be written. What an interrupt left unfinished stays to be reduced."""
         found.became, unfinished, said = failure.bucket, found.report, ""
-        try:
-            found.report = write(failure, self.targets[found.target], self.run.reports, explanation, unrun=unrun).name
-            self._forget(unfinished if unfinished != found.report else None)
-        except Exception as error:  # whatever a report fails at, what was found is not lost
-            said = f"{type(error).__name__}: {error}"
+        for plain in (unrun, True):
+            try:
+                found.report = write(failure, self.targets[found.target], self.run.reports, explanation, unrun=plain).name
+                self._forget(unfinished if unfinished != found.report else None)
+                break
+            except Exception as error:  # whatever a report fails at, what was found is not lost
+                said = f"{type(error).__name__}: {error}"
         if unrun and found.tries <= MOST_TRIES:
             self.run.keep(found)
         else:

@@ -44,7 +44,8 @@ def collected(runs: Sequence[Path]) -> dict[Case, str]:
     met: dict[Case, None] = {}
     for run in runs:
         for event in events_of(run):
-            for plain in event.get("interesting", ()) if event["kind"] == "turn" else ():
+            interesting = event.get("interesting") if event["kind"] == "turn" else None
+            for plain in interesting if isinstance(interesting, list) else ():
                 try:
                     met[case_from_json(json.dumps(plain))] = None
                 except (ValueError, TypeError):  # of another version
@@ -103,6 +104,8 @@ def check_command(
         cases = read_corpus(file)
     except BadCorpus as error:
         refuse(str(error))
+    if not cases:
+        refuse(f"corpus {file} holds no case")
     targets = [named_target(spec) for spec in target or [own[0] for own in OWN_TARGETS.values()]]
     ran, failed = 0, list[Failure]()
     with isolated():

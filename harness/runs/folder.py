@@ -32,6 +32,8 @@ from moefuzz.harness.failures import Failure, revived
 from moefuzz.harness.reports import Report
 from moefuzz.harness.resources import LostDevice
 
+from .events import said_of
+
 MOST_OF_A_BUCKET = 5
 """So many reports of a bucket, and failures in it are only counted: where data decide, no region is exact."""
 
@@ -90,6 +92,10 @@ class Found:
         return cls(**{**said, **buckets, **made, "choices": base64.b64decode(said["choices"])})
 
 
+class Taken(Exception):
+    """A run's folder in which another command works."""
+
+
 class RunFolder:
     """A run's folder. Whatever a full disk refuses is said once and not lost: events wait in memory for room."""
 
@@ -101,9 +107,9 @@ class RunFolder:
             (path / name).mkdir(parents=True, exist_ok=True)
 
     def started(self, asked: dict[str, Any]) -> bool:
-        """Write what is asked for, beside when it was started; whether there was an earlier start."""
+        """Write what is asked for, beside when it was started; whether there was an earlier start. Raises BadRun and OSError."""
         file = self.path / "run.json"
-        before = json.loads(file.read_text())["starts"] if file.exists() else []
+        before = _list_of(said_of(self.path).get("starts")) if file.exists() else []
         _replace(file, json.dumps({"format": 1, **asked, "starts": [*before, time.time()]}, indent=1) + "\n")
         return bool(before)
 
@@ -141,7 +147,7 @@ class RunFolder:
         except FileExistsError:
             return None
         except OSError as error:  # nobody would hear of it
-            raise LostDevice(f"{self.path} cannot be written to any more: {error.strerror}") from None
+            raise self._full(error) from None
         finally:
             beside.unlink(missing_ok=True)
         return found
@@ -172,10 +178,26 @@ class RunFolder:
                         return
         yield None
 
-    def keep(self, found: Found) -> None:
-        """Write down what is known of a failure by now; on a full disk it is reduced again."""
-        with contextlib.suppress(OSError):
+    def keep(self, found: Found, *, surely: bool = False) -> None:
+        """Write down what is known of a failure by now. On a full disk it is reduced again, and ``surely`` raises LostDevice."""
+        try:
             _replace(self._file(found.key), found.to_json())
+        except OSError as error:
+            if surely:
+                raise self._full(error) from None
+
+    @contextmanager
+    def alone(self, host: str) -> Iterator[None]:
+        """While it lasts, no other command of a host works in the folder. Raises Taken."""
+        with (self.path / f"{host}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Taken(f"another command of {host} works in it") from None
+            yield
+
+    def _full(self, error: OSError) -> LostDevice:
+        return LostDevice(f"{self.path} cannot be written to any more: {error.strerror}")
 
     def _file(self, key: str) -> Path:
         return self.path / "found" / f"{key}.json"
@@ -222,6 +244,10 @@ def _found(file: Path) -> Found | None:
         return Found.from_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):  # another process makes it just now, or was killed then
         return None
+
+
+def _list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _beside(file: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +15,18 @@ import typer
 from moefuzz.harness.covered import printed
 from moefuzz.harness.device import device, one_thread
 from moefuzz.harness.environment import KNOWN_ISSUES_VARIABLE, why_not_writable
+from moefuzz.harness.exit_codes import INFRASTRUCTURE
 from moefuzz.harness.isolation import CASE_SECONDS
 from moefuzz.harness.options import COVERAGE, ISOLATE, SANITIZE, TARGET, WHAT, named_issues, named_target, refuse, seconds_of
-from moefuzz.harness.reports import DEFAULT
+from moefuzz.harness.reports import DEFAULT, Report, read_all
 from moefuzz.harness.sanitized import why_not
 from moefuzz.harness.target_names import OWN_TARGETS
 
 from . import gpus, long_run, short_run
 from .asked import Asked
 from .cluster import Cluster, NoCluster, connect
-from .folder import RunFolder
+from .events import BadRun
+from .folder import RunFolder, Taken
 from .shared import CannotShare, database_of
 from .supervisor import Supervisor, slots
 
@@ -31,7 +34,9 @@ LONG = "Long runs"
 
 
 def fuzz_command(
-    duration: Annotated[str, typer.Option("--time", metavar="DURATION", help="How long, as 90s, 2m or 1h.")] = "2m",
+    duration: Annotated[
+        str | None, typer.Option("--time", metavar="DURATION", help="How long, as 90s or 1h; then what is found is reduced. (default: 2m)")
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help=f"{WHAT} Given several times, they take turns.", **TARGET)
     ] = None,
@@ -43,14 +48,17 @@ def fuzz_command(
     ] = None,
     isolate: Annotated[bool | None, ISOLATE] = None,
     case_time: Annotated[
-        str, typer.Option("--case-time", metavar="DURATION", help="How long a case may take in its process, compiling included.")
-    ] = f"{CASE_SECONDS:.0f}s",
+        str | None,
+        typer.Option(
+            "--case-time", metavar="DURATION", help=f"How long a case may take in its process. (default: {CASE_SECONDS:.0f}s)"
+        ),
+    ] = None,
     sanitize: Annotated[bool, SANITIZE] = False,
     coverage: Annotated[bool, COVERAGE] = False,
     report_dir: Annotated[
         Path, typer.Option("--report-dir", metavar="FOLDER", help="Each distinct failure of a short run gets a folder of its own in it.")
     ] = Path(DEFAULT),
-    hours: Annotated[float | None, typer.Option("--hours", min=0.0, help="How long a long run takes.", rich_help_panel=LONG)] = None,
+    hours: Annotated[float | None, typer.Option("--hours", help="How long a long run takes.", rich_help_panel=LONG)] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -63,7 +71,7 @@ def fuzz_command(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, rich_help_panel=LONG, help="Processes, for each GPU or in all. (default: 1, on a CPU one a core)"),
+        typer.Option(rich_help_panel=LONG, help="Processes, for each GPU or in all. (default: 1, on a CPU one a core)"),
     ] = None,
     share: Annotated[
         str,
@@ -87,18 +95,34 @@ def fuzz_command(
     Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: nothing can run here any more, 130: interrupted.
     """
     is_long = any(option is not None for option in (hours, folder, gpu, workers)) or bool(known_reports or share or cluster)
-    seconds = 3600 * hours if hours else seconds_of(duration)
+    if hours is not None and duration is not None:
+        refuse("--hours and --time both say how long: give one of them")
+    if hours is not None and not 0 < hours < float("inf"):
+        refuse(f"--hours must be above 0, got {hours}")
+    if workers is not None and workers < 1:
+        refuse(f"--workers must be at least 1, got {workers}")
+    seconds = seconds_of(duration or "2m") if hours is None else 3600 * hours
+    try:
+        before = Asked.of(folder) if folder and (folder / "run.json").exists() else None
+    except BadRun as error:
+        refuse(str(error))
+    known = known or (Path(before.known_issues) if before and before.known_issues else None)
     issues = named_issues(known)
+    sanitize = sanitize or (before is not None and before.sanitize)
     if sanitize and (why := why_not()):
         refuse(why)
     if coverage and (why := "--coverage is for a short run" if is_long else why_not("--coverage")):
         refuse(why)
-    specs = target or (list(Asked.of(folder).targets) if folder and (folder / "run.json").exists() else [])
+    specs = target or (list(before.targets) if before else [])
     targets = [named_target(spec) for spec in dict.fromkeys(specs or [own[0] for own in OWN_TARGETS.values()])]
-    asked = Asked(
-        tuple(one.name for one in targets), seconds, (device().type == "cuda" or is_long) if isolate is None else isolate,
-        seconds_of(case_time, "--case-time"), sanitize, str(known.absolute()) if known else "", share,
-    )  # fmt: skip
+    if isolate is None:
+        isolate = before.isolate if before else device().type == "cuda" or is_long
+    case_seconds = seconds_of(case_time, "--case-time") if case_time else before.case_seconds if before else CASE_SECONDS
+    share = share or (before.share if before else "")
+    names, issues_file = tuple(one.name for one in targets), str(known.absolute()) if known else ""
+    asked = Asked(names, seconds, isolate, case_seconds, sanitize, issues_file, share)
+    if before and set(before.targets) != set(names):
+        refuse(f"--run {folder}: it is a run of {' and '.join(before.targets)}; another target wants another folder")
     if not is_long:
         one_thread()
         if why := why_not_writable(report_dir):
@@ -109,7 +133,13 @@ def fuzz_command(
     folder = folder or Path("moefuzz-runs") / datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M%S")
     if why := why_not_writable(folder):
         refuse(f"--run {folder}: {why}")
-    run = RunFolder(folder)
+    for reports in known_reports or ():
+        if not any(isinstance(report, Report) for report in read_all(_reports_in(reports))):
+            refuse(f"--known-reports {reports}: no report is there")
+    try:
+        run = RunFolder(folder)
+    except OSError as error:
+        refuse(f"--run {folder}: {error.strerror}")
     try:
         database_of(share, now=True)
         if cluster:
@@ -125,4 +155,15 @@ def fuzz_command(
     except NoCluster as error:
         refuse(f"--cluster: {error}")
     command = shlex.join(["moefuzz", *sys.argv[1:]])
-    raise typer.Exit(long_run.watched(run, asked, command, workers_of_run, known_reports or []))
+    try:
+        with run.alone(socket.gethostname()):
+            raise typer.Exit(long_run.watched(run, asked, command, workers_of_run, [*map(_reports_in, known_reports or ())]))
+    except Taken as error:
+        refuse(f"--run {folder}: {error}")
+    except OSError as error:
+        refuse(f"--run {folder}: {error.strerror}", INFRASTRUCTURE)
+
+
+def _reports_in(folder: Path) -> Path:
+    """Where the reports of a folder lie, which may be a run's."""
+    return folder / "reports" if (folder / "run.json").exists() else folder

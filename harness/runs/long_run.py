@@ -19,7 +19,7 @@ from moefuzz.harness.target_names import load_target
 from .asked import Asked
 from .behaviours import LABELS
 from .events import Tail, info_of
-from .folder import Events, RunFolder, in_words
+from .folder import Events, Found, RunFolder, in_words
 from .screen import plain_line, screen
 from .state import RunState
 from .summary import write_summary
@@ -59,9 +59,9 @@ def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_
     page = _page(folder)
     if not (folder / "summary.html").exists():
         status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder takes no file any more"
-    for found in run.found():
-        if found.report is not None and found.outcome in ("report", "once"):
-            say(f"{in_words(found.became or found.bucket)}: {run.reports / found.report / 'report.md'}")
+    for found in _reported(run):
+        where = run.reports / found.report / "report.md" if found.report else f"its report could not be written; the case is {found.case!r}"
+        say(f"{in_words(found.became or found.bucket)}: {where}")
     if waiting := sum(not one.outcome for one in run.found()):
         say(f"{several(waiting, 'failure')} not reduced to the end: the same command with --run {folder} goes on with it")
     say(f"{several(len(_reported(run)) - before, 'new failure')}; the whole run: {page}")
@@ -88,8 +88,8 @@ def _page(folder: Path, state: RunState | None = None) -> str:
         return f"summary.html could not be written: {error.strerror}; `moefuzz summary {folder}` does it later"
 
 
-def _reported(run: RunFolder) -> list[str]:
-    return [one.report for one in run.found() if one.report is not None and one.outcome in ("report", "once")]
+def _reported(run: RunFolder) -> list[Found]:
+    return [one for one in run.found() if one.outcome in ("report", "once")]
 
 
 def _regimes(specs: Sequence[str]) -> dict[str, list[str]]:

@@ -93,6 +93,7 @@ class Supervisor:
         """Start again who died; whether anybody runs."""
         for slot in self.places:
             if slot.process is not None and (status := slot.process.poll()) is not None:
+                _end_all(slot.process)
                 slot.process = None
                 self._ended(slot, status)
         if time.monotonic() > self._measured + _RESOURCE_SECONDS:
@@ -151,5 +152,10 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 left[0].wait(_ASKING_SECONDS)
         for process in running:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end_all(process)
+
+
+def _end_all(worker: subprocess.Popen[bytes]) -> None:
+    """Kill what a worker leaves behind: it began a session, in which are the processes that its targets started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.pid, signal.SIGKILL)

@@ -28,7 +28,7 @@ from moefuzz.kernels import interpreter
 pytestmark = pytest.mark.skipif(device().type == "cuda", reason="Triton's interpreter is not in force")
 ROOT = Path(__file__).parents[2]
 OWN = "moefuzz.kernels.grouped_gemm:grouped_gemm"
-ROWS, DW = "_grouped_gemm_rows_kernel", "_grouped_gemm_dw_kernel"
+SCHEDULE, ROWS, DW = "_tile_schedule_kernel", "_grouped_gemm_rows_kernel", "_grouped_gemm_dw_kernel"
 
 interpreter.repair()
 
@@ -48,13 +48,13 @@ def test_cases_of_a_target_add_up_and_targets_stay_apart() -> None:
     reached: Covered = {}
     with covering(reached):
         check(GroupedGemmCase((16,), N=16, K=16, grads=""), load_target("triton"))
-        (rows,) = reached["triton"].functions.values()
+        _, rows = reached["triton"].functions.values()
         one_case = set(rows.left_out())
         check(GroupedGemmCase((3,), N=5, K=16), load_target("triton"))
         check(ExpertsCase((2, 1)), load_target("triton_experts"))
         check(GroupedGemmCase((3,)), load_target("torch_loop"))
     assert list(reached) == ["triton", "triton_experts", "torch_loop"]
-    assert names(reached, "triton") == [ROWS, DW] and names(reached, "torch_loop") == []
+    assert names(reached, "triton") == [SCHEDULE, ROWS, DW] and names(reached, "torch_loop") == []
     assert set(rows.left_out()) < one_case
     assert [*tables(reached)][2] == "reached in torch_loop: no Triton kernel ran\n"
 
@@ -73,7 +73,7 @@ def test_a_worker_says_what_it_reached() -> None:
     with isolated(30.0), covering(reached):
         check(GroupedGemmCase((3,)), load_target("triton"))
         check(GroupedGemmCase((17,)), load_target("triton"))
-    assert names(reached, "triton") == [ROWS, DW]
+    assert names(reached, "triton") == [SCHEDULE, ROWS, DW]
 
 
 def test_a_fuzz_run_prints_a_table_for_each_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""Milliseconds of a whole Qwen3 MoE block with each experts implementation, in one run on one GPU: forward, and forward with backward.
+
+    python benchmarks/blocks.py [--model qwen3-30b] [--tokens 64 1024 4096 16384] [--results FILE.json] [--profile]
+
+bfloat16, random hidden states and weights, so that the router spreads tokens evenly but for chance. A number is the median of at least 50
+calls. ``--profile`` also prints which GPU kernels our block spends its time in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeConfig, Qwen3MoeSparseMoeBlock
+
+from kernels import MODELS, PASSES, median, normal
+from moefuzz.harness.adapters.transformers_experts import block_with
+from moefuzz.harness.device import describe, versions
+from moefuzz.kernels.experts import NAME
+
+IMPLEMENTATIONS = ("grouped_mm", "batched_mm", NAME)
+
+
+def block_of(model: str) -> Qwen3MoeSparseMoeBlock:
+    """With weights of the size that training starts from."""
+    E, topk, hidden, intermediate = MODELS[model]
+    config = Qwen3MoeConfig(
+        num_experts=E, num_experts_per_tok=topk, hidden_size=hidden, moe_intermediate_size=intermediate, norm_topk_prob=True
+    )
+    with torch.device("meta"):
+        block = Qwen3MoeSparseMoeBlock(config)
+    block = block.to(torch.bfloat16).to_empty(device="cuda")
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.normal_(std=0.02)
+    return block
+
+
+def calls(block: torch.nn.Module, X: torch.Tensor, dY: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """What is measured, by name."""
+    leaves = [X, *block.parameters()]
+
+    def output() -> torch.Tensor:
+        Y = block(X)
+        return Y[0] if isinstance(Y, tuple) else Y
+
+    def forward() -> None:
+        with torch.no_grad():
+            output()
+
+    return {PASSES[0]: forward, "forward + backward": lambda: torch.autograd.grad(output(), leaves, dY)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="qwen3-30b")
+    parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
+    parser.add_argument("--results", type=Path, help="write all numbers there")
+    parser.add_argument("--profile", action="store_true", help="print which GPU kernels our block spends its time in")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    console = Console(width=140)
+    console.print(f"{describe()}: {versions()}", highlight=False, soft_wrap=True)
+    block, results = block_of(options.model), list[dict[str, object]]()
+    table = Table("T, pass", *IMPLEMENTATIONS, "grouped_mm / ours", title=f"{options.model}, milliseconds")
+    for T in options.tokens:
+        X, dY = normal(1, T, MODELS[options.model][2]).requires_grad_(), normal(1, T, MODELS[options.model][2])
+        for which in ("forward", "forward + backward"):
+            took: dict[str, float] = {}
+            for name in IMPLEMENTATIONS:
+                if name == "batched_mm" and T > 1024:
+                    continue  # it copies the weights of each token's experts
+                try:
+                    took[name] = 1e3 * median(calls(block_with(block, name), X, dY)[which], 0.05)
+                except torch.OutOfMemoryError:
+                    torch.cuda.empty_cache()
+            results += [{"T": T, "pass": which, "name": name, "ms": round(ms, 3)} for name, ms in took.items()]
+            cells = [f"{took[name]:.2f}" if name in took else "-" for name in IMPLEMENTATIONS]
+            table.add_row(f"{T}, {which}", *cells, f"{took['grouped_mm'] / took[NAME]:.2f}")
+        if options.profile:
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+                for _ in range(5):
+                    calls(block_with(block, NAME), X, dY)["forward + backward"]()
+                torch.cuda.synchronize()
+            console.print(f"T = {T}\n{profile.key_averages().table(sort_by='cuda_time_total', row_limit=22, max_name_column_width=70)}")
+    console.print(table)
+    if options.results:
+        options.results.write_text("\n".join(map(json.dumps, results)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
