@@ -1,9 +1,10 @@
 """Milliseconds of a whole Qwen3 MoE block with each experts implementation, in one run on one GPU: forward, and forward with backward.
 
-    python benchmarks/blocks.py [--model qwen3-30b] [--tokens 64 1024 4096 16384] [--results FILE.json] [--profile]
+    python benchmarks/blocks.py [--model qwen3-30b] [--tokens 64 1024 4096 16384] [--graph] [--results FILE.json]
+                                [--profile]
 
 bfloat16, random hidden states and weights, so that the router spreads tokens evenly but for chance. A number is the median of at least 50
-calls. ``--profile`` also prints which GPU kernels our block spends its time in.
+calls from Python, or with ``--graph`` of replays of a CUDA graph, which leaves the GPU's time. ``--profile`` also prints which GPU kernels our block spends its time in.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeConfig, Qwen3MoeSparseMoeBlock
 
-from kernels import MODELS, PASSES, median, normal
+from kernels import MODELS, PASSES, captured, median, normal
 from moefuzz.harness.adapters.transformers_experts import block_with
 from moefuzz.harness.device import describe, versions
 from moefuzz.kernels.experts import NAME
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default="qwen3-30b")
     parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
     parser.add_argument("--results", type=Path, help="write all numbers there")
+    parser.add_argument("--graph", action="store_true", help="replay a CUDA graph of each call, which leaves the GPU's time")
     parser.add_argument("--profile", action="store_true", help="print which GPU kernels our block spends its time in")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -75,8 +77,9 @@ def main() -> None:
             for name in IMPLEMENTATIONS:
                 if name == "batched_mm" and T > 1024:
                     continue  # it copies the weights of each token's experts
+                call = calls(block_with(block, name), X, dY)[which]
                 try:
-                    took[name] = 1e3 * median(calls(block_with(block, name), X, dY)[which], 0.05)
+                    took[name] = 1e3 * median(captured(call) if options.graph else call, 0.05)
                 except torch.OutOfMemoryError:
                     torch.cuda.empty_cache()
             results += [{"T": T, "pass": which, "name": name, "ms": round(ms, 3)} for name, ms in took.items()]

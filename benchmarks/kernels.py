@@ -1,11 +1,13 @@
 """TFLOP/s of the grouped GEMM beside others, in one run on one GPU: forward, dX and dW of both GEMMs of a block.
 
     python benchmarks/kernels.py [--models qwen3-30b qwen3-235b] [--tokens 64 1024 4096 16384] [--routing uniform power half] [--autotune]
-                                 [--seconds 0.05] [--results FILE.json] [--plot FILE.svg]
+                                 [--eager] [--seconds 0.05] [--results FILE.json] [--plot FILE.svg]
 
-bfloat16, random data. A number is the median of at least 50 calls, the L2 cache cleared before each; a call is what a user calls, schedule
-and autograd included. ``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: one expert has half of
-them. Others are measured where they can be imported: torch.nn.functional.grouped_mm, and unsloth's (autotuned).
+bfloat16, random data. A number is the median of at least 50 calls, the L2 cache cleared before each. A call is what a user calls, schedule
+and autograd included, captured in a CUDA graph, so that it is the GPU's time; with ``--eager`` it is called from Python each time.
+``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: one expert has half of them.
+Others are measured where they can be imported: torch.nn.functional.grouped_mm; unsloth's kernels, the best of three configurations with TMA
+loads; quack's, which SonicMoE runs on, in its default configuration.
 The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
 the result once, at the measured rate of a copy.
 """
@@ -13,10 +15,11 @@ the result once, at the measured rate of a copy.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,14 +30,15 @@ from rich.table import Table
 from triton.testing import do_bench
 
 from moefuzz.harness.device import describe, versions
-from moefuzz.harness.target_names import load_target
-from moefuzz.harness.targets import BadTarget
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 
 MODELS = {"qwen3-30b": (128, 8, 2048, 768), "qwen3-235b": (128, 8, 4096, 1536)}  # E, topk, hidden size, intermediate size
 PASSES = ("forward", "dX", "dW")
 CALLS = 50
 Gemm = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Calls = dict[str, list[Callable[[], object]]]
+"""By pass the calls of which the fastest counts."""
+Contender = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], Calls]  # X [M, K], W [E, N, K], dY [M, N], m_sizes [E]
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,66 @@ class Shape:
         return max(2 * M * N * K / flops, 2 * (M * K + M * N + busy * N * K) / bytes_)
 
 
-def others(*, autotune: bool) -> dict[str, Gemm]:
+def by_autograd(gemm: Gemm) -> Contender:
+    def calls(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor) -> Calls:
+        def forward() -> None:
+            with torch.no_grad():
+                gemm(X, W, m_sizes)
+
+        made: Calls = {"forward": [forward]}
+        for which in PASSES[1:]:
+            x, w = X.detach().requires_grad_(which == "dX"), W.detach().requires_grad_(which == "dW")
+            Y, leaf = gemm(x, w, m_sizes), x if which == "dX" else w
+            made[which] = [lambda Y=Y, leaf=leaf: torch.autograd.grad(Y, leaf, dY, retain_graph=True)]  # type: ignore[misc]
+        return made
+
+    return calls
+
+
+def unsloth(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor) -> Calls:
+    """Its kernels with TMA loads: tiles of M, N, K, warps and stages."""
+    from unsloth.kernels.moe.grouped_gemm import interface
+
+    def tiles(*numbers: int) -> dict[str, int]:
+        return dict(zip(("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "num_warps", "num_stages"), numbers, strict=True))
+
+    few = X.shape[0] < 64 * W.shape[0]
+    rows = (
+        [(16, 128, 64, 4, 4), (32, 128, 64, 4, 4), (64, 128, 64, 4, 4)]
+        if few
+        else [(128, 128, 64, 8, 3), (128, 128, 64, 8, 4), (128, 256, 64, 8, 3)]
+    )
+    of_dw = [(32, 128, 128, 8, 3), (64, 128, 128, 8, 3), (64, 128, 256, 8, 3)]
+    forward, dX, dW = interface.grouped_gemm_forward, interface.grouped_gemm_dX, interface.grouped_gemm_dW
+    in_x, in_dy = {"use_tma_load_x": True, "use_tma_load_w": True}, {"use_tma_load_dy": True, "use_tma_load_w": True}
+    in_both = {"use_tma_load_dy": True, "use_tma_load_x": True}
+    return {
+        "forward": [lambda c=c: forward(X, W, 1, m_sizes, **tiles(*c), **in_x) for c in rows],
+        "dX": [lambda c=(m, k, n, *rest): dX(dY, W, None, m_sizes, 1, **tiles(*c), **in_dy) for m, n, k, *rest in rows],
+        "dW": [lambda c=c: dW(X, dY, m_sizes, None, 1, **tiles(*c), **in_both) for c in of_dw],
+    }  # type: ignore[misc]
+
+
+def quack(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor) -> Calls:
+    from quack.gemm_interface import gemm
+
+    ends = torch.nn.functional.pad(m_sizes.cumsum(0, dtype=torch.int32), (1, 0))
+    Y, dX, dW = torch.empty_like(dY), torch.empty_like(X), torch.empty_like(W)
+    return {
+        "forward": [lambda: gemm(X, W.mT, out=Y, cu_seqlens_m=ends, tuned=False)],
+        "dX": [lambda: gemm(dY, W, out=dX, cu_seqlens_m=ends, tuned=False)],
+        "dW": [lambda: gemm(dY.T, X, out=dW, cu_seqlens_k=ends, tuned=False)],
+    }
+
+
+def contenders(*, autotune: bool) -> dict[str, Contender]:
     """By name, what can be measured here; ours are "moefuzz" and, with ``autotune``, "moefuzz, autotuned"."""
-    found: dict[str, Gemm] = {"torch": lambda X, W, m: torch.nn.functional.grouped_mm(X, W.mT, offs=m.cumsum(0, dtype=torch.int32))}
-    try:
-        unsloth = load_target("unsloth_grouped_gemm").function
-        found["unsloth"] = lambda X, W, m: unsloth(X, W, m, topk=1, autotune=True)
-    except BadTarget:
-        pass
-    found["moefuzz"] = lambda X, W, m: grouped_gemm(X, W, m, 1)
+    found = {"torch": by_autograd(lambda X, W, m: torch.nn.functional.grouped_mm(X, W.mT, offs=m.cumsum(0, dtype=torch.int32)))}
+    elsewhere = {"unsloth": unsloth, "quack": quack}
+    found |= {module: contender for module, contender in elsewhere.items() if importlib.util.find_spec(module)}
+    found["moefuzz"] = by_autograd(lambda X, W, m: grouped_gemm(X, W, m, 1))
     if autotune:
-        found["moefuzz, autotuned"] = lambda X, W, m: grouped_gemm(X, W, m, 1, autotune=True)
+        found["moefuzz, autotuned"] = by_autograd(lambda X, W, m: grouped_gemm(X, W, m, 1, autotune=True))
     return found
 
 
@@ -90,26 +143,34 @@ def normal(*shape: int) -> torch.Tensor:
     return torch.empty(shape, device="cuda", dtype=torch.bfloat16).normal_()
 
 
-def measured(shape: Shape, gemms: dict[str, Gemm], seconds: float) -> Iterator[tuple[str, str, float]]:
-    """Name, pass and TFLOP/s."""
+def captured(call: Callable[[], object]) -> Callable[[], object]:
+    """The call as a CUDA graph."""
+    for _ in range(2):
+        call()  # what is compiled once is
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def measured(shape: Shape, contenders: dict[str, Contender], seconds: float, *, eager: bool) -> dict[tuple[str, str], float]:
+    """By name and pass the TFLOP/s."""
     E, M, N, K = shape.sizes
-    X, W, dY = normal(M, K).requires_grad_(), normal(E, N, K).requires_grad_(), normal(M, N)
+    X, W, dY = normal(M, K), normal(E, N, K), normal(M, N)
     m_sizes = torch.tensor(shape.rows(), dtype=torch.int32, device="cuda")
-    for name, gemm in gemms.items():
-        for which in PASSES:
-            try:
-                if which == "forward":
-                    with torch.no_grad():
-                        took = median(lambda g=gemm: g(X, W, m_sizes), seconds)
-                else:
-                    x, w = X.detach().requires_grad_(which == "dX"), W.detach().requires_grad_(which == "dW")
-                    Y, leaf = gemm(x, w, m_sizes), x if which == "dX" else w
-                    took = median(lambda Y=Y, leaf=leaf: torch.autograd.grad(Y, leaf, dY, retain_graph=True), seconds)
-                    del Y
-            except Exception as error:
-                print(f"{name}, {which}, {shape}: {type(error).__name__}: {str(error).splitlines()[0][:100]}")  # noqa: T201
-                continue
-            yield name, which, 2 * M * N * K / took / 1e12
+    found: dict[tuple[str, str], float] = {}
+    for name, contender in contenders.items():
+        for which, calls in contender(X, W, dY, m_sizes).items():
+            for call in calls:
+                try:
+                    took = median(call if eager else captured(call), seconds)
+                except Exception as error:
+                    print(f"{name}, {which}, {shape}: {type(error).__name__}: {str(error).splitlines()[:1]}"[:200])  # noqa: T201
+                    continue
+                found[name, which] = max(found.get((name, which), 0.0), 2 * M * N * K / took / 1e12)
+        torch.cuda.empty_cache()
+    return found
 
 
 def ceilings() -> tuple[float, float]:
@@ -164,6 +225,7 @@ def main() -> None:
     parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
     parser.add_argument("--routing", nargs="+", choices=("uniform", "power", "half"), default=["uniform", "power", "half"])
     parser.add_argument("--autotune", action="store_true", help="measure our autotune mode as well")
+    parser.add_argument("--eager", action="store_true", help="call from Python each time, rather than replay a CUDA graph")
     parser.add_argument("--seconds", type=float, default=0.05, help="of calls for each number; at least 50 calls")
     parser.add_argument("--results", type=Path, help="write all numbers there")
     parser.add_argument("--plot", type=Path, help="draw them there")
@@ -173,7 +235,7 @@ def main() -> None:
     console.print(f"{describe()}: {versions()}", highlight=False, soft_wrap=True)
     flops, bytes_ = ceilings()
     console.print(f"dense product of 8192: {flops / 1e12:.0f} TFLOP/s; copy: {bytes_ / 1e12:.2f} TB/s", highlight=False)
-    gemms, results = others(autotune=options.autotune), list[dict[str, object]]()
+    gemms, results = contenders(autotune=options.autotune), list[dict[str, object]]()
     for model, tokens in itertools.product(options.models, options.tokens):
         table = Table(
             "GEMM, routing", *(f"{name} {which}" for which in PASSES for name in (*gemms, "ceiling")), title=f"{model}, T = {tokens}"
@@ -182,7 +244,7 @@ def main() -> None:
             shape = Shape(model, tokens, routing, gemm)
             _, M, N, K = shape.sizes
             ceiling = 2 * M * N * K / shape.seconds_at(flops, bytes_) / 1e12
-            found = {(name, which): speed for name, which, speed in measured(shape, gemms, options.seconds)}
+            found = measured(shape, gemms, options.seconds, eager=options.eager)
             results += [
                 {**asdict(shape), "name": name, "pass": which, "tflops": round(speed, 1), "ceiling": round(ceiling, 1)}
                 for (name, which), speed in found.items()
