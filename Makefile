@@ -42,11 +42,12 @@ soak-test: venv  ## a run of minutes against ten planted faults, killed twenty t
 mutants: venv  ## count the mutants of our own kernels that the suite kills, beside a fixed grid: over an hour on two cores
 	$(BIN)/python benchmarks/mutants.py
 
-bench: venv  ## examples a second and, on a GPU, TFLOP/s beside torch
+bench: venv  ## examples a second and, on a GPU, the kernels and a whole block beside others, with a plot
 	$(BIN)/python benchmarks/examples.py --forward
 	$(BIN)/python benchmarks/examples.py
-	if $(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then $(BIN)/python benchmarks/kernels.py; \
-	else echo "no CUDA GPU: benchmarks/kernels.py was not run"; fi
+	if $(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; \
+	then $(BIN)/python benchmarks/kernels.py --plot speed.svg && $(BIN)/python benchmarks/blocks.py; \
+	else echo "no CUDA GPU: benchmarks/kernels.py and blocks.py were not run"; fi
 
 test-all: test test-heavy test-triton test-transformers4  ## all of the above, what takes long, and every version that the project supports
 

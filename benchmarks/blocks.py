@@ -4,7 +4,8 @@
                                 [--profile]
 
 bfloat16, random hidden states and weights, so that the router spreads tokens evenly but for chance. A number is the median of at least 50
-calls from Python, or with ``--graph`` of replays of a CUDA graph, which leaves the GPU's time. ``--profile`` also prints which GPU kernels our block spends its time in.
+calls from Python, or with ``--graph`` of replays of a CUDA graph, which leaves the GPU's time. ``--profile`` also prints which GPU kernels
+our block spends its time in.
 """
 
 from __future__ import annotations

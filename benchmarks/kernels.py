@@ -145,8 +145,9 @@ def normal(*shape: int) -> torch.Tensor:
 
 def captured(call: Callable[[], object]) -> Callable[[], object]:
     """The call as a CUDA graph."""
-    for _ in range(2):
-        call()  # what is compiled once is
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for _ in range(2):
+            call()  # what is compiled, loaded or made once is
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -202,18 +203,24 @@ def ratios(results: list[dict[str, object]], ours: str) -> str:
 
 
 def plot(results: list[dict[str, object]], file: Path) -> None:
-    """TFLOP/s by tokens: a row of pictures for each model and GEMM, a column for each pass."""
+    """Share of the ceiling by tokens, uniform routing: a row of pictures for each model and GEMM, a column for each pass."""
     rows = list(dict.fromkeys((one["model"], one["gemm"]) for one in results))
+    colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(one["name"] for one in results))}
     figure, axes = plt.subplots(len(rows), 3, figsize=(13, 3.2 * len(rows)), squeeze=False, sharex=True)
     for (model, gemm), line in zip(rows, axes, strict=True):
         for which, axis in zip(PASSES, line, strict=True):
             here = [one for one in results if (one["model"], one["gemm"], one["pass"], one["routing"]) == (model, gemm, which, "uniform")]
             for name in dict.fromkeys(one["name"] for one in here):
-                points = sorted((int(str(one["tokens"])), float(str(one["tflops"]))) for one in here if one["name"] == name)
-                axis.plot(*zip(*points, strict=True), marker="o", label=str(name))
-            top = sorted({(int(str(one["tokens"])), float(str(one["ceiling"]))) for one in here})
-            axis.plot(*zip(*top, strict=True), color="gray", linestyle=":", label="ceiling")
-            axis.set(title=f"{model}, {gemm}: {which}", xscale="log", ylim=(0, None), xlabel="tokens", ylabel="TFLOP/s")
+                shares = {
+                    int(str(one["tokens"])): float(str(one["tflops"])) / float(str(one["ceiling"])) for one in here if one["name"] == name
+                }
+                points = sorted(shares.items())
+                axis.plot(*zip(*points, strict=True), marker="o", label=str(name), color=colors[name])
+            ticks = sorted({int(str(one["tokens"])) for one in here})
+            axis.set(title=f"{model}, {gemm}: {which}", xscale="log", ylim=(0, 1.05), xlabel="tokens", ylabel="share of the ceiling")
+            axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
+            axis.set_xticks([], minor=True)
+            axis.grid(alpha=0.3)
     axes[0][0].legend()
     figure.tight_layout()
     figure.savefig(file)
