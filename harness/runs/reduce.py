@@ -26,8 +26,8 @@ from moefuzz.harness.minimise import minimise
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import failure_of
 
-SHRINKING_SECONDS = 100.0
-"""How long Hypothesis may look for smaller examples of a failure, before ``minimise`` has its turn: each hang takes seconds."""
+SHRINKING_SECONDS = 30.0
+"""How long Hypothesis may look for smaller examples of a failure, before ``minimise`` has its turn, whose steps are larger."""
 
 AGAIN = 3
 """How often a case is run to see whether it fails each time, now and then, or never again."""
