@@ -158,3 +158,13 @@ def test_a_target_of_a_test_has_reports_and_a_corpus_runs_in_a_project_of_ones_o
     assert {one["target"] for one in said} == {"mine", LEAVES}
     assert all(Path(tmp_path, one["report"]).exists() for one in said)
     assert any("'mine' is no name" in one["replay"] for one in said)
+
+
+@pytest.mark.heavy
+def test_pytest_explores_for_a_time_and_then_reports_the_smallest_case(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(OWN_TARGET)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--moe-report-dir", "reports", "--moe-time", "5s"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
+    assert "moefuzz: explored for 5 s" in done.stdout and "1 to be reduced" in done.stdout, done.stdout
+    assert done.returncode == 1 and "GroupedGemmCase(m_sizes=(8,))" in done.stdout
+    assert (tmp_path / "reports" / "failures.ndjson").exists()
