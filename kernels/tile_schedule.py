@@ -32,7 +32,7 @@ class TileSchedule:
 
     tile_expert: torch.Tensor  # [n_tiles], E for rows that no expert owns
     tile_row: torch.Tensor  # [n_tiles]
-    tile_end: torch.Tensor  # [n_tiles], tile_row where the tile is not needed
+    tile_end: torch.Tensor  # [n_tiles], 0 where the tile is not needed
     block_m: int
 
 
@@ -67,11 +67,13 @@ def _tile_schedule_kernel(
     tiles = (sizes + (BLOCK_M - 1)) // BLOCK_M
     row_ends = tl.cumsum(sizes, 0)
     tile_ends = tl.cumsum(tiles, 0)
+    tile_starts = tile_ends - tiles
+    row_shift = row_ends - sizes - tile_starts * BLOCK_M  # an expert's first row, less the rows of all tiles before
     t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)  # [BLOCK_T]
-    is_its = ((tile_ends - tiles)[None, :] <= t[:, None]) & (t[:, None] < tile_ends[None, :])  # [BLOCK_T, BLOCK_E], one expert at most
-    row_of_tile_0 = row_ends - sizes - (tile_ends - tiles) * BLOCK_M
+    tile = t[:, None]
+    is_its = (tile_starts[None, :] <= tile) & (tile < tile_ends[None, :])  # [BLOCK_T, BLOCK_E], one expert at most
     end = tl.sum(tl.where(is_its, row_ends[None, :], 0), 1)
-    row = tl.sum(tl.where(is_its, row_of_tile_0[None, :] + t[:, None] * BLOCK_M, 0), 1)
+    row = tl.sum(tl.where(is_its, row_shift[None, :], 0), 1) + t * BLOCK_M
     mask_t = t < n_tiles
     tl.store(tile_expert_ptr + t, tl.sum(tl.where(is_its, e[None, :], 0), 1), mask=mask_t)
     tl.store(tile_row_ptr + t, row, mask=mask_t)
