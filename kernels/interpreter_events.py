@@ -162,10 +162,12 @@ def _lanes(mask: Any, ptrs: Any) -> np.ndarray:
     return (data if data.shape == ptrs.data.shape else np.broadcast_to(data, ptrs.data.shape)).astype(bool, copy=False)
 
 
-def _mask(mask: Any, access: Access, ptrs: Any, interpreter: Any) -> Any:
+def _mask(mask: Any, access: Access | None, ptrs: Any, interpreter: Any) -> Any:
     """The mask without the lanes that were cleared; Triton 3.9 refuses a scalar condition, which the interpreter has as integers."""
     data = mask if isinstance(mask, np.ndarray) else mask.data
-    return interpreter.TensorHandle(access.active.reshape(ptrs.data.shape), tl.int1) if access.is_cut or data.dtype != np.bool_ else mask
+    if data.dtype == np.bool_ and not (access and access.is_cut):
+        return mask
+    return interpreter.TensorHandle(access.active.reshape(ptrs.data.shape) if access else _lanes(mask, ptrs), tl.int1)
 
 
 def _load(create_masked_load: Any, interpreter: Any) -> Any:
@@ -175,6 +177,8 @@ def _load(create_masked_load: Any, interpreter: Any) -> Any:
         if watchers:
             access = _show(self, ptrs, active, reads=True, writes=False, undefined=other is None)
             mask, active, number = _mask(mask, access, ptrs, interpreter), access.active.reshape(ptrs.data.shape), access.number
+        else:
+            mask = _mask(mask, None, ptrs, interpreter)
         if other is None and not active.all():
             element = ptrs.get_element_ty()
             other = interpreter.TensorHandle(_undefined(interpreter._get_np_dtype(element), ptrs.data.shape, number=number), element)
@@ -197,9 +201,8 @@ def _undefined(dtype: np.dtype, shape: tuple[int, ...], *, number: bool) -> np.n
 def _store(create_masked_store: Any, interpreter: Any) -> Any:
     @functools.wraps(create_masked_store)
     def watched(self: Any, ptrs: Any, value: Any, mask: Any, *args: Any, **kwargs: Any) -> Any:
-        if watchers:
-            access = _show(self, ptrs, _lanes(mask, ptrs), reads=False, writes=True)
-            mask = _mask(mask, access, ptrs, interpreter)
+        access = _show(self, ptrs, _lanes(mask, ptrs), reads=False, writes=True) if watchers else None
+        mask = _mask(mask, access, ptrs, interpreter)
         return create_masked_store(self, ptrs, value, mask, *args, **kwargs)
 
     return watched
