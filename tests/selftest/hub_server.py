@@ -176,14 +176,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, as_json({"error": message}), {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {}))
 
     def _answer(self, status: int, body: File, headers: Mapping[str, str] | None = None) -> None:
+        sent = body.part(0, body.size) if self.command == "GET" else b""
+        self.server_of.asked.append((self.command, self.path, len(sent)))  # before the answer, after which a test looks
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(body.size))
         self.end_headers()
-        sent = body.part(0, body.size) if self.command == "GET" else b""
         self.wfile.write(sent)
-        self.server_of.asked.append((self.command, self.path, len(sent)))
 
     def log_message(self, *_: object) -> None:
         pass

@@ -16,7 +16,7 @@ MINIMAL = {
     "forgets_the_row_mask": ("any", "WrongValue_dW", Case(m_sizes=(1, 1))),
     "reads_the_next_expert": ("any", "WrongValue_Y", Case(m_sizes=(0, 1))),
     "drops_the_last_k_tile": ("any", "WrongValue_Y", Case(m_sizes=(1,))),
-    "loses_the_last_row_tile": ("any", "WrongValue_Y", Case(m_sizes=(1,))),
+    "loses_the_last_row_tile": ("any", "NotWritten_Y", Case(m_sizes=(1,))),
     "leaves_empty_expert_dw_unwritten": ("any", "NotWritten_dW", Case(m_sizes=(0,))),
     "leaves_tail_rows_unwritten": ("tail", "NotWritten_Y", Case(m_sizes=(0,), tail_rows=1)),
     "weights_in_expert_order": (
