@@ -52,7 +52,8 @@ def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_
     if resumed:
         waiting, cases = sum(not one.outcome for one in run.found()), len(left_over(asked.targets, folder / "running"))
         workers.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
-        say(f"resumed: {len(_reported(run))} reports, {waiting} failures to be reduced, {cases} cases that were running")
+        reports = several(len(_reported(run)), "report")
+        say(f"resumed: {reports}, {several(waiting, 'failure')} to be reduced, {several(cases, 'case')} left over")
     before = len(_reported(run))
     with _shown(folder, console) as look:
         status = workers.watch(look)
