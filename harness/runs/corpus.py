@@ -23,7 +23,7 @@ from moefuzz.harness.target_names import OWN_TARGETS
 from moefuzz.harness.verdict import failure_of
 
 from .behaviours import labels
-from .events import BadRun, events_of, info_of
+from .events import BadRun, events_of, info_of, list_of
 from .words import several
 
 app = typer.Typer(no_args_is_help=True, help="Collect the cases worth keeping of long runs, and run them again.")
@@ -44,8 +44,7 @@ def collected(runs: Sequence[Path]) -> dict[Case, str]:
     met: dict[Case, None] = {}
     for run in runs:
         for event in events_of(run):
-            interesting = event.get("interesting") if event["kind"] == "turn" else None
-            for plain in interesting if isinstance(interesting, list) else ():
+            for plain in list_of(event.get("interesting")) if event["kind"] == "turn" else ():
                 try:
                     met[case_from_json(json.dumps(plain))] = None
                 except (ValueError, TypeError):  # of another version

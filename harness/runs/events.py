@@ -86,6 +86,11 @@ def info_of(run: Path) -> RunInfo:
     )
 
 
+def list_of(value: Any) -> list[Any]:
+    """What a file has for a list; empty where it is none."""
+    return value if isinstance(value, list) else []
+
+
 def starts_of(said: Event) -> tuple[tuple[float, ...], ...]:
     """The starts of each host: a run that was merged lists them, any other has one."""
     merged = said.get("merged")

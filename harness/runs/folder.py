@@ -32,7 +32,7 @@ from moefuzz.harness.failures import Failure, revived
 from moefuzz.harness.reports import Report
 from moefuzz.harness.resources import LostDevice
 
-from .events import said_of
+from .events import list_of, said_of
 
 MOST_OF_A_BUCKET = 5
 """So many reports of a bucket, and failures in it are only counted: where data decide, no region is exact."""
@@ -109,7 +109,7 @@ class RunFolder:
     def started(self, asked: dict[str, Any]) -> bool:
         """Write what is asked for, beside when it was started; whether there was an earlier start. Raises BadRun and OSError."""
         file = self.path / "run.json"
-        before = _list_of(said_of(self.path).get("starts")) if file.exists() else []
+        before = list_of(said_of(self.path).get("starts")) if file.exists() else []
         _replace(file, json.dumps({"format": 1, **asked, "starts": [*before, time.time()]}, indent=1) + "\n")
         return bool(before)
 
@@ -244,10 +244,6 @@ def _found(file: Path) -> Found | None:
         return Found.from_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):  # another process makes it just now, or was killed then
         return None
-
-
-def _list_of(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _beside(file: Path) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .events import FORMAT_VERSION, BadRun, Event, event_files, events_in, running_in, said_of, starts_of
+from .events import FORMAT_VERSION, BadRun, Event, event_files, events_in, list_of, running_in, said_of, starts_of
 
 
 def merge(runs: Sequence[Path], into: Path) -> Path:
@@ -100,7 +100,7 @@ def _together(said: Sequence[Event]) -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "command": _all_said(said, "command"),
-        "targets": sorted({target for one in said for target in _list(one.get("targets")) if isinstance(target, str)}),
+        "targets": sorted({target for one in said for target in list_of(one.get("targets")) if isinstance(target, str)}),
         "seconds": max((one["seconds"] for one in said if isinstance(one.get("seconds"), (int, float))), default=0),
         "versions": _all_said(said, "versions"),
         "device": _all_said(said, "device"),
@@ -117,8 +117,4 @@ def _all_said(said: Sequence[Event], name: str) -> str:
 
 def _union(named: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for one in named for name in one)
-    return {name: list({json.dumps(value): value for one in named for value in _list(one.get(name))}.values()) for name in names}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return {name: list({json.dumps(value): value for one in named for value in list_of(one.get(name))}.values()) for name in names}
