@@ -1,6 +1,6 @@
 """Examples a second of the fuzz loop: drawing, building, running, judging. On the GPU if there is one, else under the interpreter.
 
-    python benchmarks/examples.py [--examples 2000] [--seed 0] [--once] [--forward] [--profile]
+    python benchmarks/examples.py [--target TARGET] [--examples 2000] [--seed 0] [--once] [--forward] [--profile]
 
 On a GPU the run is made twice with the same examples: the first compiles, and its compiled variants are counted; the second is the steady
 state. ``--forward`` asks for no gradients. ``--profile`` prints where the time of the second run goes.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
+import sys
 import time
 from collections import Counter
 
@@ -18,15 +19,18 @@ import torch
 from hypothesis import given, seed
 from hypothesis import strategies as st
 
-from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.cases import Case
 from moefuzz.harness.device import describe, versions
 from moefuzz.harness.profiles import drawn
-from moefuzz.harness.target_names import default_target
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check
-from moefuzz.strategies import grouped_gemm_cases
+from moefuzz.strategies import experts_cases, grouped_gemm_cases, moe_block_cases
+
+CASES = {"grouped_gemm": grouped_gemm_cases, "experts": experts_cases, "moe_block": moe_block_cases}
 
 
-def run(examples: int, which: int, *, forward_only: bool) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
+def run(target: Target, examples: int, which: int, *, forward_only: bool) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
     """Seconds for so many examples, how many had which dtype, and the largest share of a bound by tensor and dtype."""
     seen: Counter[str] = Counter()
     shares: dict[tuple[str, str], float] = {}
@@ -34,9 +38,9 @@ def run(examples: int, which: int, *, forward_only: bool) -> tuple[float, Counte
 
     @seed(which)
     @drawn(examples)
-    @given(grouped_gemm_cases(default_target(), **fields))
-    def one(case: GroupedGemmCase) -> None:
-        for tensor, share in check(case).shares.items():
+    @given(CASES[target.level](target, **fields))
+    def one(case: Case) -> None:
+        for tensor, share in check(case, target).shares.items():
             shares[tensor, case.dtype] = max(share, shares.get((tensor, case.dtype), 0.0))
         seen[case.dtype] += 1
 
@@ -47,15 +51,14 @@ def run(examples: int, which: int, *, forward_only: bool) -> tuple[float, Counte
 
 def compiled_variants() -> int:
     """How many variants of our kernels Triton holds in this process; 0 under the interpreter."""
-    from moefuzz.kernels.grouped_gemm_dw import _grouped_gemm_dw_kernel
-    from moefuzz.kernels.grouped_gemm_rows import _grouped_gemm_rows_kernel
-
-    kernels = (_grouped_gemm_rows_kernel, _grouped_gemm_dw_kernel)
-    return sum(len(cache[0]) for kernel in kernels for cache in getattr(kernel, "device_caches", {}).values())
+    modules = [module for name, module in sys.modules.items() if name.startswith("moefuzz.kernels.")]
+    kernels = {id(value): value for module in modules for value in vars(module).values() if hasattr(value, "device_caches")}
+    return sum(len(cache[0]) for kernel in kernels.values() for cache in kernel.device_caches.values())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", type=load_target, default="triton", metavar="TARGET", help="whose examples (our grouped GEMM)")
     parser.add_argument("--examples", type=int, default=2000 if torch.cuda.is_available() else 200)
     parser.add_argument("--forward", action="store_true", help="no gradients")
     parser.add_argument("--seed", type=int, default=0, help="which examples are drawn")
@@ -68,14 +71,15 @@ def main() -> None:
         profile = cProfile.Profile() if arguments.profile and name == "second run" else None
         if profile:
             profile.enable()
-        seconds, seen, shares = run(arguments.examples, arguments.seed, forward_only=arguments.forward)
+        seconds, seen, shares = run(arguments.target, arguments.examples, arguments.seed, forward_only=arguments.forward)
         if profile:
             profile.disable()
         count = sum(seen.values())
         rate, variants = count / seconds, compiled_variants()
         print(f"{name}: {count} examples in {seconds:.1f} s, {rate:.1f} a second, {variants} compiled variants", flush=True)  # noqa: T201
         if profile:
-            pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+            for order in ("cumulative", "tottime"):
+                pstats.Stats(profile).sort_stats(order).print_stats(45)
     for (tensor, dtype), share in sorted(shares.items()):
         print(f"largest share of the bound used: {tensor:3} {dtype:9} {share:.3f}")  # noqa: T201
 

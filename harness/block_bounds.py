@@ -16,12 +16,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .bounds import TINY, U
+from .bounds import TINY, Reals, U
 from .carried import Carried, bounded, cat, contract, exact, exp_error, softmax, softmax_distance, stored, sum_stored
 from .experts_bounds import experts_bounds
+from .segments import Whole
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,17 @@ class BlockBounds:
     gate_proj_grad: Carried  # [E, I, H]
     up_proj_grad: Carried  # [E, I, H]
     down_proj_grad: Carried  # [E, H, I]
-    topk_ids: Tensor  # [T, topk]
-    m_sizes: Tensor  # [E]
-    gather_indices: Tensor  # [M]
-    router_gap: Tensor  # [T]; above 0 the routing is decided
+    topk_ids: Whole  # [T, topk]
+    m_sizes: Whole  # [E]
+    gather_indices: Whole  # [M]
+    router_gap: Reals  # [T]; above 0 the routing is decided
 
     def carried(self) -> dict[str, Carried]:
         """The carried tensors by name, in the order in which they are computed."""
         return {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Carried)}
 
 
+@np.errstate(all="ignore")
 def block_bounds(
     X: Tensor,  # [T, H]
     gate: Tensor,  # [E, H]
@@ -74,16 +77,16 @@ def block_bounds(
     """
     E, H = gate.shape
     x, g = exact(X), exact(gate)
-    router_logits = contract(x, g.map(lambda t: t.T), torch.matmul, H)
+    router_logits = contract(x, g.map(np.transpose), np.matmul, H)
     logits = stored(router_logits, dtype)
-    topk_ids = torch.topk(logits.value, topk).indices if topk_ids is None else topk_ids.long()
-    weights = _router_weights(logits, topk_ids, norm_topk_prob)
+    ids = np.argsort(-logits.value, 1, kind="stable")[:, :topk] if topk_ids is None else topk_ids.long().numpy()
+    weights = _router_weights(logits, ids, norm_topk_prob)
     given = stored(weights, dtype) if topk_weights is None else exact(topk_weights)
-    experts = experts_bounds(X, topk_ids, given, gate_up_proj, down_proj, dY, act=act, dtype=dtype)
+    experts = experts_bounds(X, ids, given, gate_up_proj, down_proj, dY, act=act, dtype=dtype)
 
     d_weights = stored(experts.topk_weights_grad, dtype)
-    d_logits = stored(_router_backward(logits, weights, d_weights, topk_ids, norm_topk_prob), dtype)
-    d_router = stored(contract(d_logits, g, torch.matmul, E), dtype).map(lambda t: t[:, None])
+    d_logits = stored(_router_backward(logits, weights, d_weights, ids, norm_topk_prob), dtype)
+    d_router = stored(contract(d_logits, g, np.matmul, E), dtype)[:, None]
     return BlockBounds(
         router_logits=router_logits,
         topk_weights=weights,
@@ -93,22 +96,29 @@ def block_bounds(
         hidden_states_unpermute=experts.hidden_states_unpermute,
         output=experts.output,
         X_grad=sum_stored(cat((experts.X_grads, d_router), 1), 1, dtype, topk + 1),
-        gate_grad=contract(d_logits.map(lambda t: t.T), x, torch.matmul, len(X)),
+        gate_grad=contract(d_logits.map(np.transpose), x, np.matmul, len(X)),
         gate_proj_grad=experts.gate_proj_grad,
         up_proj_grad=experts.up_proj_grad,
         down_proj_grad=experts.down_proj_grad,
-        topk_ids=topk_ids,
+        topk_ids=ids,
         m_sizes=experts.m_sizes,
         gather_indices=experts.gather_indices,
         router_gap=_router_gap(logits, topk),
     )
 
 
-def _selected(x: Carried, topk_ids: Tensor) -> Carried:
-    return x.map(lambda t: t.gather(1, topk_ids))
+def _selected(x: Carried, topk_ids: Whole) -> Carried:
+    return x.map(lambda t: np.take_along_axis(t, topk_ids, 1))
 
 
-def _router_weights(logits: Carried, topk_ids: Tensor, norm_topk_prob: bool) -> Carried:
+def _among_all(part: Reals, topk_ids: Whole, all_others: Reals) -> Reals:
+    """[T, E]: what is given for the selected experts, and for all others."""
+    out = all_others.copy()
+    np.put_along_axis(out, topk_ids, part, 1)
+    return out
+
+
+def _router_weights(logits: Carried, topk_ids: Whole, norm_topk_prob: bool) -> Carried:
     """The topk weights before they are stored: softmax over all experts, or over the selected ones if these are renormalised.
 
     p_i / sum_selected p_j = exp(l_i) / sum_selected exp(l_j): the sum over all experts cancels, and with it its error. The selection has
@@ -117,7 +127,7 @@ def _router_weights(logits: Carried, topk_ids: Tensor, norm_topk_prob: bool) -> 
     return softmax(_selected(logits, topk_ids), 1) if norm_topk_prob else _selected(softmax(logits, 1), topk_ids)
 
 
-def _router_backward(logits: Carried, weights: Carried, d_weights: Carried, topk_ids: Tensor, norm_topk_prob: bool) -> Carried:
+def _router_backward(logits: Carried, weights: Carried, d_weights: Carried, topk_ids: Whole, norm_topk_prob: bool) -> Carried:
     """The gradient of the logits, float32 throughout, from that of the topk weights.
 
     With h the gradient of the weights q (the selected ones, renormalised; else all p, with h = 0 outside the selection)
@@ -141,33 +151,35 @@ def _router_backward(logits: Carried, weights: Carried, d_weights: Carried, topk
     """
     n = logits.value.shape[1]
     probabilities = softmax(logits, 1)
-    zeros = torch.zeros_like(logits.value)
-    h = d_weights.map(lambda t: zeros.scatter(1, topk_ids, t))
+    zeros = np.zeros_like(logits.value)
+    h = d_weights.map(lambda t: _among_all(t, topk_ids, zeros))
     if norm_topk_prob:
-        dl = _pairwise(weights, d_weights).map(lambda t: zeros.scatter(1, topk_ids, t))
-        q = probabilities.magnitude.scatter(1, topk_ids, weights.magnitude)
+        dl = _pairwise(weights, d_weights).map(lambda t: _among_all(t, topk_ids, zeros))
+        q = _among_all(weights.magnitude, topk_ids, probabilities.magnitude)
     else:
         dl = _pairwise(probabilities, h)
         q = probabilities.magnitude
     c = (3 * n + 6) * U
-    sizes = h.magnitude + 3 * (q * h.magnitude).sum(1, keepdim=True)
-    flushed = torch.where(sizes > 0, (n + 8) * 2 * TINY * (1 + sizes) * n, 0.0)
+    sizes = h.magnitude + 3 * (q * h.magnitude).sum(1, keepdims=True)
+    flushed = np.where(sizes > 0, (n + 8) * 2 * TINY * (1 + sizes) * n, 0.0)
     return bounded(dl.value, dl.error + c / (1 - c) * q * sizes + flushed)
 
 
 def _pairwise(q: Carried, h: Carried) -> Carried:
     """sum_{j != i} q_i q_j (h_i - h_j) [T, n], the largest of each term less its value; no rounding."""
 
-    def terms(q: Tensor, difference: Tensor) -> Tensor:
-        return (q[:, :, None] * q[:, None, :] * difference).sum(2)
+    def terms(q: Reals, difference: Reals) -> Reals:
+        summed: Reals = (q[:, :, None] * q[:, None, :] * difference).sum(2)
+        return summed
 
     difference = h.value[:, :, None] - h.value[:, None, :]
     errors = h.error[:, :, None] + h.error[:, None, :]
-    errors = errors * ~torch.eye(q.value.shape[1], dtype=torch.bool, device=q.value.device)
-    return Carried(terms(q.value, difference), terms(q.magnitude, difference.abs() + errors) - terms(q.value, difference.abs()))
+    errors = errors * ~np.eye(q.value.shape[1], dtype=bool)
+    size = np.abs(difference)
+    return Carried(terms(q.value, difference), terms(q.magnitude, size + errors) - terms(q.value, size))
 
 
-def _router_gap(logits: Carried, topk: int) -> Tensor:
+def _router_gap(logits: Carried, topk: int) -> Reals:
     """Per token, the least that a selected logit may be minus the most that another may be; infinite if all are selected.
 
     The topk are taken of float32 probabilities: the logarithm of one is off by ``exp_error`` and a quotient of 2 U, while the sum that
@@ -176,11 +188,11 @@ def _router_gap(logits: Carried, topk: int) -> Tensor:
     """
     T, E = logits.value.shape
     if topk == E:
-        return logits.value.new_full((T,), torch.inf)
+        return np.full(T, np.inf)
     distance = softmax_distance(logits, 1)
     off = logits.error + exp_error(distance) + 2 * U
-    order = torch.argsort(logits.value, dim=1, descending=True)
-    selected, others = order[:, :topk], order[:, topk:]
-    least, most = (logits.value - off).gather(1, selected).amin(1), (logits.value + off).gather(1, others).amax(1)
-    normal = distance.gather(1, selected).amax(1) + math.log(E) < 126 * math.log(2)
-    return torch.where(normal, least - most, -torch.inf)
+    selected, others = np.split(np.argsort(-logits.value, 1), [topk], axis=1)
+    least = np.take_along_axis(logits.value - off, selected, 1).min(1)
+    most = np.take_along_axis(logits.value + off, others, 1).max(1)
+    normal = np.take_along_axis(distance, selected, 1).max(1) + math.log(E) < 126 * math.log(2)
+    return np.where(normal, least - most, -np.inf)

@@ -17,13 +17,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from .bounds import TINY, U, accumulation_error, interval, outside, quantum, rounded, u
+from .bounds import TINY, Reals, Truths, U, accumulation_error, interval, limits, outside, quantum, reals, rounded, u
 
-Matmul = Callable[[Tensor, Tensor], Tensor]
+Matmul = Callable[[Reals, Reals], Reals]
+FLOAT32 = torch.float32
 
 SIGMOID_FLUSH = 2.0**-119
 """|x| sigmoid(x) and |silu'(x)| where sigmoid(x) < TINY, that is x < -87.33: both fall with |x|, 87.34 * TINY < 2**-119."""
@@ -31,49 +34,66 @@ SIGMOID_FLUSH = 2.0**-119
 
 @dataclass(frozen=True)
 class Carried:
-    """Every correct result lies in [value - error, value + error]; both float64, of one shape, error >= 0."""
+    """Every correct result lies in [value - error, value + error]; both of one shape, error >= 0."""
 
-    value: Tensor
-    error: Tensor
+    value: Reals
+    error: Reals
 
-    def map(self, op: Callable[[Tensor], Tensor]) -> Carried:
+    def map(self, op: Callable[[Reals], Reals]) -> Carried:
         """Apply to both what only moves elements: an index, a transpose, a view."""
         return Carried(op(self.value), op(self.error))
 
-    @property
-    def magnitude(self) -> Tensor:
+    def __getitem__(self, index: Any) -> Carried:
+        return Carried(self.value[index], self.error[index])
+
+    @cached_property
+    def magnitude(self) -> Reals:
         """The largest absolute value that a correct result may have."""
-        return self.value.abs() + self.error
+        return np.abs(self.value) + self.error
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether no element has an error."""
+        return not self.error.any()
+
+    @cached_property
+    def unit(self) -> float:
+        """The quantum of the elements without an error."""
+        return quantum(self.value if self.is_exact else np.where(self.error == 0, self.value, 0.0))
 
 
-def exact(tensor: Tensor) -> Carried:
+def exact(tensor: torch.Tensor) -> Carried:
     """What is given, bit by bit: error 0."""
-    return bounded(tensor.double(), torch.zeros_like(tensor, dtype=torch.float64))
+    value = reals(tensor)
+    return bounded(value, np.zeros_like(value))
 
 
-def cat(parts: Sequence[Carried], dim: int) -> Carried:
-    return Carried(torch.cat([part.value for part in parts], dim), torch.cat([part.error for part in parts], dim))
+def cat(parts: Sequence[Carried], axis: int) -> Carried:
+    return Carried(np.concatenate([part.value for part in parts], axis), np.concatenate([part.error for part in parts], axis))
 
 
-def bounded(value: Tensor, error: Tensor, magnitude: Tensor | None = None) -> Carried:
+def bounded(value: Reals, error: Reals, magnitude: Reals | None = None) -> Carried:
     """The pair, with error inf where one of them is not finite or a float32 on the way, up to ``magnitude``, may overflow."""
-    magnitude = value.abs() + error if magnitude is None else magnitude
-    known = torch.isfinite(value) & (magnitude <= torch.finfo(torch.float32).max)
-    return Carried(torch.where(torch.isfinite(value), value, 0.0), torch.where(known & torch.isfinite(error), error, torch.inf))
+    known = np.isfinite(value) & np.isfinite(error)
+    known &= (np.abs(value) + error if magnitude is None else magnitude) <= limits(FLOAT32).largest
+    if known.all():
+        return Carried(value, error)
+    return Carried(np.where(np.isfinite(value), value, 0.0), np.where(known, error, np.inf))
 
 
 def either(a: Carried, b: Carried) -> Carried:
     """One number computed in one of two ways, both of which are right: the larger error."""
-    return Carried(a.value, torch.maximum(a.error, b.error))
+    return Carried(a.value, np.maximum(a.error, b.error))
 
 
 def stored(x: Carried, dtype: torch.dtype) -> Carried:
     """A store at which rounding to ``dtype`` is allowed, not required: the larger of the old error and what rounded ends are away."""
-    ends = (rounded(x.value - x.error, dtype) - x.value).abs(), (rounded(x.value + x.error, dtype) - x.value).abs()
-    return bounded(x.value, torch.maximum(x.error, torch.maximum(*ends)))
+    low = np.abs(rounded(x.value - x.error, dtype) - x.value)
+    high = low if x.is_exact else np.abs(rounded(x.value + x.error, dtype) - x.value)
+    return bounded(x.value, np.maximum(x.error, np.maximum(low, high)))
 
 
-def contract(a: Carried, b: Carried, matmul: Matmul, depth: Tensor | int) -> Carried:
+def contract(a: Carried, b: Carried, matmul: Matmul, depth: Reals | int) -> Carried:
     """Sums of ``depth`` products accumulated in float32, in any order: ``accumulation_error`` at S = (|A| + eA) @ (|B| + eB).
 
     Carried: |a' b' - a b| <= |a| eb + ea |b| + ea eb, summed. ``matmul`` is bilinear, and monotone where nothing is negative. Where the
@@ -81,35 +101,39 @@ def contract(a: Carried, b: Carried, matmul: Matmul, depth: Tensor | int) -> Car
     divides its partial sums, and ``accumulation_error`` knows whether float32 holds these. ``depth`` broadcasts against the result.
     """
     value, S = matmul(a.value, b.value), matmul(a.magnitude, b.magnitude)
-    inputs = matmul(a.value.abs(), b.error) + matmul(a.error, b.magnitude)
-    accumulated = torch.where(inputs == 0, accumulation_error(S, depth, _unit(a) * _unit(b)), accumulation_error(S, depth, 0.0))
+    accumulated = accumulation_error(S, depth, a.unit * b.unit)
+    if a.is_exact and b.is_exact:
+        return bounded(value, accumulated, S + accumulated)
+    inputs = np.zeros_like(S)
+    if not b.is_exact:
+        inputs += matmul(np.abs(a.value), b.error)
+    if not a.is_exact:
+        inputs += matmul(a.error, b.magnitude)
+    accumulated = np.where(inputs == 0, accumulated, accumulation_error(S, depth, 0.0))
     return bounded(value, inputs + accumulated, S + accumulated)
 
 
-def _unit(x: Carried) -> float:
-    return quantum(torch.where(x.error == 0, x.value, 0.0))
-
-
-def _operation(value: Tensor, inputs: Tensor, roundings: float, magnitude: Tensor) -> Carried:
+def _operation(value: Reals, inputs: Reals, roundings: float, magnitude: Reals) -> Carried:
     """One float32 operation: ``inputs`` carried, ``roundings`` times the largest result, one flush; exact where float32 has the value.
 
     Without an error in the inputs the value is computed from the very numbers that a correct implementation has; if it is a normal
     float32, or 0, then correct rounding returns it.
     """
-    held = (value == rounded(value, torch.float32)) & ((value == 0) | (value.abs() >= TINY))
-    step = torch.where(held & (inputs == 0), 0.0, roundings * (value.abs() + inputs) + magnitude.clamp(max=TINY))
+    size = np.abs(value)
+    held = (value == rounded(value, FLOAT32)) & ((value == 0) | (size >= TINY)) & (inputs == 0)
+    step = np.where(held, 0.0, roundings * (size + inputs) + np.minimum(magnitude, TINY))
     return bounded(value, inputs + step)
 
 
 def mul(a: Carried, b: Carried) -> Carried:
     """Multiply in float32: |a| eb + ea |b| + ea eb, and one rounding."""
-    inputs = a.value.abs() * b.error + a.error * b.magnitude
-    return _operation(a.value * b.value, inputs, u(torch.float32), a.magnitude * b.magnitude)
+    inputs = np.abs(a.value) * b.error + a.error * b.magnitude
+    return _operation(a.value * b.value, inputs, u(FLOAT32), a.magnitude * b.magnitude)
 
 
 def add(a: Carried, b: Carried) -> Carried:
     """Add in float32: ea + eb, and one rounding."""
-    return _operation(a.value + b.value, a.error + b.error, u(torch.float32), a.magnitude + b.magnitude)
+    return _operation(a.value + b.value, a.error + b.error, u(FLOAT32), a.magnitude + b.magnitude)
 
 
 def sub(a: Carried, b: Carried) -> Carried:
@@ -123,14 +147,14 @@ def div(a: Carried, b: Carried) -> Carried:
     2 ulp is what PTX promises for ``div.full.f32``, Triton's ``/``; torch divides to half an ulp. No quotient but 0 / b counts as exact.
     """
     value = a.value / b.value
-    inputs = (a.error + value.abs() * b.error) / (b.value.abs() - b.error)
-    inputs = torch.where(b.value.abs() > b.error, inputs, torch.inf)
-    largest = value.abs() + inputs
-    return bounded(value, inputs + 2 * U * largest + largest.clamp(max=TINY))
+    inputs = (a.error + np.abs(value) * b.error) / (np.abs(b.value) - b.error)
+    inputs = np.where(np.abs(b.value) > b.error, inputs, np.inf)
+    largest = np.abs(value) + inputs
+    return bounded(value, inputs + 2 * U * largest + np.minimum(largest, TINY))
 
 
-def sum_stored(x: Carried, dim: int, dtype: torch.dtype, n: int) -> Carried:
-    """A sum of ``n`` terms along ``dim``, in any order, each of the m = n - 1 additions in float32 and then, maybe, rounded to ``dtype``.
+def sum_stored(x: Carried, axis: int, dtype: torch.dtype, n: int) -> Carried:
+    """A sum of ``n`` terms along ``axis``, in any order, each of the m = n - 1 additions in float32 and then, maybe, rounded to ``dtype``.
 
         error = sum(e) + m w / (1 - m w) * S + m * tiny,    S = sum(|v| + e),    w = (1 + 2**-24) (1 + u) - 1,  or 2**-24 in float32
 
@@ -138,20 +162,18 @@ def sum_stored(x: Carried, dim: int, dtype: torch.dtype, n: int) -> Carried:
     ``dtype`` or a flushed float32: tiny = max(2**-126, that half). If every term is exact and a multiple of q, and S <= q / u, then
     ``dtype`` holds all partial sums (multiples of q up to q * 2**bits) and nothing rounds, given that q is not below its subnormals.
     """
-    value, S, inputs = x.value.sum(dim), x.magnitude.sum(dim), x.error.sum(dim)
-    limits, m = torch.finfo(dtype), n - 1
-    unit = u(dtype) if dtype == torch.float32 else (1 + u(torch.float32)) * (1 + u(dtype)) - 1
-    subnormal = limits.smallest_normal * limits.eps
-    gamma = m * unit / (1 - m * unit) if m * unit < 1 else torch.inf
-    rounding = gamma * S + S.clamp(max=m * max(TINY, subnormal / 2))
-    q = _unit(x)
-    largest_held = q / u(dtype) if q >= max(TINY, subnormal) else 0.0
+    value, S, inputs = x.value.sum(axis), x.magnitude.sum(axis), x.error.sum(axis)
+    (_, largest, subnormal), m = limits(dtype), n - 1
+    unit = u(dtype) if dtype == FLOAT32 else (1 + u(FLOAT32)) * (1 + u(dtype)) - 1
+    gamma = m * unit / (1 - m * unit) if m * unit < 1 else np.inf
+    rounding = gamma * S + np.minimum(S, m * max(TINY, subnormal / 2))
+    largest_held = x.unit / u(dtype) if x.unit >= max(TINY, subnormal) else 0.0
     held = (inputs == 0) & (largest_held >= S)
-    overflows = (S + rounding > limits.max) & (m > 0)
-    return bounded(value, torch.where(overflows, torch.inf, inputs + torch.where(held, 0.0, rounding)))
+    overflows = (S + rounding > largest) & (m > 0)
+    return bounded(value, np.where(overflows, np.inf, inputs + np.where(held, 0.0, rounding)))
 
 
-def exp_error(distance: Tensor) -> Tensor:
+def exp_error(distance: Reals) -> Reals:
     """By how much the logarithm of a float32 exp(x - y) is off at most, |x - y| <= ``distance``: (9/8 distance + 2) U.
 
     Computed as 2**((x - y) log2(e)): the subtraction and the product round (U/2 of the distance each), the constant is off by 0.11 U
@@ -162,12 +184,19 @@ def exp_error(distance: Tensor) -> Tensor:
 
 def relu(x: Carried) -> Carried:
     """ReLU, max(x, 0): no rounding, and not steeper than 1; where x < 0 only what reaches above 0 counts."""
-    return bounded(x.value.clamp(min=0), torch.where(x.value < 0, (x.value + x.error).clamp(min=0), x.error))
+    return bounded(np.maximum(x.value, 0), np.where(x.value < 0, np.maximum(x.value + x.error, 0), x.error))
 
 
 def relu_grad(x: Carried) -> Carried:
     """1 where x > 0, else 0: exact unless the sign of x is open, |v| <= e; then both are right."""
-    return Carried((x.value > 0).double(), ((x.value.abs() <= x.error) & (x.error > 0)).double())
+    return Carried((x.value > 0).astype(np.float64), ((np.abs(x.value) <= x.error) & (x.error > 0)).astype(np.float64))
+
+
+def sigmoid(x: Reals) -> Reals:
+    """Return 1 / (1 + exp(-x)), without an overflow on the way."""
+    small = np.exp(-np.abs(x))
+    result: Reals = np.where(x >= 0, 1.0, small) / (1 + small)
+    return result
 
 
 def silu(x: Carried) -> Carried:
@@ -178,22 +207,21 @@ def silu(x: Carried) -> Carried:
     Evaluated as x / (1 + exp(-x)) or x * (1 / (1 + exp(-x))): the exponential is off by ``exp_error``, of which 1 - sigmoid(x) gets into
     the sum, the sum by U/2, the quotient by 2 U (``div``), the product by U/2; together (9/8 |x| (1 - sigmoid(x)) + 5) U relative.
     """
-    value, end = x.value * torch.sigmoid(x.value), x.value + x.error
-    slope = (silu_slope(x.value).abs() + x.error / 4).clamp(max=1.1)
-    inputs = x.error * torch.where(end < -2.4, torch.minimum(slope, silu_slope(end).abs()), slope)
-    relative = (1.125 * x.magnitude * torch.sigmoid(x.error - x.value) + 5) * U
-    return bounded(value, inputs + relative * (value.abs() + inputs) + x.magnitude.clamp(max=SIGMOID_FLUSH))
+    value, end = x.value * sigmoid(x.value), x.value + x.error
+    slope = np.minimum(np.abs(silu_slope(x.value)) + x.error / 4, 1.1)
+    inputs = x.error * np.where(end < -2.4, np.minimum(slope, np.abs(silu_slope(end))), slope)
+    relative = (1.125 * x.magnitude * sigmoid(x.error - x.value) + 5) * U
+    return bounded(value, inputs + relative * (np.abs(value) + inputs) + np.minimum(x.magnitude, SIGMOID_FLUSH))
 
 
-def silu_slope(x: Tensor) -> Tensor:
+def silu_slope(x: Reals) -> Reals:
     """Return silu'(x) = s (1 + x (1 - s)), s = sigmoid(x)."""
-    s, t = torch.sigmoid(x), torch.sigmoid(-x)
-    return s * (1 + x * t)
+    return sigmoid(x) * (1 + x * sigmoid(-x))
 
 
-def silu_curve(x: Tensor) -> Tensor:
+def silu_curve(x: Reals) -> Reals:
     """Return silu''(x) = s (1 - s) (2 - x tanh(x / 2)), an even function."""
-    return torch.sigmoid(x) * torch.sigmoid(-x) * (2 - x * torch.tanh(x / 2))
+    return sigmoid(x) * sigmoid(-x) * (2 - x * np.tanh(x / 2))
 
 
 def silu_grad(x: Carried) -> Carried:
@@ -208,17 +236,17 @@ def silu_grad(x: Carried) -> Carried:
     From x = 18 on, exp(-x) < 2**-25 is lost beside 1, s is 1 / 1, and the result exactly 1; silu' is within x t of that, and the value
     here within 2**-51, as float64 rounds four times: the one place where no larger rounding covers it.
     """
-    s, t, X = torch.sigmoid(x.value + x.error), torch.sigmoid(x.error - x.value), x.magnitude
+    s, t, X = sigmoid(x.value + x.error), sigmoid(x.error - x.value), x.magnitude
     near = X - 2 * x.error
-    curve = (silu_curve(x.value).abs() + 0.155 * x.error).clamp(max=0.5)
-    curve = torch.where(near > 4, torch.minimum(curve, silu_curve(near).abs()), curve)
+    curve = np.minimum(np.abs(silu_curve(x.value)) + 0.155 * x.error, 0.5)
+    curve = np.where(near > 4, np.minimum(curve, np.abs(silu_curve(near))), curve)
     r = 1.125 * X * t + 4.5
     evaluated = s * ((r + 0.5) * (1 + X * t) + X * s * r + 0.5 + 1.5 * X * t) * U
-    evaluated = torch.where(x.value - x.error >= 18, X * t + 2.0**-51, evaluated)
+    evaluated = np.where(x.value - x.error >= 18, X * t + 2.0**-51, evaluated)
     return bounded(silu_slope(x.value), x.error * curve + evaluated + SIGMOID_FLUSH)
 
 
-def softmax_error(distance: Tensor, n: int) -> Tensor:
+def softmax_error(distance: Reals, n: int) -> Reals:
     """By how much the logarithm of a float32 softmax weight is off: (9/8 (distance + ln n) + n + 10) U, ``distance`` below the largest.
 
     Numerator: ``exp_error`` and two quotients of 2 U (by the sum over all experts; again by the sum over the selected ones, if these are
@@ -229,16 +257,17 @@ def softmax_error(distance: Tensor, n: int) -> Tensor:
     Beyond a distance of 105 > 150 ln 2 float32 has nothing but 0 left, whatever the error of the argument: this is a flush, which
     ``softmax`` counts, and no relative error.
     """
-    return exp_error(distance.clamp(max=105) + math.log(n)) + (n + 8) * U
+    return exp_error(np.minimum(distance, 105) + math.log(n)) + (n + 8) * U
 
 
-def softmax_distance(x: Carried, dim: int) -> Tensor:
-    """How far each entry may lie below the largest along ``dim``."""
-    return (x.value + x.error).amax(dim, keepdim=True) - (x.value - x.error)
+def softmax_distance(x: Carried, axis: int) -> Reals:
+    """How far each entry may lie below the largest along ``axis``."""
+    largest: Reals = (x.value + x.error).max(axis, keepdims=True)
+    return largest - (x.value - x.error)
 
 
-def softmax(x: Carried, dim: int) -> Carried:
-    """Weights exp(x_i) / sum_j exp(x_j) in float32 along ``dim``; or those over a larger axis with the same largest entry, renormalised.
+def softmax(x: Carried, axis: int) -> Carried:
+    """Weights exp(x_i) / sum_j exp(x_j) in float32 along ``axis``; or those over a larger axis with the same largest entry, renormalised.
 
     Carried: with logits off by at most e_j the weight lies between its values with x_i low and all others high, and the reverse:
 
@@ -248,19 +277,22 @@ def softmax(x: Carried, dim: int) -> Carried:
     float64, the weights are anything in [0, 1]. Evaluated: ``softmax_error``. Of the terms, each exponential and quotient may be flushed,
     2 TINY an entry, and is divided by a sum of probabilities that is at least 1 / N, N the larger axis; N <= 2**16 is assumed.
     """
-    weights = torch.softmax(x.value, dim)
-    widest = x.error.amax(dim, keepdim=True)
-    n = x.value.shape[dim]
-    off = softmax_error(softmax_distance(x, dim), n)
+    exponentials = np.exp(x.value - x.value.max(axis, keepdims=True))
+    weights = exponentials / exponentials.sum(axis, keepdims=True)
+    widest = x.error.max(axis, keepdims=True)
+    n = x.value.shape[axis]
+    off = softmax_error(softmax_distance(x, axis), n)
 
-    def end(e: Tensor) -> Tensor:
-        return weights * torch.exp(e) / ((weights * torch.exp(-e)).sum(dim, keepdim=True) + weights * (torch.exp(e) - torch.exp(-e)))
+    def end(e: Reals) -> Reals:
+        rest = (weights * np.exp(-e)).sum(axis, keepdims=True)
+        result: Reals = weights * np.exp(e) / (rest + weights * (np.exp(e) - np.exp(-e)))
+        return result
 
-    low, high = torch.where(widest > 300, 0.0, end(-x.error)), torch.where(widest > 300, 1.0, end(x.error))
-    error = torch.maximum(high * torch.exp(off) - weights, weights - low * torch.exp(-off)) + 2.0**17 * TINY * (n + 1)
-    return bounded(weights, torch.where(torch.isinf(widest), torch.inf, error))
+    low, high = np.where(widest > 300, 0.0, end(-x.error)), np.where(widest > 300, 1.0, end(x.error))
+    error = np.maximum(high * np.exp(off) - weights, weights - low * np.exp(-off)) + 2.0**17 * TINY * (n + 1)
+    return bounded(weights, np.where(np.isinf(widest), np.inf, error))
 
 
-def violations(got: Tensor, x: Carried, dtype: torch.dtype) -> Tensor:
+def violations(got: torch.Tensor, x: Carried, dtype: torch.dtype) -> Truths:
     """Where ``got`` is no right result, as everywhere in the verdict: see ``bounds.interval`` and ``bounds.outside``."""
-    return outside(got, *interval(x.value, x.error, dtype))
+    return outside(reals(got), *interval(x.value, x.error, dtype))

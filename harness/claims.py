@@ -5,34 +5,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
-from .bounds import interval, outside, ulp
+from .bounds import Reals, Truths, interval, outside, reals, ulp
 from .cases import Case
 from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure, Mismatch
+from .segments import Whole
 
 
 @dataclass(frozen=True)
 class Compared:
     """A tensor beside its reference, bound and interval, experts' rows first and in sorted order, and where it is wrong."""
 
-    got: torch.Tensor
-    R: torch.Tensor
-    b: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
-    wrong: torch.Tensor  # bool
+    got: Reals
+    R: Reals
+    b: Reals
+    low: Reals
+    high: Reals
+    wrong: Truths
+    dtype: torch.dtype  # of ``got``
 
-    def error(self) -> torch.Tensor:
-        """|got - R| in float64, infinite where ``got`` is not finite and wrong."""
-        return torch.where(self.wrong & ~torch.isfinite(self.got), torch.inf, (self.got.double() - self.R).abs())
+    def error(self) -> Reals:
+        """|got - R|, infinite where ``got`` is not finite and wrong."""
+        with np.errstate(invalid="ignore"):
+            return np.where(self.wrong & ~np.isfinite(self.got), np.inf, np.abs(self.got - self.R))
 
-    def share(self) -> torch.Tensor:
+    def share(self) -> Reals:
         """The share of the bound that each element needs: above 1 where it is wrong, infinite where it is and the bound is 0."""
-        bounded = (self.b > 0) & torch.isfinite(self.got) & torch.isfinite(self.R)
-        shares = torch.where(self.wrong, torch.inf, torch.zeros_like(self.R))
-        shares[bounded] = _shares(self.got[bounded], self.R[bounded], self.b[bounded])
+        shares = np.where(self.wrong, np.inf, 0.0)
+        bounded = self._bounded()
+        shares[bounded] = self._shares(bounded)
         return shares
+
+    def largest_share(self) -> float:
+        """The largest share of the bound that is needed to explain ``got``: 0 where rounding the reference alone does."""
+        return float(self._shares(self._bounded()).max(initial=0.0))
+
+    def _bounded(self) -> Truths:
+        truths: Truths = (self.b > 0) & np.isfinite(self.got) & np.isfinite(self.R)
+        return truths
+
+    def _shares(self, of: Truths) -> Reals:
+        """``got`` is the rounding of all numbers within half a unit in its last place: the sum was off by R's distance from them."""
+        value = self.got[of]
+        beyond: Reals = np.maximum(np.abs(value - self.R[of]) - ulp(value, self.dtype) / 2, 0) / self.b[of]
+        return beyond
 
 
 @dataclass(frozen=True)
@@ -47,11 +65,11 @@ class Claim:
     axes: tuple[str, ...]
     got: torch.Tensor
     shape: tuple[int, ...]
-    reference: torch.Tensor  # float64
-    bound: torch.Tensor  # float64, of reference's shape
+    reference: Reals
+    bound: Reals  # of reference's shape
     blocks: tuple[int | None, ...]  # tile size along each axis
     m_sizes: tuple[int, ...] | None = None
-    slots: torch.Tensor | None = None
+    slots: Whole | None = None
     dtype: torch.dtype | None = None
 
     def rounded_to(self, dtype: torch.dtype) -> Claim:
@@ -67,35 +85,40 @@ class Claim:
             raise WRONG_SHAPE[self.tensor](case, target, f"{self.tensor} must be {dtype} of shape {self.shape}, got {_describe(self.got)}")
         seen = self.compared(dtype)
         if seen.wrong.any():
-            infinite = seen.wrong & ~torch.isfinite(seen.got) & torch.isfinite(seen.low) & torch.isfinite(seen.high)
+            infinite = seen.wrong & ~np.isfinite(seen.got) & np.isfinite(seen.low) & np.isfinite(seen.high)
             kind = NON_FINITE if infinite.any() else WRONG_VALUE
             mismatch = self._mismatch(infinite if infinite.any() else seen.wrong, seen)
             raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
-        return share_of_bound(seen.got, seen.R, seen.b)
+        return seen.largest_share()
 
+    @np.errstate(all="ignore")
     def compared(self, dtype: torch.dtype) -> Compared:
         """``got`` of the right shape and ``dtype`` beside what is right."""
-        got, R, b = self._in_sorted_order(self.got.detach().cpu())
+        got, R, b = self._in_sorted_order(reals(self.got))
         low, high = interval(R, b, dtype)
-        return Compared(got, R, b, low, high, outside(got, low, high))
+        return Compared(got, R, b, low, high, outside(got, low, high), dtype)
 
-    def _in_sorted_order(self, got: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _in_sorted_order(self, got: Reals) -> tuple[Reals, Reals, Reals]:
         """got, reference and bound with the experts' rows first, in sorted order, and the unowned rows behind them."""
         if self.m_sizes is None:
             return got, self.reference, self.bound
         total, rows = self.reference.shape[0], got.shape[0]
         if self.slots is not None:
-            owned = torch.zeros(rows, dtype=torch.bool).index_fill_(0, self.slots, True)
-            got = torch.cat([got[self.slots], got[~owned]])
-        pad = (0, 0, 0, rows - total)
-        return got, torch.nn.functional.pad(self.reference, pad), torch.nn.functional.pad(self.bound, pad)
+            nobodys = np.ones(rows, bool)
+            nobodys[self.slots] = False
+            got = np.concatenate([got[self.slots], got[nobodys]])
+        if rows == total:
+            return got, self.reference, self.bound
+        zeros = np.zeros((rows - total, *self.reference.shape[1:]))
+        return got, np.concatenate([self.reference, zeros]), np.concatenate([self.bound, zeros])
 
-    def _mismatch(self, wrong: torch.Tensor, seen: Compared) -> Mismatch:
-        excess = torch.maximum(seen.low - seen.got.double(), seen.got.double() - seen.high)
-        excess = torch.where(wrong, torch.nan_to_num(excess, nan=torch.inf, posinf=torch.inf), -1.0)
-        worst = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
-        where = wrong.nonzero()
-        box = [(int(where[:, axis].min()), int(where[:, axis].max())) for axis in range(wrong.dim())]
+    @np.errstate(invalid="ignore")
+    def _mismatch(self, wrong: Truths, seen: Compared) -> Mismatch:
+        excess = np.maximum(seen.low - seen.got, seen.got - seen.high)
+        excess = np.where(wrong, np.nan_to_num(excess, nan=np.inf, posinf=np.inf), -1.0)
+        worst = tuple(int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+        where = np.argwhere(wrong)
+        box = [(int(where[:, axis].min()), int(where[:, axis].max())) for axis in range(wrong.ndim)]
         axes = self.axes
         if self.m_sizes is not None:
             experts, rows = zip(*(self._place(int(row)) for row in where[:, 0]), strict=True)
@@ -107,7 +130,7 @@ class Claim:
             place, blocks = worst, self.blocks
         tiles = tuple(None if block is None else (lo // block, hi // block) for (lo, hi), block in zip(box, blocks, strict=True))
         at = [float(t[worst]) for t in (seen.got, seen.R, seen.low, seen.high, seen.b)]
-        return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(wrong.sum()), wrong.numel(), tuple(box), tiles)
+        return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(wrong.sum()), wrong.size, tuple(box), tiles)
 
     def _place(self, row: int) -> tuple[int, int]:
         """(expert, row in expert) of a sorted row; expert E stands for the rows that nobody owns."""
@@ -117,21 +140,6 @@ class Claim:
                 return expert, row
             row -= size
         return len(self.m_sizes), row
-
-
-def share_of_bound(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> float:
-    """The largest share of the bound b that is needed to explain ``got``: 0 where rounding the reference alone does.
-
-    ``got`` is the rounding of every number within half a unit in its last place, so the accumulation was off by at least the distance
-    from R to that range.
-    """
-    bounded = (b > 0) & torch.isfinite(got) & torch.isfinite(R)
-    return float(_shares(got[bounded], R[bounded], b[bounded]).max()) if bounded.any() else 0.0
-
-
-def _shares(got: torch.Tensor, R: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    value = got.double()
-    return ((value - R).abs() - ulp(value, got.dtype) / 2).clamp_min(0) / b
 
 
 def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:

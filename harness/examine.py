@@ -84,12 +84,12 @@ def _examined(case: Case, target: Target) -> Examination | None:
 
 
 def _error_of(tensor: str, seen: Compared) -> TensorError:
-    error, share = ((float(values.max()) if values.numel() else 0.0) for values in (seen.error(), seen.share()))
-    return TensorError(tensor, int(seen.wrong.sum()), seen.wrong.numel(), error, share, exact=not bool(seen.b.any()))
+    error, share = (float(values.max(initial=0.0)) for values in (seen.error(), seen.share()))
+    return TensorError(tensor, int(seen.wrong.sum()), seen.wrong.size, error, share, exact=not seen.b.any())
 
 
 def _picture(claim: Claim, seen: Compared) -> Picture:
-    share = seen.share().numpy()
+    share = seen.share()
     if share.ndim == 3:
         sizes: tuple[int, ...] = (share.shape[1],) * share.shape[0]
     else:

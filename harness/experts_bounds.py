@@ -22,13 +22,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from moefuzz.kernels.reference import segment_matmul, segment_outer
-from moefuzz.kernels.routing import sort_by_expert
-
+from .bounds import Reals
 from .carried import Carried, cat, contract, either, exact, mul, relu, relu_grad, silu, silu_grad, stored, sum_stored
+from .segments import Whole, segment_matmul, segment_outer
 
 ACTIVATIONS = {"silu": (silu, silu_grad), "relu": (relu, relu_grad)}
 
@@ -48,8 +48,8 @@ class ExpertsBounds:
     gate_proj_grad: Carried  # [E, I, H]
     up_proj_grad: Carried  # [E, I, H]
     down_proj_grad: Carried  # [E, H, I]
-    m_sizes: Tensor  # [E]
-    gather_indices: Tensor  # [M]
+    m_sizes: Whole  # [E]
+    gather_indices: Whole  # [M]
 
     @property
     def gate_up_proj_grad(self) -> Carried:
@@ -57,9 +57,10 @@ class ExpertsBounds:
         return cat((self.gate_proj_grad, self.up_proj_grad), 1)
 
 
+@np.errstate(all="ignore")  # what overflows or cannot be told from anything has an infinite error
 def experts_bounds(
     X: Tensor,  # [T, H]
-    topk_ids: Tensor,  # [T, topk]
+    topk_ids: Whole,  # [T, topk]
     topk_weights: Carried,  # [T, topk], as they are stored
     gate_up_proj: Tensor,  # [E, 2I, H]
     down_proj: Tensor,  # [E, H, I]
@@ -73,12 +74,11 @@ def experts_bounds(
     topk = topk_ids.shape[1]
     x, w1, w2, dy = (exact(tensor) for tensor in (X, gate_up_proj, down_proj, dY))
     activation, activation_grad = ACTIVATIONS[act]
-    m_sizes, order = sort_by_expert(topk_ids.long(), E)
-    slots, tokens = order.long(), order.long() // topk
-    slot_of = torch.argsort(slots)
-    rows = m_sizes.double()[:, None, None]
+    m_sizes, slots = np.bincount(topk_ids.ravel(), minlength=E), np.argsort(topk_ids.ravel(), kind="stable")
+    tokens, slot_of = slots // topk, np.argsort(slots)
+    rows = m_sizes.astype(np.float64)[:, None, None]
     w = topk_weights.map(lambda t: t.reshape(-1, 1)[slots])
-    x_rows, dy_rows = x.map(lambda t: t[tokens]), dy.map(lambda t: t[tokens])
+    x_rows, dy_rows = x[tokens], dy[tokens]
 
     def experts(a: Carried, b: Carried, depth: int) -> Carried:
         return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), depth)
@@ -89,20 +89,20 @@ def experts_bounds(
     def by_token(a: Carried) -> Carried:
         return a.map(lambda t: t[slot_of].reshape(-1, topk, t.shape[1]))
 
-    first_gemm = experts(x_rows, w1.map(lambda t: t.transpose(1, 2)), H)
+    first_gemm = experts(x_rows, w1.map(_transposed), H)
     first = stored(first_gemm, dtype)
-    gate_half, up_half = first.map(lambda t: t[:, :intermediate_size]), first.map(lambda t: t[:, intermediate_size:])
+    gate_half, up_half = first[:, :intermediate_size], first[:, intermediate_size:]
     acted = stored(activation(gate_half), dtype)
     intermediate = mul(acted, up_half)
     inter = stored(intermediate, dtype)
-    w2t = w2.map(lambda t: t.transpose(1, 2))
+    w2t = w2.map(_transposed)
     second_gemm = experts(inter, w2t, intermediate_size)
     second = stored(second_gemm, dtype)
 
     def summed(a: Carried, b: Carried) -> Carried:
         products = stored(mul(a, b), dtype)
         depth = products.value.shape[1]
-        return contract(products, exact(X.new_ones(depth, 1)), torch.matmul, depth)
+        return contract(products, exact(torch.ones(depth, 1)), np.matmul, depth)
 
     weighted = stored(mul(inter, w), dtype)
     d_second = stored(mul(dy_rows, w), dtype)
@@ -115,7 +115,7 @@ def experts_bounds(
         first_gemm=first_gemm,
         intermediate=intermediate,
         second_gemm=second_gemm,
-        hidden_states_unpermute=second_gemm.map(lambda t: t[slot_of]),
+        hidden_states_unpermute=second_gemm[slot_of],
         output=sum_stored(by_token(stored(either(mul(second, w), experts(weighted, w2t, intermediate_size)), dtype)), 1, dtype, topk),
         X_grads=X_grads,
         X_grad=sum_stored(X_grads, 1, dtype, topk),
@@ -124,11 +124,15 @@ def experts_bounds(
         up_proj_grad=weight_gradient(d_up, x_rows),
         down_proj_grad=either(weight_gradient(d_second, inter), weight_gradient(dy_rows, weighted)),
         m_sizes=m_sizes,
-        gather_indices=order,
+        gather_indices=slots,
     )
 
 
-def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Tensor, dtype: torch.dtype) -> Carried:
+def _transposed(matrices: Reals) -> Reals:
+    return matrices.swapaxes(1, 2)
+
+
+def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Whole, dtype: torch.dtype) -> Carried:
     """d_gate gate_proj + d_up up_proj, stored: one contraction over 2I, or two that are stored and then added. Both are correct."""
     size = d_gate.value.shape[1]
 
@@ -136,6 +140,6 @@ def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Tensor,
         return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), a.value.shape[1])
 
     one = product(cat((d_gate, d_up), 1), w1)
-    gate_half, up_half = product(d_gate, w1.map(lambda t: t[:, :size])), product(d_up, w1.map(lambda t: t[:, size:]))
-    two = sum_stored(cat([stored(half, dtype).map(lambda t: t[None]) for half in (gate_half, up_half)], 0), 0, dtype, 2)
+    gate_half, up_half = product(d_gate, w1[:, :size]), product(d_up, w1[:, size:])
+    two = sum_stored(cat([stored(half, dtype)[None] for half in (gate_half, up_half)], 0), 0, dtype, 2)
     return stored(either(one, two), dtype)

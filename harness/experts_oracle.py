@@ -84,6 +84,6 @@ def experts_claims(problem: ExpertsProblem, result: ExpertsResult, _: Target) ->
 def bounds_of(problem: ExpertsProblem) -> ExpertsBounds:
     """The carried bounds of a problem."""
     return experts_bounds(
-        problem.X, problem.topk_ids, exact(problem.topk_weights), problem.gate_up_proj, problem.down_proj, problem.dY,
+        problem.X, problem.topk_ids.long().numpy(), exact(problem.topk_weights), problem.gate_up_proj, problem.down_proj, problem.dY,
         act=problem.case.act, dtype=getattr(torch, problem.case.dtype),
     )  # fmt: skip

