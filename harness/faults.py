@@ -39,7 +39,7 @@ FAULTS = (
     _fault("forgets_the_row_mask", (_DW, "mask_m = rm < end", "mask_m = rm < tl.load(row_ends_ptr + tl.num_programs(2) - 1)")),
     _fault("reads_the_next_expert", (_OP, "\n                X, W, y, ", "\n                X, W.roll(-1, 0), y, ")),
     _fault("drops_the_last_k_tile", (_ROWS, "is_owned, K, 0)", "is_owned, K // BLOCK_K * BLOCK_K, 0)")),
-    _fault("loses_the_last_row_tile", (_SCHEDULE, "(sizes + (BLOCK_M - 1)) // BLOCK_M", "(sizes + 1) // BLOCK_M")),
+    _fault("loses_the_last_row_tile", (_SCHEDULE, "(sizes + (block_m - 1)) // block_m", "(sizes + 1) // block_m")),
     _fault("leaves_empty_expert_dw_unwritten", (_DW, _DW_BODY, f"    if start == end:\n        return\n{_DW_BODY}")),
     _fault("leaves_tail_rows_unwritten", (_ROWS, "if SCATTER and not is_owned:", "if not is_owned:")),
     _fault("weights_in_expert_order", (_ROWS, "tl.load(row_weights_ptr + slots,", "tl.load(row_weights_ptr + rm,")),

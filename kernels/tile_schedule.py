@@ -8,6 +8,7 @@ Behind the experts comes one that nobody is, number E: it owns the rows beyond t
 No value is read on the host, so a launch can be captured in a CUDA graph: the number of tiles is an upper bound that follows from the
 shapes alone, and the tiles that are not needed own no rows.
 Program i makes entries i*BLOCK_T + [0, BLOCK_T), each against all experts [BLOCK_E]. Masks: e < E in loads, t < n_tiles in stores.
+The blocks follow from E alone, in few steps, and block_m is no constant: of this kernel few variants are ever compiled.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from . import interpreter
 
 interpreter.repair()
 
-_ENTRIES = 1 << 14
+_ENTRIES = 1 << 13
 """BLOCK_T * BLOCK_E: what a program compares at once."""
+_EXPERTS = (32, 256, 1024)
+"""BLOCK_E: the least of these that E experts, and nobody, fit into; beyond, the next power of two."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def tile_bound(M: int, E: int, block_m: int) -> int:
     return (M - busy) // block_m + busy
 
 
-@triton.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles"])
+@triton.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles", "block_m"])
 def _tile_schedule_kernel(
     m_sizes_ptr,
     tile_expert_ptr,
@@ -57,23 +60,23 @@ def _tile_schedule_kernel(
     M: tl.int32,
     E: tl.int32,
     n_tiles: tl.int32,
-    BLOCK_M: tl.constexpr,
+    block_m: tl.int32,
     BLOCK_T: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ):
     e = tl.arange(0, BLOCK_E)  # [BLOCK_E]
     sizes = tl.load(m_sizes_ptr + e, mask=e < E, other=0).to(tl.int32)
     sizes = tl.where(e == E, M - tl.sum(sizes, 0), sizes)
-    tiles = (sizes + (BLOCK_M - 1)) // BLOCK_M
+    tiles = (sizes + (block_m - 1)) // block_m
     row_ends = tl.cumsum(sizes, 0)
     tile_ends = tl.cumsum(tiles, 0)
     tile_starts = tile_ends - tiles
-    row_shift = row_ends - sizes - tile_starts * BLOCK_M  # an expert's first row, less the rows of all tiles before
+    row_shift = row_ends - sizes - tile_starts * block_m  # an expert's first row, less the rows of all tiles before
     t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)  # [BLOCK_T]
     tile = t[:, None]
     is_its = (tile_starts[None, :] <= tile) & (tile < tile_ends[None, :])  # [BLOCK_T, BLOCK_E], one expert at most
     end = tl.sum(tl.where(is_its, row_ends[None, :], 0), 1)
-    row = tl.sum(tl.where(is_its, row_shift[None, :], 0), 1) + t * BLOCK_M
+    row = tl.sum(tl.where(is_its, row_shift[None, :], 0), 1) + t * block_m
     mask_t = t < n_tiles
     tl.store(tile_expert_ptr + t, tl.sum(tl.where(is_its, e[None, :], 0), 1), mask=mask_t)
     tl.store(tile_row_ptr + t, row, mask=mask_t)
@@ -86,9 +89,9 @@ def tile_schedule(m_sizes: torch.Tensor, M: int, block_m: int) -> TileSchedule:
     n_tiles = tile_bound(M, E, block_m)
     expert, row, end = torch.empty(3, n_tiles, dtype=torch.int32, device=m_sizes.device)
     if n_tiles:
-        block_e = triton.next_power_of_2(E + 1)
-        block_t = max(1, min(_ENTRIES // block_e, triton.next_power_of_2(n_tiles)))
+        block_e = next((block for block in _EXPERTS if block > E), triton.next_power_of_2(E + 1))
+        block_t = max(1, _ENTRIES // block_e)
         _tile_schedule_kernel[(-(-n_tiles // block_t),)](
-            m_sizes, expert, row, end, M, E, n_tiles, BLOCK_M=block_m, BLOCK_T=block_t, BLOCK_E=block_e
+            m_sizes, expert, row, end, M, E, n_tiles, block_m, BLOCK_T=block_t, BLOCK_E=block_e
         )
     return TileSchedule(expert, row, end, block_m)

@@ -1,0 +1,147 @@
+"""How the fuzz loop's examples a second fall as the work grows: with E, with M, and with the number of processes on one GPU.
+
+    python benchmarks/fuzzing.py [--target TARGET] [--seconds 4] [--plot fuzzing.png]
+                                 [--experts 8 32 128 512] [--rows 100 1000 10000 100000 1000000] [--processes 1 2 4 8]
+
+Each number is the rate in the steady state: the same examples were run, and their kernels compiled, once before. Along E and M cases are
+drawn at the grouped_gemm level with all gradients, float64 reference and comparison; processes draw whatever the target declares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import given, seed
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+
+from moefuzz.harness.cases import Case
+from moefuzz.harness.device import describe, one_thread, versions
+from moefuzz.harness.profiles import drawn
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.verdict import check
+from moefuzz.strategies import grouped_gemm_cases
+
+CHUNK = 10  # examples
+
+
+def rate(spec: str, cases: st.SearchStrategy[Case], seconds: float, first_seed: int = 0) -> float:
+    """Examples a second, compiled before: chunks are run until so many seconds are over, then the same chunks again, which are timed."""
+    target = load_target(spec)
+
+    def chunk(which: int) -> None:
+        @seed(which)
+        @drawn(CHUNK)
+        @given(cases)
+        def one(case: Case) -> None:
+            check(case, target)
+
+        one()
+
+    chunks, began = 0, time.perf_counter()
+    while chunks == 0 or time.perf_counter() - began < seconds:
+        chunk(first_seed + chunks)
+        chunks += 1
+    began = time.perf_counter()
+    for which in range(chunks):
+        chunk(first_seed + which)
+    return chunks * CHUNK / (time.perf_counter() - began)
+
+
+def counts(E: int, M: int) -> st.SearchStrategy[list[int]]:
+    """Expert counts of a sum of M: rows dealt by chance to experts of drawn popularity."""
+
+    def dealt(drawn_seed: int) -> list[int]:
+        chance = np.random.default_rng(drawn_seed)
+        return chance.multinomial(M, chance.dirichlet(np.ones(E))).tolist()
+
+    return st.integers(0, 2**16).map(dealt)
+
+
+def of_size(spec: str, E: int, M: int) -> st.SearchStrategy[Case]:
+    """Cases of E experts and M rows in the configuration that the target itself chooses."""
+    sizes = st.sampled_from([16, 31, 32, 33, 64])
+    fields = {"N": sizes, "K": sizes, "topk": st.just(1), "tail_rows": st.just(0), "config": st.none()}
+    return grouped_gemm_cases(load_target(spec), counts=counts(E, M), **fields)
+
+
+def _share(spec: str, seconds: float, which: int, barrier: Barrier) -> float:
+    one_thread()
+    barrier.wait()
+    return rate(spec, grouped_gemm_cases(load_target(spec)), seconds, first_seed=1_000 * which)
+
+
+def together(spec: str, processes: int, seconds: float) -> float:
+    """The rates of so many processes beside each other, added."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(processes, mp_context=context) as pool:
+        barrier = manager.Barrier(processes)
+        return sum(pool.map(_share, [spec] * processes, [seconds] * processes, range(processes), [barrier] * processes))
+
+
+def measured(options: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
+    """(axis, value, examples a second)."""
+    spec, seconds = options.target, options.seconds
+    axes: list[tuple[str, list[int], Callable[[int], float]]] = [
+        ("E", options.experts, lambda E: rate(spec, of_size(spec, E, 1_000), seconds)),
+        ("M", options.rows, lambda M: rate(spec, of_size(spec, 8, M), seconds)),
+        ("processes", options.processes, lambda n: together(spec, n, seconds)),
+    ]
+    for axis, values, of in axes:
+        for value in values:
+            yield axis, value, of(value)
+
+
+def draw(results: list[tuple[str, int, float]], path: Path) -> None:
+    """One panel an axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = figure.subplots(1, 3)
+    titles = {"E": "E experts, M = 1,000", "M": "M rows, E = 8", "processes": "processes on one device"}
+    for panel, (axis, title) in zip(panels, titles.items(), strict=True):
+        values, rates = zip(*((value, number) for name, value, number in results if name == axis), strict=True)
+        panel.plot(values, rates, "o-")
+        panel.set_xscale("log", base=10 if axis == "M" else 2)
+        panel.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+        panel.set_ylim(0, 1.1 * max(rates))
+        panel.set_xlabel(title)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("examples a second")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", default="triton", help="whose examples: a name, or pkg.mod:attr, of the grouped_gemm level")
+    parser.add_argument("--seconds", type=float, default=4, help="for each number, and as long again before it")
+    parser.add_argument("--experts", type=int, nargs="+", default=[8, 32, 128, 512], metavar="E")
+    parser.add_argument("--rows", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000, 1_000_000], metavar="M")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
+    parser.add_argument("--plot", type=Path, help="draw all numbers there")
+    options = parser.parse_args()
+    one_thread()
+    console = Console(width=140)
+    console.print(f"{describe()}: {versions()}", highlight=False, soft_wrap=True)
+    results = []
+    table = Table("axis", "value", "examples a second", title=f"{options.target}, {torch.get_num_threads()} thread")
+    for axis, value, number in measured(options):
+        console.print(f"{axis} = {value:,}: {number:.1f}", highlight=False)
+        results.append((axis, value, number))
+        table.add_row(axis, f"{value:,}", f"{number:.1f}")
+    console.print(table)
+    if options.plot:
+        draw(results, options.plot)
+
+
+if __name__ == "__main__":
+    main()
