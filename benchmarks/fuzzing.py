@@ -113,7 +113,10 @@ def draw(results: list[tuple[str, int, float]], path: Path) -> None:
         panel.plot(values, rates, "o-")
         panel.set_xscale("log", base=10 if axis == "M" else 2)
         panel.set_xticks(values, [f"{value:,}" for value in values], minor=False)
-        panel.set_ylim(0, 1.1 * max(rates))
+        if axis == "processes":
+            panel.set_ylim(0, 1.1 * max(rates))
+        else:
+            panel.set_yscale("log")
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("examples a second")

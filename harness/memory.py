@@ -40,8 +40,8 @@ def extent(tensor: torch.Tensor) -> int:
     >>> extent(torch.zeros(3, 4)[:, :2]), extent(torch.zeros(0, 4))
     (10, 0)
     """
-    if tensor.numel() == 0:
-        return 0
+    if tensor.is_contiguous():
+        return tensor.numel()
     return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 

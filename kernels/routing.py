@@ -49,4 +49,5 @@ def sort_by_expert(
     slots = topk_ids.reshape(-1)
     counts = torch.zeros(num_experts, dtype=torch.int32, device=slots.device)
     counts.scatter_add_(0, slots, torch.ones_like(slots, dtype=torch.int32))
-    return counts, torch.argsort(slots, stable=True).to(torch.int32)
+    keys = slots.to(torch.uint8 if num_experts <= 1 << 8 else torch.int16 if num_experts <= 1 << 15 else torch.int32)
+    return counts, torch.argsort(keys, stable=True).to(torch.int32)  # a radix sort takes a pass for every byte of a key or two
