@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from .combine_rows import weighted_sum
+from .gated_activation import act_name, gated_activation
 from .grouped_gemm import grouped_gemm
 from .routing import sort_by_expert
 
@@ -32,7 +34,7 @@ def triton_experts(
     act: Act,
 ) -> torch.Tensor:
     """[T, H] in the dtype of the hidden states; differentiable in all four floating inputs. Nothing is read back from the device."""
-    return _experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, lambda first: gated(first, act))
+    return _experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, _gate(act))
 
 
 def torch_experts(
@@ -60,6 +62,12 @@ def gated(first: torch.Tensor, act: Act) -> torch.Tensor:
     return act(gate) * up
 
 
+def _gate(act: Act) -> Act:
+    """``gated`` with an activation, in one kernel where there is one for it."""
+    name = act_name(act)
+    return (lambda first: gated(first, act)) if name is None else (lambda first: gated_activation(first, name))
+
+
 def _experts(
     hidden_states: torch.Tensor,
     top_k_index: torch.Tensor,
@@ -68,12 +76,11 @@ def _experts(
     down_proj: torch.Tensor,
     gate: Act,
 ) -> torch.Tensor:
-    T, topk = top_k_index.shape
+    topk = top_k_index.shape[1]
     m_sizes, slots = sort_by_expert(top_k_index, len(down_proj))
     first = grouped_gemm(hidden_states, gate_up_proj, m_sizes, topk, slots, permute_x=True)
     second = grouped_gemm(gate(first), down_proj, m_sizes, topk, slots, permute_y=True, is_first_gemm=False)
-    weighted = second.view(T, topk, second.shape[1]) * top_k_weights[:, :, None]
-    return weighted.sum(1).to(hidden_states.dtype)
+    return weighted_sum(second, top_k_weights)
 
 
 def _implementation(
@@ -85,7 +92,16 @@ def _implementation(
     """What transformers calls. Raises ValueError for experts with biases, without a gate, or with transposed weights."""
     if self.has_bias or not self.has_gate or self.is_transposed:
         raise ValueError(f"{NAME} takes gated experts without biases, their weights [E, out, in]")
-    return _experts(hidden_states, top_k_index, top_k_weights, self.gate_up_proj, self.down_proj, self._apply_gate)
+    gate = _gate(self.act_fn) if _gates_as_transformers_does(self) else self._apply_gate
+    return _experts(hidden_states, top_k_index, top_k_weights, self.gate_up_proj, self.down_proj, gate)
+
+
+def _gates_as_transformers_does(module: Any) -> bool:
+    """Whether an experts module computes act_fn(gate half) * up half, as the default of transformers does; a model may have its own."""
+    from transformers.integrations import moe
+
+    default = getattr(moe, "_default_apply_gate", None)
+    return default is not None and getattr(module._apply_gate, "__func__", None) is default
 
 
 def register() -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 
 from . import autotuning
+from .combine_rows import rows_of_slots, sum_by_token
+from .elementwise import check_dtype
 from .grouped_gemm_dw import grouped_gemm_dw
 from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
 from .grouped_gemm_rows import grouped_gemm_rows
 from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
 from .kernel_config import KernelConfig
 from .tile_schedule import tile_schedule
-
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def grouped_gemm(
@@ -101,8 +101,7 @@ class _Call:
         for name, tensor, rank in (("X", X, 2), ("W", W, 3), ("m_sizes", m_sizes, 1)):
             if tensor.dim() != rank:
                 raise ValueError(f"{name} must have {rank} dimensions, got shape {tuple(tensor.shape)}")
-        if X.dtype not in DTYPES:
-            raise TypeError(f"X must be one of {[str(dtype) for dtype in DTYPES]}, got {X.dtype}")
+        check_dtype("X", X)
         if W.dtype != X.dtype:
             raise TypeError(f"W must have X's dtype {X.dtype}, got {W.dtype}")
         E, N, K = W.shape
@@ -199,18 +198,21 @@ def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: t
     M, K = ctx.M, W.shape[2]
 
     def launch(config: KernelConfig) -> torch.Tensor:
-        # One row a slot; several slots of one token are added in float32 below.
-        made = torch.zeros if call.permute_x else torch.empty
+        # One row a slot: where X holds tokens they stay sorted, in float32, and are added up below.
+        scatter = call.permute_x and not call.tokens_in
+        made = torch.zeros if scatter else torch.empty
         dx = made(M, K, dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
         return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
             dY, W.transpose(1, 2), dx, tile_schedule(m_sizes, M, config.block_m), gather_indices, None,
-            gather=call.permute_y, scatter=call.permute_x, x_divisor=1,
+            gather=call.permute_y, scatter=scatter, x_divisor=1,
             config=config, block_n=config.block_k, block_k=config.block_n,
         )  # fmt: skip
 
     choice = autotuning.Choice("dX", dY, W, M, W.shape[0], call)
     dx = launch(choice.config(ctx.configs[1], launch if ctx.autotune else None))
-    return dx.view(X.shape[0], call.topk, K).sum(1).to(X.dtype) if call.tokens_in else dx
+    if not call.tokens_in:
+        return dx
+    return sum_by_token(dx, rows_of_slots(m_sizes, gather_indices), call.topk, X.dtype)
 
 
 def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, gather_indices: Any) -> torch.Tensor:

@@ -17,6 +17,8 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
+from .combine_rows import weighted_sum
+from .gated_activation import act_name, gated_activation
 from .grouped_gemm import grouped_gemm
 from .kernel_config import KernelConfig
 from .qwen3_hf import clone_experts, config_of
@@ -94,6 +96,16 @@ class GroupedGEMMBlock(nn.Module, ABC):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Intermediate [M, I] sorted by expert -> (what the GEMM stored [M, H], the same in flat-slot order [M, H])."""
 
+    def gated(self, first_gemm: torch.Tensor) -> torch.Tensor:
+        """[M, 2I] -> act(gate half) * up half [M, I]."""
+        gate_half, up_half = first_gemm.chunk(2, dim=-1)
+        intermediate: torch.Tensor = self.act(gate_half) * up_half
+        return intermediate
+
+    def weighted_sum(self, unpermuted: torch.Tensor, topk_weights: torch.Tensor) -> torch.Tensor:
+        """Rows [M, H] in flat-slot order and weights [T, topk] -> [T, H]."""
+        return (unpermuted.view(*topk_weights.shape, unpermuted.shape[1]) * topk_weights[..., None]).sum(1)
+
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """hidden_states [B, S, H] -> [B, S, H]."""
         return self.run(hidden_states)[0]
@@ -101,15 +113,13 @@ class GroupedGEMMBlock(nn.Module, ABC):
     def run(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, GroupedGEMMResult]:
         """hidden_states [B, S, H] -> (hidden states [B, S, H], router_logits [T, E], all intermediates); T = B * S."""
         tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
-        T, H = tokens.shape
         router_logits = nn.functional.linear(tokens, self.gate)
         topk_weights, topk_ids = route(router_logits, self.num_experts_per_tok, self.norm_topk_prob)
         m_sizes, gather_indices = sort_by_expert(topk_ids, self.gate.shape[0])
         first_gemm = self.first_grouped_gemm(tokens, m_sizes, gather_indices)
-        gate_half, up_half = first_gemm.chunk(2, dim=-1)
-        intermediate = self.act(gate_half) * up_half
+        intermediate = self.gated(first_gemm)
         second_gemm, unpermuted = self.second_grouped_gemm(intermediate, m_sizes, gather_indices)
-        output = (unpermuted.view(T, self.num_experts_per_tok, H) * topk_weights[..., None]).sum(1)
+        output = self.weighted_sum(unpermuted, topk_weights)
         result = GroupedGEMMResult(
             token_counts_by_expert=m_sizes,
             gather_indices=gather_indices,
@@ -149,7 +159,7 @@ class Qwen3MoeGroupedGEMMBlock(GroupedGEMMBlock):
 
 
 class Qwen3MoeFusedGroupedGEMMBlock(GroupedGEMMBlock):
-    """The block on the Triton op; nothing is read on the host.
+    """The block on the Triton op, its SiLU or ReLU and its weighted sum kernels as well; nothing is read on the host.
 
     - ``permute_x``: the first GEMM gathers its rows from the tokens, instead of reading a sorted copy.
     - ``permute_y``: the second GEMM stores its rows in flat-slot order, instead of leaving that to a copy.
@@ -187,6 +197,13 @@ class Qwen3MoeFusedGroupedGEMMBlock(GroupedGEMMBlock):
         options = {"permute_y": self.permute_y, "is_first_gemm": False}
         stored = self._grouped_gemm(intermediate, self.down_proj, m_sizes, gather_indices, **options)
         return stored, stored if self.permute_y else unsort_rows(stored, gather_indices)
+
+    def gated(self, first_gemm: torch.Tensor) -> torch.Tensor:
+        name = act_name(self.act)
+        return super().gated(first_gemm) if name is None else gated_activation(first_gemm, name)
+
+    def weighted_sum(self, unpermuted: torch.Tensor, topk_weights: torch.Tensor) -> torch.Tensor:
+        return weighted_sum(unpermuted, topk_weights)
 
     def _grouped_gemm(self, X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, slots: torch.Tensor, **options: Any) -> torch.Tensor:
         return grouped_gemm(X, W, m_sizes, self.num_experts_per_tok, slots, **options, **self.launch_options)

@@ -58,7 +58,7 @@ class Got(NamedTuple):
 
 
 def problem(dtype: torch.dtype, seed: int = 0, recipe: str = "normal", **sizes: Any) -> Problem:
-    E, topk, T, H, I, norm, act = (SMALL | sizes).values()  # noqa: E741
+    E, topk, T, H, I, norm, act = (SMALL | sizes).values()
     shapes = {"X": (T, H), "gate": (E, H), "gate_up_proj": (E, 2 * I, H), "down_proj": (E, H, I), "dY": (T, H)}
     tensors = {name: data(seed, *shape, stream=i, recipe=recipe).to(dtype) for i, (name, shape) in enumerate(shapes.items())}
     return Problem(tensors, topk, norm, act, dtype)

@@ -89,7 +89,7 @@ def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
         # An aligned forward pass reads w along k; with K of 1 both axes are contiguous, but then nothing is aligned.
         keys.add((forward.tma, case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest, forward.aligned))
         if "X" in case.grads:
-            out = "float32" if case.tokens_in else case.dtype
+            out, x = ("float32", False) if case.tokens_in else (case.dtype, x)  # rows of tokens stay sorted and are added up behind it
             along_n = for_dx.wide
             keys.add((for_dx.tma, case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest, for_dx.aligned))
     return keys
