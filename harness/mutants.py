@@ -21,7 +21,7 @@ PLACES = {
     "grouped_gemm_dw_tma.py": ("_grouped_gemm_dw_tma_kernel", "grouped_gemm_dw_tma"),
     "boxes.py": ("load_ragged", "_strides_in_range"),
     "tile_schedule.py": ("tile_bound", "_tile_schedule_kernel", "tile_schedule"),
-    "combine_rows.py": ("_sum_by_token_kernel", "_rows_of_slots_kernel", "sum_by_token", "rows_of_slots"),
+    "combine_rows.py": ("_sum_kernel", "_rows_of_slots_kernel", "_summed", "rows_of_slots"),
     "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_dx", "_dw"),
 }
 """The functions that are mutated. Checks of arguments are not: no valid case meets them."""

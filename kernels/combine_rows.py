@@ -1,13 +1,14 @@
 """out[t, h] = sum_j p(t, j) * x[row(t*topk + j), h]: what the topk choices of a token add up to, in float32, rounded once.
 
-    x [*, H]   out [T, H]   w [T, topk]   slot g = t * topk + j
-    weighted_sum:  p(t, j) = w[t, j], row(g) = g, and  dx[g, h] = w[g] * dout[g // topk, h]   dw[g] = sum_h dout[g // topk, h] * x[g, h]
-    sum_by_token:  p(t, j) = 1, row(g) = row_of_slot[g]; one that is -1 adds nothing, and no memory is read for it
-    rows_of_slots: row_of_slot[gather_indices[r]] = r for r < sum(m_sizes), and -1 elsewhere
+    x [*, H]   out [T, H]   slot g = t * topk + j
+    p(t, j) = w[t, j] under WEIGHTED, else 1
+    row(g)  = row_of_slot[g] under GATHER, else g; one of -1 adds nothing: no memory is read for it
+    and the gradients   dx[row(g), h] = w[g] * dout[g // topk, h]   dw[g] = sum_h dout[g // topk, h] * x[row(g), h]
+    rows_of_slots:      row_of_slot[gather_indices[r]] = r for r < sum(m_sizes), and -1 elsewhere
 
-Program (t, j) of the sums owns tokens t*BLOCK_T + [0, BLOCK_T) and columns j*BLOCK_H + [0, BLOCK_H), and adds choice after choice: no
-atomics, so that each call adds in the same order. A program of the gradient owns whole rows, slots i*BLOCK_G + [0, BLOCK_G), since dw is
-a sum over all of h. Masks: t < T, g < T*topk, h < H, row >= 0, and r < sum(m_sizes), as gather_indices behind it may be anything.
+Program (t, j) of the sum owns tokens t*BLOCK_T + [0, BLOCK_T) and columns j*BLOCK_H + [0, BLOCK_H), and adds choice after choice: without
+atomics, so that each call adds in the same order. A program of the gradient owns whole rows, slots i*BLOCK_G + [0, BLOCK_G), since dw is a
+sum over all of h. Masks: t < T, g < T*topk, h < H, row >= 0, and r < sum(m_sizes), as gather_indices behind it may be anything.
 All are contiguous. Under ALIGNED the launcher has checked that their rows start on 16 bytes and that H is a multiple of 8.
 Slots and offsets are int64 before they meet a width.
 """
@@ -26,14 +27,17 @@ from .elementwise import check_dtype, is_aligned, tile_of
 interpreter.repair()
 
 
-@triton.jit(do_not_specialize=["x_ptr", "w_ptr", "out_ptr", "T", "H", "topk"])
-def _weighted_sum_kernel(
+@triton.jit(do_not_specialize=["x_ptr", "w_ptr", "row_of_slot_ptr", "out_ptr", "T", "H", "topk"])
+def _sum_kernel(
     x_ptr,
     w_ptr,
+    row_of_slot_ptr,
     out_ptr,
     T: tl.int32,
     H: tl.int32,
     topk: tl.int32,
+    WEIGHTED: tl.constexpr,
+    GATHER: tl.constexpr,
     ALIGNED: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_H: tl.constexpr,
@@ -41,28 +45,35 @@ def _weighted_sum_kernel(
     rt = (tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]  # [BLOCK_T, 1]
     rh = (tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H))[None, :]  # [1, BLOCK_H]
     mask_t = rt < T
-    mask = mask_t & (rh // 8 * 8 < H if ALIGNED else rh < H)  # the same for multiples of 8, and known to be constant over 8 columns
+    mask_h = rh // 8 * 8 < H if ALIGNED else rh < H  # the same for multiples of 8, and known to be constant over 8 columns
     slots = rt * topk
-    w_ptrs = w_ptr + slots
-    x_ptrs = x_ptr + (slots * H + rh)  # [BLOCK_T, BLOCK_H]
     acc = tl.full((BLOCK_T, BLOCK_H), 0.0, tl.float32)
     for _ in tl.range(0, topk, loop_unroll_factor=4):
+        if GATHER:
+            rows = tl.load(row_of_slot_ptr + slots, mask=mask_t, other=-1).to(tl.int64)
+            mask = (rows >= 0) & mask_h
+        else:
+            rows = slots
+            mask = mask_t & mask_h
+        x_ptrs = x_ptr + (rows * H + rh)  # [BLOCK_T, BLOCK_H]
         if ALIGNED:
             x_ptrs = tl.multiple_of(x_ptrs, (16, 16))
-        w = tl.load(w_ptrs, mask=mask_t, other=0.0).to(tl.float32)
-        acc += w * tl.load(x_ptrs, mask=mask, other=0.0).to(tl.float32)
-        w_ptrs += 1
-        x_ptrs += H
+        x = tl.load(x_ptrs, mask=mask, other=0.0).to(tl.float32)
+        if WEIGHTED:
+            x = x * tl.load(w_ptr + slots, mask=mask_t, other=0.0).to(tl.float32)
+        acc += x
+        slots += 1
     out_ptrs = out_ptr + (rt * H + rh)
     if ALIGNED:
         out_ptrs = tl.multiple_of(out_ptrs, (16, 16))
-    tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=mask)
+    tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=mask_t & mask_h)
 
 
-@triton.jit(do_not_specialize=["x_ptr", "w_ptr", "dout_ptr", "dx_ptr", "dw_ptr", "M", "H", "topk"])
+@triton.jit(do_not_specialize=["x_ptr", "w_ptr", "row_of_slot_ptr", "dout_ptr", "dx_ptr", "dw_ptr", "M", "H", "topk"])
 def _weighted_sum_grad_kernel(
     x_ptr,
     w_ptr,
+    row_of_slot_ptr,
     dout_ptr,
     dx_ptr,
     dw_ptr,
@@ -71,16 +82,20 @@ def _weighted_sum_grad_kernel(
     topk: tl.int32,
     DX: tl.constexpr,  # which gradients are wanted
     DW: tl.constexpr,
+    GATHER: tl.constexpr,
     ALIGNED: tl.constexpr,
     BLOCK_G: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
-    rg = (tl.program_id(0).to(tl.int64) * BLOCK_G + tl.arange(0, BLOCK_G))[:, None]  # [BLOCK_G, 1]
-    mask_g = rg < M
-    dout_rows = rg // topk * H
-    x_rows = rg * H
+    slots = (tl.program_id(0).to(tl.int64) * BLOCK_G + tl.arange(0, BLOCK_G))[:, None]  # [BLOCK_G, 1]
+    mask_g = slots < M
+    dout_rows = slots // topk * H
+    if GATHER:
+        x_rows = tl.load(row_of_slot_ptr + slots, mask=mask_g, other=0).to(tl.int64) * H
+    else:
+        x_rows = slots * H
     if DX:
-        w = tl.load(w_ptr + rg, mask=mask_g, other=0.0).to(tl.float32)
+        w = tl.load(w_ptr + slots, mask=mask_g, other=0.0).to(tl.float32)
     if DW:
         acc = tl.full((BLOCK_G, BLOCK_H), 0.0, tl.float32)
     for h in range(0, H, BLOCK_H):
@@ -98,38 +113,7 @@ def _weighted_sum_grad_kernel(
             dx_ptrs = tl.multiple_of(dx_ptr + x_offsets, (16, 16)) if ALIGNED else dx_ptr + x_offsets
             tl.store(dx_ptrs, (dout * w).to(dx_ptr.dtype.element_ty), mask=mask)
     if DW:
-        tl.store(dw_ptr + rg, tl.sum(acc, 1, keep_dims=True).to(dw_ptr.dtype.element_ty), mask=mask_g)
-
-
-@triton.jit(do_not_specialize=["x_ptr", "row_of_slot_ptr", "out_ptr", "T", "H", "topk"])
-def _sum_by_token_kernel(
-    x_ptr,
-    row_of_slot_ptr,
-    out_ptr,
-    T: tl.int32,
-    H: tl.int32,
-    topk: tl.int32,
-    ALIGNED: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_H: tl.constexpr,
-):
-    rt = (tl.program_id(0).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]  # [BLOCK_T, 1]
-    rh = (tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H))[None, :]  # [1, BLOCK_H]
-    mask_t = rt < T
-    mask_h = rh // 8 * 8 < H if ALIGNED else rh < H
-    slot_ptrs = row_of_slot_ptr + rt * topk
-    acc = tl.full((BLOCK_T, BLOCK_H), 0.0, tl.float32)
-    for _ in tl.range(0, topk, loop_unroll_factor=4):
-        rows = tl.load(slot_ptrs, mask=mask_t, other=-1)
-        x_ptrs = x_ptr + (rows.to(tl.int64) * H + rh)  # [BLOCK_T, BLOCK_H]
-        if ALIGNED:
-            x_ptrs = tl.multiple_of(x_ptrs, (16, 16))
-        acc += tl.load(x_ptrs, mask=(rows >= 0) & mask_h, other=0.0).to(tl.float32)
-        slot_ptrs += 1
-    out_ptrs = out_ptr + (rt * H + rh)
-    if ALIGNED:
-        out_ptrs = tl.multiple_of(out_ptrs, (16, 16))
-    tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=mask_t & mask_h)
+        tl.store(dw_ptr + slots, tl.sum(acc, 1, keep_dims=True).to(dw_ptr.dtype.element_ty), mask=mask_g)
 
 
 @triton.jit(do_not_specialize=["m_sizes_ptr", "gather_ptr", "row_of_slot_ptr", "M", "E"])
@@ -151,8 +135,9 @@ def _rows_of_slots_kernel(
 
 
 def weighted_sum(
-    rows: torch.Tensor,  # [T * topk, H] in flat-slot order, any strides
+    rows: torch.Tensor,  # [T * topk, H], any strides: in flat-slot order, or in that of ``row_of_slot``
     weights: torch.Tensor,  # [T, topk], of any floating dtype
+    row_of_slot: torch.Tensor | None = None,  # [T * topk] int32, contiguous: every row once
 ) -> torch.Tensor:  # [T, H] in the rows' dtype
     """Add up the rows of each token, weighed; differentiable in both, each gradient in the dtype of what it is of.
 
@@ -160,46 +145,39 @@ def weighted_sum(
     bfloat16, or weights that are not floating point.
     """
     if rows.dim() != 2 or weights.dim() != 2 or rows.shape[0] != weights.numel():
-        raise ValueError(
-            f"rows and weights must have shapes [T * topk, H] and [T, topk], got {tuple(rows.shape)} and {tuple(weights.shape)}"
-        )
+        shapes = f"{tuple(rows.shape)} and {tuple(weights.shape)}"
+        raise ValueError(f"rows and weights must have shapes [T * topk, H] and [T, topk], got {shapes}")
     if rows.device != weights.device:
         raise ValueError(f"weights must be on the rows' device {rows.device}, got {weights.device}")
     check_dtype("rows", rows)
     if not weights.is_floating_point():
         raise TypeError(f"weights must be floating point, got {weights.dtype}")
-    out: torch.Tensor = _WeightedSum.apply(rows, weights)
+    out: torch.Tensor = _WeightedSum.apply(rows, weights, row_of_slot)
     return out
 
 
 class _WeightedSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, row_of_slot: torch.Tensor | None) -> torch.Tensor:
         x, w = x.contiguous(), w.contiguous()
-        ctx.save_for_backward(x, w)
-        (T, topk), H = w.shape, x.shape[1]
-        out = torch.empty(T, H, dtype=x.dtype, device=x.device)
-        if out.numel():
-            block_t, block_h = tile_of(H)
-            grid = -(-T // block_t), -(-H // block_h)
-            _weighted_sum_kernel[grid](x, w, out, T, H, topk, ALIGNED=is_aligned(H, x), BLOCK_T=block_t, BLOCK_H=block_h)
-        return out
+        ctx.save_for_backward(x, w, row_of_slot)
+        return _summed(x, w, row_of_slot, w.shape[1], x.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dout: torch.Tensor) -> tuple[Any, ...]:
-        (x, w), dout = ctx.saved_tensors, dout.contiguous()
-        wants_x, wants_w = ctx.needs_input_grad
+        (x, w, row_of_slot), dout = ctx.saved_tensors, dout.contiguous()
+        wants_x, wants_w, _ = ctx.needs_input_grad
         M, H = x.shape
         dx = torch.empty_like(x) if wants_x else None
         dw = torch.empty_like(w) if wants_w else None
         if M:
             block_g, block_h = tile_of(H, 512)
             _weighted_sum_grad_kernel[(-(-M // block_g),)](
-                x, w, dout, x if dx is None else dx, w if dw is None else dw, M, H, w.shape[1],
-                DX=wants_x, DW=wants_w, ALIGNED=is_aligned(H, x, dout), BLOCK_G=block_g, BLOCK_H=block_h,
+                x, w, x if row_of_slot is None else row_of_slot, dout, x if dx is None else dx, w if dw is None else dw, M, H, w.shape[1],
+                DX=wants_x, DW=wants_w, GATHER=row_of_slot is not None, ALIGNED=is_aligned(H, x, dout), BLOCK_G=block_g, BLOCK_H=block_h,
             )  # fmt: skip
-        return dx, dw
+        return dx, dw, None
 
 
 def sum_by_token(
@@ -209,12 +187,19 @@ def sum_by_token(
     dtype: torch.dtype,
 ) -> torch.Tensor:  # [T, H] in ``dtype``
     """Add up the rows of each token's slots; a slot without a row, -1, adds nothing. Not differentiable."""
-    T, H = row_of_slot.numel() // topk, rows.shape[1]
-    out = torch.empty(T, H, dtype=dtype, device=rows.device)
+    return _summed(rows, None, row_of_slot, topk, dtype)
+
+
+def _summed(x: torch.Tensor, w: torch.Tensor | None, row_of_slot: torch.Tensor | None, topk: int, dtype: torch.dtype) -> torch.Tensor:
+    M, H = x.shape
+    T = M // topk
+    out = torch.empty(T, H, dtype=dtype, device=x.device)
     if out.numel():
         block_t, block_h = tile_of(H)
-        grid = -(-T // block_t), -(-H // block_h)
-        _sum_by_token_kernel[grid](rows, row_of_slot, out, T, H, topk, ALIGNED=is_aligned(H, rows), BLOCK_T=block_t, BLOCK_H=block_h)
+        _sum_kernel[-(-T // block_t), -(-H // block_h)](
+            x, x if w is None else w, x if row_of_slot is None else row_of_slot, out, T, H, topk,
+            WEIGHTED=w is not None, GATHER=row_of_slot is not None, ALIGNED=is_aligned(H, x), BLOCK_T=block_t, BLOCK_H=block_h,
+        )  # fmt: skip
     return out
 
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from moefuzz.harness.data import values
+from moefuzz.harness.data import permutation, values
 from moefuzz.harness.device import device
 from moefuzz.kernels import elementwise, experts
 from moefuzz.kernels.combine_rows import rows_of_slots, sum_by_token, weighted_sum
@@ -83,20 +83,24 @@ def test_what_a_dead_relu_is_multiplied_by_does_not_matter() -> None:
     assert x.grad is not None and x.grad[0, :2].tolist() == [0, 0]
 
 
-@example(130, 257, 2, torch.bfloat16, torch.float32, "contiguous", "one number", (True, True))
-@example(0, 8, 3, torch.float32, torch.float32, "contiguous", "contiguous", (True, True))
+@example(130, 257, 2, torch.bfloat16, torch.float32, "contiguous", "one number", (True, True), True)
+@example(0, 8, 3, torch.float32, torch.float32, "contiguous", "contiguous", (True, True), True)
 @given(
-    SIZES, SIZES, st.integers(1, 8), DTYPES, DTYPES, NAMES, NAMES, st.sampled_from([(True, True), (True, False), (False, True)])
+    SIZES, SIZES, st.integers(1, 8), DTYPES, DTYPES, NAMES, NAMES, st.sampled_from([(True, True), (True, False), (False, True)]),
+    st.booleans(),
 )  # fmt: skip
 def test_a_weighted_sum_and_its_gradients(
-    T: int, H: int, topk: int, dtype: torch.dtype, w_dtype: torch.dtype, layout: str, grad_layout: str, wants: tuple[bool, bool]
-) -> None:
+    T: int, H: int, topk: int, dtype: torch.dtype, w_dtype: torch.dtype, layout: str, grad_layout: str, wants: tuple[bool, bool],
+    gathers: bool,
+) -> None:  # fmt: skip
     x, w = LAYOUTS[layout](numbers(0, dtype, T * topk, H)), LAYOUTS[layout](numbers(1, w_dtype, T, topk))
     for leaf, wanted in zip((x, w), wants, strict=True):
         leaf.requires_grad_(wanted)
     dout = LAYOUTS[grad_layout](numbers(2, dtype, T, H))
     exact_x, exact_w = wide(x), wide(w)
-    out, exact = weighted_sum(x, w), (exact_x.view(T, topk, H) * exact_w[:, :, None]).sum(1)
+    row_of_slot = torch.from_numpy(permutation(0, 3, T * topk)).to(DEVICE, torch.int32) if gathers else None
+    slots = exact_x if row_of_slot is None else exact_x[row_of_slot.long()]
+    out, exact = weighted_sum(x, w, row_of_slot), (slots.view(T, topk, H) * exact_w[:, :, None]).sum(1)
     assert out.dtype == dtype
     assert_rounded_once(out, exact, 300)
     leaves = [leaf for leaf in (x, w) if leaf.requires_grad]
