@@ -10,13 +10,12 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def tile_of(columns: int, most: int = 256) -> tuple[int, int]:
-    """Rows and columns of a program's tile of a matrix with so many columns, ``most`` at most: 2048 elements, and 4096 of a narrow matrix.
+    """Rows and columns of a program's tile of a matrix with so many columns: 2048 elements, 64 columns or ``most``.
 
     Two shapes for all sizes, as each is compiled. Under the interpreter, where programs cost, a tile has 64 rows.
     """
-    if columns <= 64:
-        return 64, 64
-    return 64 if interpreter.in_force() else 2048 // most, most
+    block = 64 if columns <= 64 else most
+    return 64 if interpreter.in_force() else 2048 // block, block
 
 
 def is_aligned(width: int, *operands: torch.Tensor) -> bool:

@@ -4,11 +4,12 @@ The function of grouped_gemm_rows.py, whose shapes, in(m), out(m) and p(m) are m
 
     x [*, K]   w [E, N, K], contiguous along k, or under W_ALONG_N along n   y [M, N] in the type of the buffer, accumulated in float32
 
-Tiles of w, of x unless it is gathered, and of y unless it is scattered, move as boxes, which the hardware fills with zeros beyond N and K.
+Tiles of w, of x unless it is gathered, and of y unless it is scattered or wide, move as boxes, filled with zeros beyond N and K.
 Program (t, j) owns the rows of tile t (tile_schedule.py) and columns j*BLOCK_N + [0, BLOCK_N). Under HALVES a tile with at most half of its
 rows computes half of them: with some hundred rows an expert, that is every other last tile.
 A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. A whole tile of y is stored as a box,
-an expert's last one, which would reach into the next expert's rows, by pointers.
+an expert's last one, which would reach into the next expert's rows, by pointers; and so is all of a y that is wider than x, float32 sums of
+16-bit operands, of which a box would not fit into shared memory.
 Masks, where pointers are used: m < tile_end, n < N and k < K, the last two by groups of 8 columns, of which N and K are multiples.
 """
 
@@ -92,6 +93,7 @@ def _grouped_gemm_rows_tma_kernel(
     SCATTER: tl.constexpr,
     FUSE_MUL: tl.constexpr,
     W_ALONG_N: tl.constexpr,
+    BOXES_OF_Y: tl.constexpr,
     HALVES: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -116,7 +118,7 @@ def _grouped_gemm_rows_tma_kernel(
     else:
         _tile(
             x_desc, x_ptr, w_desc, y_desc, y_ptr, gather_ptr, row_weights_ptr, e, row, end, n, N, depth, x_divisor,
-            stride_xm, stride_ym, GATHER, SCATTER, FUSE_MUL, W_ALONG_N, not SCATTER, BLOCK_M, BLOCK_N, BLOCK_K,
+            stride_xm, stride_ym, GATHER, SCATTER, FUSE_MUL, W_ALONG_N, BOXES_OF_Y, BLOCK_M, BLOCK_N, BLOCK_K,
         )  # fmt: skip
 
 
@@ -143,16 +145,17 @@ def grouped_gemm_rows_tma(
     block_m, n_column_tiles = schedule.block_m, -(-N // block_n)
     along_n = w.stride(2) != 1
     halves = block_m >= 64
+    boxes_of_y = not scatter and y.element_size() <= x.element_size()
     unused = schedule.tile_expert  # a pointer that is never read
     _grouped_gemm_rows_tma_kernel[(n_tiles * n_column_tiles,)](
         None if gather else boxes(x, block_m, block_k), None if gather or not halves else boxes(x, block_m // 2, block_k), x,
         boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k),
-        None if scatter else boxes(y, block_m, block_n), y,
+        boxes(y, block_m, block_n) if boxes_of_y else None, y,
         unused if gather_indices is None else gather_indices,
         unused if row_weights is None else row_weights,
         schedule.tile_expert, schedule.tile_row, schedule.tile_end,
         E, N, K, n_column_tiles, x_divisor, x.stride(0), y.stride(0),
-        GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, W_ALONG_N=along_n, HALVES=halves,
+        GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, W_ALONG_N=along_n, BOXES_OF_Y=boxes_of_y, HALVES=halves,
         BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     return y

@@ -24,7 +24,11 @@ MINIMAL = {
         "WrongValue_Y",
         Case(m_sizes=(2,), fuse_mul_post=True, order="reversed", grads="", seed=1),
     ),
-    "ignores_permute_y": ("permuted", "WrongValue_dX", Case(m_sizes=(2,), permute="x", order="reversed")),
+    "ignores_permute_y": (
+        "permuted",
+        "WrongValue_dX",
+        Case(m_sizes=(2,), permute="x", is_first_gemm=False, order="reversed"),
+    ),
     "gathers_with_the_wrong_topk": ("permuted", "WrongValue_dX", Case(m_sizes=(2,), permute="y")),
     "keeps_one_choice_of_dx": ("permuted", "WrongValue_dX", Case(m_sizes=(2,), topk=2, permute="x")),
     "sums_choices_in_the_output_dtype": (
