@@ -1,7 +1,7 @@
 """TFLOP/s of the grouped GEMM beside others, in one run on one GPU: forward, dX and dW of both GEMMs of a block.
 
     python benchmarks/kernels.py [--models qwen3-30b qwen3-235b] [--tokens 64 1024 4096 16384] [--routing uniform power half] [--autotune]
-                                 [--eager] [--seconds 0.05] [--results FILE.json] [--plot FILE.svg]
+                                 [--eager] [--seconds 0.05] [--results FILE.json] [--plot FILE.png] [--roofline FILE.png]
 
 bfloat16, random data. A number is the median of at least 50 calls, the L2 cache cleared before each. A call is what a user calls, schedule
 and autograd included, captured in a CUDA graph, so that it is the GPU's time; with ``--eager`` it is called from Python each time.
@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
+from kernel_plots import PASSES, by_tokens, rooflines
 from rich.console import Console
 from rich.table import Table
 from triton.testing import do_bench
@@ -33,7 +33,6 @@ from moefuzz.harness.device import describe, versions
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 
 MODELS = {"qwen3-30b": (128, 8, 2048, 768), "qwen3-235b": (128, 8, 4096, 1536)}  # E, topk, hidden size, intermediate size
-PASSES = ("forward", "dX", "dW")
 CALLS = 50
 Gemm = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Calls = dict[str, list[Callable[[], object]]]
@@ -63,11 +62,11 @@ class Shape:
         counts = [int(M * share / sum(shares)) for share in shares]
         return [counts[0] + M - sum(counts), *counts[1:]]
 
-    def seconds_at(self, flops: float, bytes_: float) -> float:
-        """At least, of one pass, for a GPU that computes and moves so much a second."""
-        _, M, N, K = self.sizes
-        busy = sum(count > 0 for count in self.rows())
-        return max(2 * M * N * K / flops, 2 * (M * K + M * N + busy * N * K) / bytes_)
+    def intensity(self, which: str) -> float:
+        """Operations for each byte that a pass moves at least: operands and result once, and of W what experts with rows have."""
+        E, M, N, K = self.sizes
+        experts = E if which == "dW" else sum(count > 0 for count in self.rows())
+        return M * N * K / (M * K + M * N + experts * N * K)
 
 
 def by_autograd(gemm: Gemm) -> Contender:
@@ -202,30 +201,6 @@ def ratios(results: list[dict[str, object]], ours: str) -> str:
     return f"{ours} / best of the others: " + "; ".join(said)
 
 
-def plot(results: list[dict[str, object]], file: Path) -> None:
-    """Share of the ceiling by tokens, uniform routing: a row of pictures for each model and GEMM, a column for each pass."""
-    rows = list(dict.fromkeys((one["model"], one["gemm"]) for one in results))
-    colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(one["name"] for one in results))}
-    figure, axes = plt.subplots(len(rows), 3, figsize=(13, 3.2 * len(rows)), squeeze=False, sharex=True)
-    for (model, gemm), line in zip(rows, axes, strict=True):
-        for which, axis in zip(PASSES, line, strict=True):
-            here = [one for one in results if (one["model"], one["gemm"], one["pass"], one["routing"]) == (model, gemm, which, "uniform")]
-            for name in dict.fromkeys(one["name"] for one in here):
-                shares = {
-                    int(str(one["tokens"])): float(str(one["tflops"])) / float(str(one["ceiling"])) for one in here if one["name"] == name
-                }
-                points = sorted(shares.items())
-                axis.plot(*zip(*points, strict=True), marker="o", label=str(name), color=colors[name])
-            ticks = sorted({int(str(one["tokens"])) for one in here})
-            axis.set(title=f"{model}, {gemm}: {which}", xscale="log", ylim=(0, 1.05), xlabel="tokens", ylabel="share of the ceiling")
-            axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
-            axis.set_xticks([], minor=True)
-            axis.grid(alpha=0.3)
-    axes[0][0].legend()
-    figure.tight_layout()
-    figure.savefig(file)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -235,7 +210,8 @@ def main() -> None:
     parser.add_argument("--eager", action="store_true", help="call from Python each time, rather than replay a CUDA graph")
     parser.add_argument("--seconds", type=float, default=0.05, help="of calls for each number; at least 50 calls")
     parser.add_argument("--results", type=Path, help="write all numbers there")
-    parser.add_argument("--plot", type=Path, help="draw them there")
+    parser.add_argument("--plot", type=Path, help="draw them there, by tokens")
+    parser.add_argument("--roofline", type=Path, help="draw them there, by operations for each byte, under the ceilings")
     options = parser.parse_args()
     torch.manual_seed(0)
     console = Console(width=140)
@@ -249,16 +225,17 @@ def main() -> None:
         )
         for gemm, routing in itertools.product(("gate_up", "down"), options.routing):
             shape = Shape(model, tokens, routing, gemm)
-            _, M, N, K = shape.sizes
-            ceiling = 2 * M * N * K / shape.seconds_at(flops, bytes_) / 1e12
+            ceiling = {which: min(flops, shape.intensity(which) * bytes_) / 1e12 for which in PASSES}
             found = measured(shape, gemms, options.seconds, eager=options.eager)
             results += [
-                {**asdict(shape), "name": name, "pass": which, "tflops": round(speed, 1), "ceiling": round(ceiling, 1)}
+                asdict(shape)
+                | {"name": name, "pass": which, "tflops": round(speed, 1), "ceiling": round(ceiling[which], 1)}
+                | {"intensity": round(shape.intensity(which), 1)}
                 for (name, which), speed in found.items()
             ]
             cells = [f"{found[name, which]:.0f}" if (name, which) in found else "-" for which in PASSES for name in gemms]
             for which in reversed(range(3)):
-                cells.insert((which + 1) * len(gemms), f"{ceiling:.0f}")
+                cells.insert((which + 1) * len(gemms), f"{ceiling[PASSES[which]]:.0f}")
             table.add_row(f"{gemm}, {routing}", *cells)
             torch.cuda.empty_cache()
             if options.results:
@@ -267,7 +244,9 @@ def main() -> None:
     for ours in (name for name in gemms if name.startswith("moefuzz")):
         console.print(ratios(results, ours), highlight=False, soft_wrap=True)
     if options.plot:
-        plot(results, options.plot)
+        by_tokens(results, options.plot)
+    if options.roofline:
+        rooflines(results, flops / 1e12, bytes_ / 1e12, options.roofline)
 
 
 if __name__ == "__main__":
