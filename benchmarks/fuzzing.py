@@ -31,16 +31,14 @@ from moefuzz.harness.target_names import load_target
 from moefuzz.harness.verdict import check
 from moefuzz.strategies import grouped_gemm_cases
 
-CHUNK = 10  # examples
 
-
-def rate(spec: str, cases: st.SearchStrategy[Case], seconds: float, first_seed: int = 0) -> float:
-    """Examples a second, compiled before: chunks are run until so many seconds are over, then the same chunks again, which are timed."""
+def rate(spec: str, cases: st.SearchStrategy[Case], seconds: float, first_seed: int = 0, at_once: int = 10) -> float:
+    """Examples a second, compiled before: chunks of ``at_once`` until so many seconds are over, then the same chunks again, timed."""
     target = load_target(spec)
 
     def chunk(which: int) -> None:
         @seed(which)
-        @drawn(CHUNK)
+        @drawn(at_once)
         @given(cases)
         def one(case: Case) -> None:
             check(case, target)
@@ -54,7 +52,7 @@ def rate(spec: str, cases: st.SearchStrategy[Case], seconds: float, first_seed: 
     began = time.perf_counter()
     for which in range(chunks):
         chunk(first_seed + which)
-    return chunks * CHUNK / (time.perf_counter() - began)
+    return chunks * at_once / (time.perf_counter() - began)
 
 
 def counts(E: int, M: int) -> st.SearchStrategy[list[int]]:
@@ -93,7 +91,7 @@ def measured(options: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
     spec, seconds = options.target, options.seconds
     axes: list[tuple[str, list[int], Callable[[int], float]]] = [
         ("E", options.experts, lambda E: rate(spec, of_size(spec, E, 1_000), seconds)),
-        ("M", options.rows, lambda M: rate(spec, of_size(spec, 8, M), seconds)),
+        ("M", options.rows, lambda M: rate(spec, of_size(spec, 8, M), seconds, at_once=10 if M < 50_000 else 2)),
         ("processes", options.processes, lambda n: together(spec, n, seconds)),
     ]
     for axis, values, of in axes:

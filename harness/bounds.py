@@ -66,9 +66,20 @@ def quantum(x: Reals) -> float:
     >>> quantum(np.array([6.0, 0.0, -2.0])), quantum(np.array([0.75, 2.0])), quantum(np.zeros(2))
     (2.0, 0.25, inf)
     """
-    significand, exponent = np.frexp(x[np.isfinite(x) & (x != 0)])
+    size = np.abs(x)
+    size = size[(size > 0) & (size < np.inf)]
+    if not size.size:
+        return math.inf
+    shift = 24 - math.frexp(size.min())[1]
+    if math.frexp(size.max())[1] + shift < 63:  # as whole numbers of 64 bits, of 24 bits where all came from a float32
+        scaled = np.ldexp(size, shift)
+        whole = scaled.astype(np.int64)
+        if (whole == scaled).all():
+            every = int(np.bitwise_or.reduce(whole))
+            return math.ldexp(every & -every, -shift)
+    significand, exponent = np.frexp(size)
     whole = np.ldexp(significand, 53).astype(np.int64)
-    return float(np.ldexp((whole & -whole).astype(np.float64), exponent - 53).min(initial=np.inf))
+    return float(np.ldexp((whole & -whole).astype(np.float64), exponent - 53).min())
 
 
 def accumulation_error(S: Reals, depth: Reals | int, unit: float) -> Reals:
