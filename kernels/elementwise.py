@@ -14,8 +14,10 @@ def tile_of(columns: int, most: int = 256) -> tuple[int, int]:
 
     Two shapes for all sizes, as each is compiled. Under the interpreter, where programs cost, a tile has 64 rows.
     """
+    if interpreter.in_force():
+        return 64, 64
     block = 64 if columns <= 64 else most
-    return 64 if interpreter.in_force() else 2048 // block, block
+    return 2048 // block, block
 
 
 def is_aligned(width: int, *operands: torch.Tensor) -> bool:
