@@ -20,7 +20,7 @@ from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
 from .grouped_gemm_rows import grouped_gemm_rows
 from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
 from .kernel_config import KernelConfig
-from .tile_schedule import tile_schedule
+from .tile_schedule import TileSchedule, tile_schedule
 
 
 def grouped_gemm(
@@ -174,13 +174,13 @@ class _GroupedGemm(torch.autograd.Function):
         def launch(config: KernelConfig) -> torch.Tensor:
             y = X.new_zeros(M, W.shape[1]) if call.permute_y else X.new_empty(M, W.shape[1])
             return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
-                X, W, y, tile_schedule(m_sizes, M, config.block_m), gather_indices, row_weights,
+                X, W, y, _schedule(ctx, m_sizes, config.block_m), gather_indices, row_weights,
                 gather=call.permute_x, scatter=call.permute_y, x_divisor=call.x_divisor,
                 config=config, block_n=config.block_n, block_k=config.block_k,
             )  # fmt: skip
 
         ctx.save_for_backward(X, W, m_sizes, gather_indices)
-        ctx.M, ctx.call, ctx.configs, ctx.autotune = M, call, configs, autotune
+        ctx.M, ctx.call, ctx.configs, ctx.autotune, ctx.schedules = M, call, configs, autotune, {}
         choice = autotuning.Choice("forward", X, W, M, W.shape[0], call)
         return launch(choice.config(configs[0], launch if autotune else None))
 
@@ -193,6 +193,14 @@ class _GroupedGemm(torch.autograd.Function):
         return (dX, dW) + (None,) * 7
 
 
+def _schedule(ctx: Any, m_sizes: torch.Tensor, block_m: int) -> TileSchedule:
+    """That of the forward pass serves dX too, where both have tiles of as many rows."""
+    if block_m not in ctx.schedules:
+        ctx.schedules[block_m] = tile_schedule(m_sizes, ctx.M, block_m)
+    schedule: TileSchedule = ctx.schedules[block_m]
+    return schedule
+
+
 def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, gather_indices: Any) -> torch.Tensor:
     call: _Call = ctx.call
     M, K = ctx.M, W.shape[2]
@@ -203,7 +211,7 @@ def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: t
         made = torch.zeros if scatter else torch.empty
         dx = made(M, K, dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
         return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
-            dY, W.transpose(1, 2), dx, tile_schedule(m_sizes, M, config.block_m), gather_indices, None,
+            dY, W.transpose(1, 2), dx, _schedule(ctx, m_sizes, config.block_m), gather_indices, None,
             gather=call.permute_y, scatter=scatter, x_divisor=1,
             config=config, block_n=config.block_k, block_k=config.block_n,
         )  # fmt: skip
