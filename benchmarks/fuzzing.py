@@ -115,6 +115,9 @@ def draw(results: list[tuple[str, int, float]], path: Path) -> None:
             panel.set_ylim(0, 1.1 * max(rates))
         else:
             panel.set_yscale("log")
+            ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000) if min(rates) / 2 < tick < 2 * max(rates)]
+            panel.set_yticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
+            panel.set_yticks([], minor=True)
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("examples a second")

@@ -144,10 +144,8 @@ def normal(*shape: int) -> torch.Tensor:
 
 def captured(call: Callable[[], object]) -> Callable[[], object]:
     """The call as a CUDA graph."""
-    with torch.cuda.stream(torch.cuda.Stream()):
-        for _ in range(2):
-            call()  # what is compiled, loaded or made once is
-    torch.cuda.synchronize()
+    for _ in range(2):
+        call()  # what is compiled, loaded or made once is; not on a side stream, whose memory the allocator would keep apart
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         call()

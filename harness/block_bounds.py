@@ -71,7 +71,7 @@ def block_bounds(
 
     - ``act``: "silu" or "relu".
     - ``topk_ids`` [T, topk]: the decision to follow, the largest logits of each token as the implementation has them; by default as
-      float64 has them, in descending order.
+      ``torch.topk`` has them in float64, in descending order and ties as they come.
     - ``topk_weights`` [T, topk]: an implementation's own rounded weights, which its experts are then held to, forward and backward; by
       default any weights that the router may have put out.
     """
@@ -79,7 +79,7 @@ def block_bounds(
     x, g = exact(X), exact(gate)
     router_logits = contract(x, g.map(np.transpose), np.matmul, H)
     logits = stored(router_logits, dtype)
-    ids = np.argsort(-logits.value, 1, kind="stable")[:, :topk] if topk_ids is None else topk_ids.long().numpy()
+    ids = (torch.topk(torch.from_numpy(logits.value), topk).indices if topk_ids is None else topk_ids.long()).numpy()
     weights = _router_weights(logits, ids, norm_topk_prob)
     given = stored(weights, dtype) if topk_weights is None else exact(topk_weights)
     experts = experts_bounds(X, ids, given, gate_up_proj, down_proj, dY, act=act, dtype=dtype)

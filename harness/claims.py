@@ -81,7 +81,7 @@ class Claim:
         """The largest share of a bound that was used, beyond the output's own rounding. Raises a Failure."""
         __tracebackhide__ = True
         dtype = self.dtype or getattr(torch, case.dtype)
-        if not isinstance(self.got, torch.Tensor) or tuple(self.got.shape) != self.shape or self.got.dtype != dtype:
+        if not self.fits(dtype):
             raise WRONG_SHAPE[self.tensor](case, target, f"{self.tensor} must be {dtype} of shape {self.shape}, got {_describe(self.got)}")
         seen = self.compared(dtype)
         if seen.wrong.any():
@@ -90,6 +90,11 @@ class Claim:
             mismatch = self._mismatch(infinite if infinite.any() else seen.wrong, seen)
             raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
         return seen.largest_share()
+
+    def fits(self, dtype: torch.dtype) -> bool:
+        """Whether ``got`` is a tensor of the right shape and ``dtype`` that holds its numbers: neither sparse nor meta."""
+        got = self.got
+        return isinstance(got, torch.Tensor) and _holds_numbers(got) and tuple(got.shape) == self.shape and got.dtype == dtype
 
     @np.errstate(all="ignore")
     def compared(self, dtype: torch.dtype) -> Compared:
@@ -130,7 +135,7 @@ class Claim:
             place, blocks = worst, self.blocks
         tiles = tuple(None if block is None else (lo // block, hi // block) for (lo, hi), block in zip(box, blocks, strict=True))
         at = [float(t[worst]) for t in (seen.got, seen.R, seen.low, seen.high, seen.b)]
-        return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(wrong.sum()), wrong.size, tuple(box), tiles)
+        return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(seen.wrong.sum()), wrong.size, tuple(box), tiles)
 
     def _place(self, row: int) -> tuple[int, int]:
         """(expert, row in expert) of a sorted row; expert E stands for the rows that nobody owns."""
@@ -156,4 +161,11 @@ def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "")
 
 
 def _describe(got: object) -> str:
-    return f"{got.dtype} of shape {tuple(got.shape)}" if isinstance(got, torch.Tensor) else type(got).__name__
+    if not isinstance(got, torch.Tensor):
+        return type(got).__name__
+    kind = "" if _holds_numbers(got) else " on the meta device" if got.is_meta else f" in the layout {got.layout}"
+    return f"{got.dtype} of shape {tuple(got.shape)}{kind}"
+
+
+def _holds_numbers(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta

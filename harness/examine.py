@@ -72,8 +72,7 @@ def _examined(case: Case, target: Target) -> Examination | None:
         return None
     tensors, picture = [], None
     for claim in claims:
-        got = claim.got
-        if not isinstance(got, torch.Tensor) or tuple(got.shape) != claim.shape or got.dtype != dtype:
+        if not claim.fits(dtype):
             tensors.append(TensorError(claim.tensor, -1, 0, 0.0, 0.0, exact=False))
             continue
         seen = claim.compared(dtype)

@@ -82,6 +82,7 @@ def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object
     return said
 
 
+@np.errstate(all="ignore")
 def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, target: Target) -> list[Claim]:
     """What must hold for Y and for each gradient that was asked for."""
     tiles, m_sizes = target.tiles(problem.case), problem.case.m_sizes

@@ -4,7 +4,7 @@
     dx[m, i]     = dy[m, i] * x[m, I + i] * act'(x[m, i])
     dx[m, I + i] = dy[m, i] * act(x[m, i])
 
-    silu(g) = g s    silu'(g) = s (1 + g (1 - s))    s = 1 / (1 + exp(-g)), where an infinite exponential makes 0
+    silu(g) = g s    silu'(g) = s (1 + g (1 - s))    s = 1 / (1 + exp(-g)), or exp(g) / (1 + exp(g)) where g < 0: no exponential overflows
     relu(g) = 0 and relu'(g) = 0 where g <= 0: a NaN stays one, and what is multiplied by 0 cannot make one
 
 Program (t, j) owns rows t*BLOCK_M + [0, BLOCK_M) and, of each half, columns j*BLOCK_I + [0, BLOCK_I). Masks: m < M and i < I.
@@ -45,6 +45,12 @@ def act_name(act: object) -> str | None:
     return _CLASSES.get(f"{type(act).__module__}.{type(act).__qualname__}")
 
 
+@triton.jit
+def _sigmoid(x):
+    small = tl.exp(-tl.abs(x))
+    return tl.where(x < 0.0, small, 1.0) / (1.0 + small)
+
+
 @triton.jit(do_not_specialize=["x_ptr", "y_ptr", "M", "I"])
 def _gated_kernel(
     x_ptr,
@@ -72,7 +78,7 @@ def _gated_kernel(
     gate = tl.load(gate_ptrs, mask=mask, other=0.0).to(tl.float32)
     up = tl.load(up_ptrs, mask=mask, other=0.0).to(tl.float32)
     if SILU:
-        acted = gate * (1.0 / (1.0 + tl.exp(-gate)))
+        acted = gate * _sigmoid(gate)
     else:
         acted = tl.where(gate <= 0.0, 0.0, gate)
     tl.store(y_ptrs, (acted * up).to(y_ptr.dtype.element_ty), mask=mask)
@@ -112,7 +118,7 @@ def _gated_grad_kernel(
     dy = tl.load(dy_ptrs, mask=mask, other=0.0).to(tl.float32)
     d_acted = dy * tl.load(up_ptrs, mask=mask, other=0.0).to(tl.float32)
     if SILU:
-        sigmoid = 1.0 / (1.0 + tl.exp(-gate))
+        sigmoid = _sigmoid(gate)
         acted = gate * sigmoid
         d_gate = d_acted * (sigmoid * (1.0 + gate * (1.0 - sigmoid)))
     else:

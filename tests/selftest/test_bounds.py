@@ -90,7 +90,9 @@ def test_the_torch_loop_is_right(dtype: str, data: str) -> None:
 def test_a_wrong_shape_and_a_wrong_dtype_are_named() -> None:
     shape = Target("shape", lambda X, W, m_sizes: X.new_zeros(1, 1))
     dtype = Target("dtype", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1).float())
-    for target in (shape, dtype):
+    sparse = Target("sparse", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1).to_sparse())
+    meta = Target("meta", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1).to("meta"))
+    for target in (shape, dtype, sparse, meta):
         assert type(failure_of(GroupedGemmCase(CASE.m_sizes, 9, 33, "bfloat16", grads=""), target)).__name__ == "WrongShape_Y"
 
 

@@ -63,7 +63,7 @@ def test_a_gated_activation_and_its_gradient(M: int, I: int, dtype: torch.dtype,
     assert_rounded_once(dx, torch.autograd.grad(wanted, exact, dy.double())[0], 30)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.filterwarnings("error:overflow encountered", "ignore:invalid value encountered")
 @pytest.mark.parametrize("act", ["silu", "relu"])
 def test_far_gates_and_nan_are_as_in_torch(act: str) -> None:
     gates = torch.tensor([-3e38, -1e4, -200, -90, -0.0, 0, 20, 200, 3e38, float("inf"), float("nan")], device=DEVICE)
