@@ -50,7 +50,7 @@ def suite(mutant: Mutant, seeds: int, examples: int, sanitize: bool, send: Send)
     from moefuzz.strategies.regimes import REGIMES
 
     target = mutant.target()
-    strategies = {name: regime(target) for name, regime in REGIMES["grouped_gemm"].items()}
+    strategies = {name: regime(target) for name, regime in REGIMES[target.level].items()}
     for which in range(seeds):
         stages = itertools.product([most for most in STAGES if most < examples] + [examples], strategies.items())
         found = (first_failure(strategy, target, most, which, name, send) for most, (name, strategy) in stages if strategy is not None)
@@ -203,7 +203,8 @@ def main() -> int:
                 (1, 5) if mutant.name in EQUIVALENT and not options.sanitize else (options.seeds, options.examples)
             )  # a proof is checked lightly
             outcome["suite"] = outcome_of_suite(mutant, *much, sanitize=options.sanitize)
-        if options.skip != "grid" and "grid" not in outcomes[mutant.name] and mutant.name not in EQUIVALENT:
+        gridded = options.skip != "grid" and mutant.level == "grouped_gemm" and mutant.name not in EQUIVALENT
+        if gridded and "grid" not in outcomes[mutant.name]:
             outcome["grid"] = outcome_of_grid(mutant, false_alarms)
         return mutant, outcome
 

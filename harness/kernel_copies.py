@@ -17,8 +17,8 @@ from types import ModuleType
 SOURCE = Path(importlib.import_module("moefuzz.kernels.grouped_gemm").__file__ or "").parent
 
 
-def changed_kernels(name: str, edited: Callable[[str, str], str]) -> ModuleType:
-    """The ``grouped_gemm`` module of a copy in which ``edited`` (file, text) changed each file; one copy for each name."""
+def changed_kernels(name: str, edited: Callable[[str, str], str], module: str = "grouped_gemm") -> ModuleType:
+    """A module of a copy in which ``edited`` (file, text) changed each file; one copy for each name."""
     package = f"_moefuzz_{name}"
     if package not in sys.modules:
         folder = Path(tempfile.mkdtemp(prefix="moefuzz-"))
@@ -32,4 +32,4 @@ def changed_kernels(name: str, edited: Callable[[str, str], str]) -> ModuleType:
             )
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
-    return importlib.import_module(f"{package}.grouped_gemm")
+    return importlib.import_module(f"{package}.{module}")

@@ -21,10 +21,23 @@ PLACES = {
     "grouped_gemm_dw_tma.py": ("_grouped_gemm_dw_tma_kernel", "grouped_gemm_dw_tma"),
     "boxes.py": ("load_ragged", "_strides_in_range"),
     "tile_schedule.py": ("tile_bound", "_tile_schedule_kernel", "tile_schedule"),
-    "combine_rows.py": ("_sum_kernel", "_rows_of_slots_kernel", "_summed", "rows_of_slots"),
     "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_dx", "_dw"),
+    "combine_rows.py": (
+        "_sum_kernel",
+        "_weighted_sum_grad_kernel",
+        "_rows_of_slots_kernel",
+        "forward",
+        "backward",
+        "_summed",
+        "rows_of_slots",
+    ),
+    "gated_activation.py": ("_sigmoid", "_gated_kernel", "_gated_grad_kernel", "forward", "backward"),
+    "elementwise.py": ("tile_of", "is_aligned"),
+    "experts.py": ("_experts",),
 }
 """The functions that are mutated. Checks of arguments are not: no valid case meets them."""
+_OF_EXPERTS = ("combine_rows.py", "gated_activation.py", "elementwise.py", "experts.py")
+"""What the op alone has no use for, or not for all of it: these are looked for at the level of experts."""
 
 _EXCHANGED = [
     ("stride_xm", "stride_xk"), ("stride_wn", "stride_wk"), ("stride_ym", "stride_yn"), ("stride_dym", "stride_dyn"), ("N", "K"),
@@ -48,9 +61,17 @@ class Mutant:
     stop: int
     new: str
 
+    @property
+    def level(self) -> str:
+        """Of the target that it is looked for in."""
+        return "experts" if self.file in _OF_EXPERTS else "grouped_gemm"
+
     def target(self) -> Target:
-        """Our own op with this change."""
-        module = changed_kernels(f"mutant_{self.file[:-3]}_{self.start}_{abs(hash(self.name))}", self.edited)
+        """Our own op, or experts, with this change."""
+        copy = f"mutant_{self.file[:-3]}_{self.start}_{abs(hash(self.name))}"
+        if self.level == "experts":
+            return Target(self.name, changed_kernels(copy, self.edited, "experts").triton_experts, level=self.level)
+        module = changed_kernels(copy, self.edited)
         return Target(self.name, module.grouped_gemm, tail_rows="zero", capturable=True)
 
     def edited(self, file: str, text: str) -> str:

@@ -7,12 +7,13 @@ import ast
 import pytest
 from hypothesis import given, seed
 
-from moefuzz.harness.cases import GroupedGemmCase
+from moefuzz.harness.cases import Case
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.kernel_copies import SOURCE
 from moefuzz.harness.mutants import mutants
 from moefuzz.harness.profiles import drawn
 from moefuzz.harness.verdict import check
+from moefuzz.strategies import experts_cases
 from moefuzz.strategies.regimes import any_cases
 
 SAMPLE = (
@@ -27,6 +28,8 @@ SAMPLE = (
     "grouped_gemm_rows_tma.py _tile: exchanged: end -> start",
     "grouped_gemm_dw_tma.py _grouped_gemm_dw_tma_kernel: first step dropped: ",
     "tile_schedule.py _tile_schedule_kernel: counts as offsets: tl.cumsum(tiles",
+    "combine_rows.py _weighted_sum_grad_kernel: left operand: slots // topk * H",
+    "gated_activation.py _gated_grad_kernel: sign: ",
 )
 """The beginnings of names."""
 
@@ -46,8 +49,8 @@ def test_a_mutant_is_killed(beginning: str) -> None:
 
     @seed(0)
     @drawn(100)
-    @given(any_cases(target))
-    def attempt(case: GroupedGemmCase) -> None:
+    @given(experts_cases(target) if target.level == "experts" else any_cases(target))
+    def attempt(case: Case) -> None:
         check(case, target)
 
     with pytest.raises(Failure):
