@@ -191,8 +191,8 @@ def sum_by_token(
 
 
 def _summed(x: torch.Tensor, w: torch.Tensor | None, row_of_slot: torch.Tensor | None, topk: int, dtype: torch.dtype) -> torch.Tensor:
-    M, H = x.shape
-    T = M // topk
+    H = x.shape[1]
+    T = (x if row_of_slot is None else row_of_slot).shape[0] // topk
     out = torch.empty(T, H, dtype=dtype, device=x.device)
     if out.numel():
         block_t, block_h = tile_of(H)
