@@ -49,11 +49,11 @@ def suite(mutant: Mutant, seeds: int, examples: int, sanitize: bool, send: Send)
     """In the mutant's process: a note before every example, and for each seed how the mutant was killed; None ends it."""
     from moefuzz.strategies.regimes import REGIMES
 
-    target = mutant.target()
-    strategies = {name: regime(target) for name, regime in REGIMES[target.level].items()}
+    targets = [mutant.target(level) for level in mutant.levels]
+    regimes = [(name, target, regime(target)) for target in targets for name, regime in REGIMES[target.level].items()]
     for which in range(seeds):
-        stages = itertools.product([most for most in STAGES if most < examples] + [examples], strategies.items())
-        found = (first_failure(strategy, target, most, which, name, send) for most, (name, strategy) in stages if strategy is not None)
+        stages = itertools.product([most for most in STAGES if most < examples] + [examples], regimes)
+        found = (first_failure(cases, target, most, which, name, send) for most, (name, target, cases) in stages if cases is not None)
         with sanitizing(sanitize):
             killed = next(filter(None, found), None)
         send(("seed", killed))
@@ -203,7 +203,7 @@ def main() -> int:
                 (1, 5) if mutant.name in EQUIVALENT and not options.sanitize else (options.seeds, options.examples)
             )  # a proof is checked lightly
             outcome["suite"] = outcome_of_suite(mutant, *much, sanitize=options.sanitize)
-        gridded = options.skip != "grid" and mutant.level == "grouped_gemm" and mutant.name not in EQUIVALENT
+        gridded = options.skip != "grid" and mutant.levels == ("grouped_gemm",) and mutant.name not in EQUIVALENT
         if gridded and "grid" not in outcomes[mutant.name]:
             outcome["grid"] = outcome_of_grid(mutant, false_alarms)
         return mutant, outcome

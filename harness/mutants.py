@@ -36,8 +36,13 @@ PLACES = {
     "experts.py": ("_experts",),
 }
 """The functions that are mutated. Checks of arguments are not: no valid case meets them."""
-_OF_EXPERTS = ("combine_rows.py", "gated_activation.py", "elementwise.py", "experts.py")
-"""What the op alone has no use for, or not for all of it: these are looked for at the level of experts."""
+_LEVELS = {
+    "combine_rows.py": ("experts", "grouped_gemm"),
+    "elementwise.py": ("experts", "grouped_gemm"),
+    "gated_activation.py": ("experts",),
+    "experts.py": ("experts",),
+}
+"""Of the targets that a file's mutants are looked for in, if not in the op alone."""
 
 _EXCHANGED = [
     ("stride_xm", "stride_xk"), ("stride_wn", "stride_wk"), ("stride_ym", "stride_yn"), ("stride_dym", "stride_dyn"), ("N", "K"),
@@ -62,15 +67,15 @@ class Mutant:
     new: str
 
     @property
-    def level(self) -> str:
-        """Of the target that it is looked for in."""
-        return "experts" if self.file in _OF_EXPERTS else "grouped_gemm"
+    def levels(self) -> tuple[str, ...]:
+        """Of the targets that it is looked for in."""
+        return _LEVELS.get(self.file, ("grouped_gemm",))
 
-    def target(self) -> Target:
-        """Our own op, or experts, with this change."""
+    def target(self, level: str = "") -> Target:
+        """Our own op or experts with this change, by default of the first of its levels."""
         copy = f"mutant_{self.file[:-3]}_{self.start}_{abs(hash(self.name))}"
-        if self.level == "experts":
-            return Target(self.name, changed_kernels(copy, self.edited, "experts").triton_experts, level=self.level)
+        if (level or self.levels[0]) == "experts":
+            return Target(self.name, changed_kernels(copy, self.edited, "experts").triton_experts, level="experts")
         module = changed_kernels(copy, self.edited)
         return Target(self.name, module.grouped_gemm, tail_rows="zero", capturable=True)
 
