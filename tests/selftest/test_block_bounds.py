@@ -226,3 +226,10 @@ def test_equal_logits_leave_the_routing_open() -> None:
     p.tensors["gate"][1:] = p.tensors["gate"][0]
     assert (p.bounds().router_gap < 0).all()
     assert (p._replace(topk=4).bounds().router_gap == math.inf).all()
+
+
+def test_ties_are_ordered_as_the_router_orders_them() -> None:
+    p = problem(torch.float32, E=6, topk=6, T=8)
+    p.tensors["gate"][:] = p.tensors["gate"][0]
+    logits = F.linear(p.tensors["X"].double(), p.tensors["gate"].double())
+    assert np.array_equal(p.bounds().topk_ids, torch.topk(logits, p.topk).indices.numpy())
