@@ -30,15 +30,16 @@ from moefuzz.strategies import experts_cases, grouped_gemm_cases, moe_block_case
 CASES = {"grouped_gemm": grouped_gemm_cases, "experts": experts_cases, "moe_block": moe_block_cases}
 
 
-def run(target: Target, examples: int, which: int, *, forward_only: bool) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
+def run(
+    cases: st.SearchStrategy[Case], target: Target, examples: int, which: int
+) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
     """Seconds for so many examples, how many had which dtype, and the largest share of a bound by tensor and dtype."""
     seen: Counter[str] = Counter()
     shares: dict[tuple[str, str], float] = {}
-    fields = {"grads": st.just("")} if forward_only else {}
 
     @seed(which)
     @drawn(examples)
-    @given(CASES[target.level](target, **fields))
+    @given(cases)
     def one(case: Case) -> None:
         for tensor, share in check(case, target).shares.items():
             shares[tensor, case.dtype] = max(share, shares.get((tensor, case.dtype), 0.0))
@@ -66,12 +67,14 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    fields = {"grads": st.just("")} if arguments.forward else {}
+    cases = CASES[arguments.target.level](arguments.target, **fields)
     print(f"{describe()}: {versions()}")  # noqa: T201
     for name in ("first run",) if arguments.once else ("first run", "second run"):
         profile = cProfile.Profile() if arguments.profile and name == "second run" else None
         if profile:
             profile.enable()
-        seconds, seen, shares = run(arguments.target, arguments.examples, arguments.seed, forward_only=arguments.forward)
+        seconds, seen, shares = run(cases, arguments.target, arguments.examples, arguments.seed)
         if profile:
             profile.disable()
         count = sum(seen.values())

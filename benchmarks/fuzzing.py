@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
@@ -19,40 +18,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hypothesis import given, seed
+from examples import run
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
 
 from moefuzz.harness.cases import Case
 from moefuzz.harness.device import describe, one_thread, versions
-from moefuzz.harness.profiles import drawn
 from moefuzz.harness.target_names import load_target
-from moefuzz.harness.verdict import check
 from moefuzz.strategies import grouped_gemm_cases
 
 
 def rate(spec: str, cases: st.SearchStrategy[Case], seconds: float, first_seed: int = 0, at_once: int = 10) -> float:
     """Examples a second, compiled before: chunks of ``at_once`` until so many seconds are over, then the same chunks again, timed."""
-    target = load_target(spec)
-
-    def chunk(which: int) -> None:
-        @seed(which)
-        @drawn(at_once)
-        @given(cases)
-        def one(case: Case) -> None:
-            check(case, target)
-
-        one()
-
-    chunks, began = 0, time.perf_counter()
-    while chunks == 0 or time.perf_counter() - began < seconds:
-        chunk(first_seed + chunks)
+    target, chunks, took = load_target(spec), 0, 0.0
+    while took < seconds:
+        took += run(cases, target, at_once, first_seed + chunks)[0]
         chunks += 1
-    began = time.perf_counter()
-    for which in range(chunks):
-        chunk(first_seed + which)
-    return chunks * at_once / (time.perf_counter() - began)
+    return chunks * at_once / sum(run(cases, target, at_once, first_seed + which)[0] for which in range(chunks))
 
 
 def counts(E: int, M: int) -> st.SearchStrategy[list[int]]:

@@ -137,6 +137,7 @@ def rounded(x: Reals, dtype: torch.dtype) -> Reals:
     return result
 
 
+@np.errstate(invalid="ignore", over="ignore")  # infinity less infinity is an end too: of everything
 def interval(R: Reals, b: Reals, dtype: torch.dtype) -> tuple[Reals, Reals]:
     """The least and the greatest right result, in the grid of ``dtype`` and as float64.
 

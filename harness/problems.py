@@ -61,12 +61,12 @@ def build_grouped_gemm(case: GroupedGemmCase) -> GroupedGemmProblem:
     slots = _slots(case)
     X = draw("X", (case.M // case.topk if case.tokens_in else case.M, case.K))
     dY = draw("dY", (1, 1)).expand(case.M, case.N) if case.dy_layout == "expanded" else draw("dY", (case.M, case.N))
-    unused = np.ones(case.M, bool)
+    unused = torch.ones(case.M, dtype=torch.bool)
     unused[slots[:total]] = False
     if not case.tokens_in:
-        X[torch.from_numpy(unused) if case.permute == "x" else slice(total, None)] = torch.nan
+        X[unused if case.permute == "x" else slice(total, None)] = torch.nan
     if case.dy_layout != "expanded":
-        dY[torch.from_numpy(unused) if case.permute == "y" else slice(total, None)] = torch.nan
+        dY[unused if case.permute == "y" else slice(total, None)] = torch.nan
     permuted = case.permute != "none" or case.fuse_mul_post
     return GroupedGemmProblem(
         case,

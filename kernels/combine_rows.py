@@ -23,6 +23,7 @@ import triton.language as tl
 
 from . import interpreter
 from .elementwise import check_dtype, is_aligned, tile_of
+from .tile_schedule import experts_block
 
 interpreter.repair()
 
@@ -211,5 +212,5 @@ def rows_of_slots(
     M, E = gather_indices.numel(), m_sizes.numel()
     row_of_slot = torch.full((M,), -1, dtype=torch.int32, device=gather_indices.device)
     if M:
-        _rows_of_slots_kernel[(-(-M // 256),)](m_sizes, gather_indices, row_of_slot, M, E, BLOCK_R=256, BLOCK_E=triton.next_power_of_2(E))
+        _rows_of_slots_kernel[(-(-M // 256),)](m_sizes, gather_indices, row_of_slot, M, E, BLOCK_R=256, BLOCK_E=experts_block(E))
     return row_of_slot

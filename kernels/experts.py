@@ -34,7 +34,7 @@ def triton_experts(
     act: Act,
 ) -> torch.Tensor:
     """[T, H] in the dtype of the hidden states; differentiable in all four floating inputs. Nothing is read back from the device."""
-    return _experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, _gate(act))
+    return _experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, lambda first: fused_gated(first, act))
 
 
 def torch_experts(
@@ -62,10 +62,10 @@ def gated(first: torch.Tensor, act: Act) -> torch.Tensor:
     return act(gate) * up
 
 
-def _gate(act: Act) -> Act:
-    """``gated`` with an activation, in one kernel where there is one for it."""
+def fused_gated(first: torch.Tensor, act: Act) -> torch.Tensor:
+    """``gated``, in one kernel where there is one for the activation."""
     name = act_name(act)
-    return (lambda first: gated(first, act)) if name is None else (lambda first: gated_activation(first, name))
+    return gated(first, act) if name is None else gated_activation(first, name)
 
 
 def _experts(
@@ -92,7 +92,7 @@ def _implementation(
     """What transformers calls. Raises ValueError for experts with biases, without a gate, or with transposed weights."""
     if self.has_bias or not self.has_gate or self.is_transposed:
         raise ValueError(f"{NAME} takes gated experts without biases, their weights [E, out, in]")
-    gate = _gate(self.act_fn) if _gates_as_transformers_does(self) else self._apply_gate
+    gate = (lambda first: fused_gated(first, self.act_fn)) if _gates_as_transformers_does(self) else self._apply_gate
     return _experts(hidden_states, top_k_index, top_k_weights, self.gate_up_proj, self.down_proj, gate)
 
 

@@ -30,6 +30,7 @@ import functools
 import os
 import sys
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def _patched_once(patch_lang: Any, missing: object) -> Any:
     def repaired(function: Any) -> Any:
         modules = [module for module in function.__globals__.values() if module is tl or module is tl.core]
         if modules and all(module in patched for module in modules):
-            return _Unchanged
+            return SimpleNamespace(restore=lambda: None)
         before, key = list(patched), tuple(map(id, modules))
         if not before and key in known and known[key].fit():
             scope: Any = known[key]
@@ -118,15 +119,13 @@ def _patched_once(patch_lang: Any, missing: object) -> Any:
             scope = patch_lang(function)
             if not before:
                 known[key] = _Patches(scope._changes, missing)
-        restore = type(scope).restore.__get__(scope)
 
-        def restored() -> None:
+        def restore() -> None:
             patched[:] = before
-            restore()
+            scope.restore()
 
         patched.extend(modules)
-        scope.restore = restored
-        return scope
+        return SimpleNamespace(restore=restore)
 
     return repaired
 
@@ -156,14 +155,6 @@ class _Patches:
                 delattr(owner, name)
             else:
                 setattr(owner, name, original)
-
-
-class _Unchanged:
-    """Nothing to restore."""
-
-    @staticmethod
-    def restore() -> None:
-        pass
 
 
 class _Integer(int):

@@ -18,7 +18,7 @@ from transformers.activations import ACT2FN
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
 from .combine_rows import weighted_sum
-from .gated_activation import act_name, gated_activation
+from .experts import fused_gated, gated
 from .grouped_gemm import grouped_gemm
 from .kernel_config import KernelConfig
 from .qwen3_hf import clone_experts, config_of
@@ -98,9 +98,7 @@ class GroupedGEMMBlock(nn.Module, ABC):
 
     def gated(self, first_gemm: torch.Tensor) -> torch.Tensor:
         """[M, 2I] -> act(gate half) * up half [M, I]."""
-        gate_half, up_half = first_gemm.chunk(2, dim=-1)
-        intermediate: torch.Tensor = self.act(gate_half) * up_half
-        return intermediate
+        return gated(first_gemm, self.act)
 
     def weighted_sum(self, unpermuted: torch.Tensor, topk_weights: torch.Tensor) -> torch.Tensor:
         """Rows [M, H] in flat-slot order and weights [T, topk] -> [T, H]."""
@@ -199,8 +197,7 @@ class Qwen3MoeFusedGroupedGEMMBlock(GroupedGEMMBlock):
         return stored, stored if self.permute_y else unsort_rows(stored, gather_indices)
 
     def gated(self, first_gemm: torch.Tensor) -> torch.Tensor:
-        name = act_name(self.act)
-        return super().gated(first_gemm) if name is None else gated_activation(first_gemm, name)
+        return fused_gated(first_gemm, self.act)
 
     def weighted_sum(self, unpermuted: torch.Tensor, topk_weights: torch.Tensor) -> torch.Tensor:
         return weighted_sum(unpermuted, topk_weights)

@@ -1,7 +1,7 @@
 """The torch twins: the same signatures as the Triton kernels and the op, slow and obvious.
 
-Given float64 they compute in float64 and are the reference of the verdict. Given the kernel's own type they compute in float32 and round
-each result once, as the op's contract says: the plainest implementation to compare with.
+Given float64 they compute in float64. Given the kernel's own type they compute in float32 and round each result once, as the op's contract
+says: the plainest implementation to compare with. (The reference of the verdict is ``harness/segments.py``.)
 ``m_sizes`` is read on the host. Rows beyond the sum of ``m_sizes`` come back as zeros, whatever they hold.
 """
 
@@ -25,16 +25,11 @@ def expert_segments(m_sizes: torch.Tensor) -> Iterator[tuple[int, slice]]:
 
 
 def segment_matmul(a: torch.Tensor, b: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """Rows times their expert's matrix: a [M, K], b [E, K, N] -> [M, N]; the forward pass with b = W^T, dX with b = W."""
+    """Rows times their expert's matrix: a [M, K], b [E, K, N] -> [M, N]; the forward pass with b = W^T."""
     out = a.new_zeros(a.shape[0], b.shape[2])
     for e, rows in expert_segments(m_sizes):
         out[rows] = a[rows] @ b[e]
     return out
-
-
-def segment_outer(a: torch.Tensor, b: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """Each expert's rows contracted: a [M, N], b [M, K] -> [E, N, K]; dW with a = dY, b = X."""
-    return torch.stack([a[rows].T @ b[rows] for _, rows in expert_segments(m_sizes)])
 
 
 def sorted_rows(X: torch.Tensor, gather_indices: torch.Tensor | None, divisor: int, total: int) -> torch.Tensor:

@@ -25,8 +25,6 @@ interpreter.repair()
 
 _ENTRIES = 1 << 13
 """BLOCK_T * BLOCK_E: what a program compares at once."""
-_EXPERTS = (32, 256, 1024)
-"""BLOCK_E: the least of these that E experts, and nobody, fit into; beyond, the next power of two."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,15 @@ def tile_bound(M: int, E: int, block_m: int) -> int:
     """
     busy = min(E + 1, M)
     return (M - busy) // block_m + busy
+
+
+def experts_block(E: int) -> int:
+    """BLOCK_E, that E experts and nobody fit into: few sizes, as each is compiled; beyond them the next power of two.
+
+    >>> experts_block(31), experts_block(32), experts_block(128), experts_block(5000)
+    (32, 256, 256, 8192)
+    """
+    return next((block for block in (32, 256, 1024) if block > E), triton.next_power_of_2(E + 1))
 
 
 @triton.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles", "block_m"])
@@ -89,7 +96,7 @@ def tile_schedule(m_sizes: torch.Tensor, M: int, block_m: int) -> TileSchedule:
     n_tiles = tile_bound(M, E, block_m)
     expert, row, end = torch.empty(3, n_tiles, dtype=torch.int32, device=m_sizes.device)
     if n_tiles:
-        block_e = next((block for block in _EXPERTS if block > E), triton.next_power_of_2(E + 1))
+        block_e = experts_block(E)
         block_t = max(1, _ENTRIES // block_e)
         _tile_schedule_kernel[(-(-n_tiles // block_t),)](
             m_sizes, expert, row, end, M, E, n_tiles, block_m, BLOCK_T=block_t, BLOCK_E=block_e
