@@ -31,7 +31,7 @@ PLACES = {
         "_summed",
         "rows_of_slots",
     ),
-    "gated_activation.py": ("_sigmoid", "_gated_kernel", "_gated_grad_kernel", "forward", "backward"),
+    "gated_activation.py": ("_sigmoid", "_tile", "_gated_kernel", "_gated_grad_kernel", "forward", "backward"),
     "elementwise.py": ("tile_of", "is_aligned"),
     "experts.py": ("_experts",),
 }

@@ -51,6 +51,18 @@ def _sigmoid(x):
     return tl.where(x < 0.0, small, 1.0) / (1.0 + small)
 
 
+@triton.jit
+def _tile(M, I, ALIGNED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_I: tl.constexpr):
+    """Where the program's rows of y begin [BLOCK_M, 1], its columns [1, BLOCK_I], and the mask of both."""
+    rm = (tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M))[:, None]
+    ri = (tl.program_id(1) * BLOCK_I + tl.arange(0, BLOCK_I))[None, :]
+    if ALIGNED:
+        mask = (rm < M) & (ri // 8 * 8 < I)  # the same for multiples of 8, and known to be constant over 8 columns
+    else:
+        mask = (rm < M) & (ri < I)
+    return rm * I, ri, mask
+
+
 @triton.jit(do_not_specialize=["x_ptr", "y_ptr", "M", "I"])
 def _gated_kernel(
     x_ptr,
@@ -62,19 +74,14 @@ def _gated_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_I: tl.constexpr,
 ):
-    rm = (tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M))[:, None]  # [BLOCK_M, 1]
-    ri = (tl.program_id(1) * BLOCK_I + tl.arange(0, BLOCK_I))[None, :]  # [1, BLOCK_I]
-    rows = rm * I
+    rows, ri, mask = _tile(M, I, ALIGNED, BLOCK_M, BLOCK_I)
     y_ptrs = y_ptr + (rows + ri)  # [BLOCK_M, BLOCK_I]
     gate_ptrs = x_ptr + (rows * 2 + ri)
     up_ptrs = gate_ptrs + I
     if ALIGNED:
-        mask = (rm < M) & (ri // 8 * 8 < I)  # the same for multiples of 8, and known to be constant over 8 columns
         y_ptrs = tl.multiple_of(y_ptrs, (16, 16))
         gate_ptrs = tl.multiple_of(gate_ptrs, (16, 16))
         up_ptrs = tl.multiple_of(up_ptrs, (16, 16))
-    else:
-        mask = (rm < M) & (ri < I)
     gate = tl.load(gate_ptrs, mask=mask, other=0.0).to(tl.float32)
     up = tl.load(up_ptrs, mask=mask, other=0.0).to(tl.float32)
     if SILU:
@@ -96,9 +103,7 @@ def _gated_grad_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_I: tl.constexpr,
 ):
-    rm = (tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M))[:, None]  # [BLOCK_M, 1]
-    ri = (tl.program_id(1) * BLOCK_I + tl.arange(0, BLOCK_I))[None, :]  # [1, BLOCK_I]
-    rows = rm * I
+    rows, ri, mask = _tile(M, I, ALIGNED, BLOCK_M, BLOCK_I)
     dy_ptrs = dy_ptr + (rows + ri)  # [BLOCK_M, BLOCK_I]
     gates = rows * 2 + ri
     gate_ptrs = x_ptr + gates
@@ -106,14 +111,11 @@ def _gated_grad_kernel(
     d_gate_ptrs = dx_ptr + gates
     d_up_ptrs = d_gate_ptrs + I
     if ALIGNED:
-        mask = (rm < M) & (ri // 8 * 8 < I)
         dy_ptrs = tl.multiple_of(dy_ptrs, (16, 16))
         gate_ptrs = tl.multiple_of(gate_ptrs, (16, 16))
         up_ptrs = tl.multiple_of(up_ptrs, (16, 16))
         d_gate_ptrs = tl.multiple_of(d_gate_ptrs, (16, 16))
         d_up_ptrs = tl.multiple_of(d_up_ptrs, (16, 16))
-    else:
-        mask = (rm < M) & (ri < I)
     gate = tl.load(gate_ptrs, mask=mask, other=0.0).to(tl.float32)
     dy = tl.load(dy_ptrs, mask=mask, other=0.0).to(tl.float32)
     d_acted = dy * tl.load(up_ptrs, mask=mask, other=0.0).to(tl.float32)
