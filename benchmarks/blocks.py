@@ -16,13 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeConfig, Qwen3MoeSparseMoeBlock
 
-from kernels import MODELS, PASSES, captured, median, normal
+from kernels import MODELS, PASSES, captured, median, normal, start
 from moefuzz.harness.adapters.transformers_experts import block_with
-from moefuzz.harness.device import describe, versions
 from moefuzz.kernels.experts import NAME
 
 IMPLEMENTATIONS = ("grouped_mm", "batched_mm", NAME)
@@ -66,9 +64,7 @@ def main() -> None:
     parser.add_argument("--graph", action="store_true", help="replay a CUDA graph of each call, which leaves the GPU's time")
     parser.add_argument("--profile", action="store_true", help="print which GPU kernels our block spends its time in")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    console = Console(width=140)
-    console.print(f"{describe()}: {versions()}", highlight=False, soft_wrap=True)
+    console = start()
     block, results = block_of(options.model), list[dict[str, object]]()
     table = Table("T, pass", *IMPLEMENTATIONS, "grouped_mm / ours", title=f"{options.model}, milliseconds")
     for T in options.tokens:

@@ -7,7 +7,8 @@ bfloat16, random data. A number is the median of at least 50 calls, the L2 cache
 and autograd included, captured in a CUDA graph, so that it is the GPU's time; with ``--eager`` it is called from Python each time.
 ``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: one expert has half of them.
 Others are measured where they can be imported: torch.nn.functional.grouped_mm; unsloth's kernels, the best of three configurations with TMA
-loads; quack's, which SonicMoE runs on, in its default configuration.
+loads; quack's, which SonicMoE runs on, in its default configuration. With ``--autotune`` ours, unsloth's and quack's, as each tunes itself
+for a shape, stand beside these, which takes minutes a shape.
 The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
 the result once, at the measured rate of a copy.
 """
@@ -21,6 +22,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -109,27 +111,45 @@ def unsloth(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.T
     }  # type: ignore[misc]
 
 
-def quack(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor) -> Calls:
+def unsloth_autotuned(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor) -> Calls:
+    """Its kernels as they tune themselves, without TMA loads."""
+    from unsloth.kernels.moe.grouped_gemm import interface
+
+    for name, kernel in vars(interface).items():
+        if name.startswith("_autotuned_"):
+            kernel.cache.clear()  # it tunes for an N and a K once, whatever the number of rows
+    return {
+        "forward": [lambda: interface.grouped_gemm_forward(X, W, 1, m_sizes, autotune=True)],
+        "dX": [lambda: interface.grouped_gemm_dX(dY, W, None, m_sizes, 1, autotune=True)],
+        "dW": [lambda: interface.grouped_gemm_dW(X, dY, m_sizes, None, 1, autotune=True)],
+    }
+
+
+def quack(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor, *, tuned: bool = False) -> Calls:
     from quack.gemm_interface import gemm
 
     ends = torch.nn.functional.pad(m_sizes.cumsum(0, dtype=torch.int32), (1, 0))
     Y, dX, dW = torch.empty_like(dY), torch.empty_like(X), torch.empty_like(W)
     return {
-        "forward": [lambda: gemm(X, W.mT, out=Y, cu_seqlens_m=ends, tuned=False)],
-        "dX": [lambda: gemm(dY, W, out=dX, cu_seqlens_m=ends, tuned=False)],
-        "dW": [lambda: gemm(dY.T, X, out=dW, cu_seqlens_k=ends, tuned=False)],
+        "forward": [lambda: gemm(X, W.mT, out=Y, cu_seqlens_m=ends, tuned=tuned)],
+        "dX": [lambda: gemm(dY, W, out=dX, cu_seqlens_m=ends, tuned=tuned)],
+        "dW": [lambda: gemm(dY.T, X, out=dW, cu_seqlens_k=ends, tuned=tuned)],
     }
 
 
 def contenders(*, autotune: bool) -> dict[str, Contender]:
-    """By name, what can be measured here; ours are "moefuzz" and, with ``autotune``, "moefuzz, autotuned"."""
-    found = {"torch": by_autograd(lambda X, W, m: torch.nn.functional.grouped_mm(X, W.mT, offs=m.cumsum(0, dtype=torch.int32)))}
-    elsewhere = {"unsloth": unsloth, "quack": quack}
-    found |= {module: contender for module, contender in elsewhere.items() if importlib.util.find_spec(module)}
-    found["moefuzz"] = by_autograd(lambda X, W, m: grouped_gemm(X, W, m, 1))
-    if autotune:
-        found["moefuzz, autotuned"] = by_autograd(lambda X, W, m: grouped_gemm(X, W, m, 1, autotune=True))
-    return found
+    """By name, what can be measured here; ours are "moefuzz" and, with ``autotune``, "moefuzz, tuned"."""
+    found = {
+        "torch": by_autograd(lambda X, W, m: torch.nn.functional.grouped_mm(X, W.mT, offs=m.cumsum(0, dtype=torch.int32))),
+        "unsloth": unsloth,
+        "unsloth, tuned": unsloth_autotuned,
+        "quack": quack,
+        "quack, tuned": partial(quack, tuned=True),
+        "moefuzz": by_autograd(lambda X, W, m: grouped_gemm(X, W, m, 1)),
+        "moefuzz, tuned": by_autograd(lambda X, W, m: grouped_gemm(X, W, m, 1, autotune=True)),
+    }
+    here = {name for name in found if name.startswith(("torch", "moefuzz")) or importlib.util.find_spec(name.split(",")[0])}
+    return {name: contender for name, contender in found.items() if name in here and (autotune or "tuned" not in name)}
 
 
 def median(call: Callable[[], object], seconds: float) -> float:
@@ -142,12 +162,21 @@ def normal(*shape: int) -> torch.Tensor:
     return torch.empty(shape, device="cuda", dtype=torch.bfloat16).normal_()
 
 
+def start() -> Console:
+    """Same data in each run; all work in one stream, which may be captured, and is what a backward pass of earlier calls joins."""
+    torch.manual_seed(0)
+    torch.cuda.set_stream(torch.cuda.Stream())
+    console = Console(width=140)
+    console.print(f"{describe()}: {versions()}", highlight=False, soft_wrap=True)
+    return console
+
+
 def captured(call: Callable[[], object]) -> Callable[[], object]:
     """The call as a CUDA graph."""
     for _ in range(2):
-        call()  # what is compiled, loaded or made once is; not on a side stream, whose memory the allocator would keep apart
+        call()  # what is compiled, loaded or made once is
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
         call()
     return graph.replay
 
@@ -205,23 +234,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
     parser.add_argument("--routing", nargs="+", choices=("uniform", "power", "half"), default=["uniform", "power", "half"])
-    parser.add_argument("--autotune", action="store_true", help="measure our autotune mode as well")
+    parser.add_argument("--autotune", action="store_true", help="measure ours, unsloth's and quack's as they tune themselves as well")
     parser.add_argument("--eager", action="store_true", help="call from Python each time, rather than replay a CUDA graph")
     parser.add_argument("--seconds", type=float, default=0.05, help="of calls for each number; at least 50 calls")
     parser.add_argument("--results", type=Path, help="write all numbers there")
     parser.add_argument("--plot", type=Path, help="draw them there, by tokens")
     parser.add_argument("--roofline", type=Path, help="draw them there, by operations for each byte, under the ceilings")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    console = Console(width=140)
-    console.print(f"{describe()}: {versions()}", highlight=False, soft_wrap=True)
+    console = start()
     flops, bytes_ = ceilings()
     console.print(f"dense product of 8192: {flops / 1e12:.0f} TFLOP/s; copy: {bytes_ / 1e12:.2f} TB/s", highlight=False)
     gemms, results = contenders(autotune=options.autotune), list[dict[str, object]]()
     for model, tokens in itertools.product(options.models, options.tokens):
-        table = Table(
-            "GEMM, routing", *(f"{name} {which}" for which in PASSES for name in (*gemms, "ceiling")), title=f"{model}, T = {tokens}"
-        )
+        table = Table("GEMM, routing", "pass", *gemms, "ceiling", title=f"{model}, T = {tokens}, TFLOP/s")
         for gemm, routing in itertools.product(("gate_up", "down"), options.routing):
             shape = Shape(model, tokens, routing, gemm)
             ceiling = {which: min(flops, shape.intensity(which) * bytes_) / 1e12 for which in PASSES}
@@ -232,10 +257,9 @@ def main() -> None:
                 | {"intensity": round(shape.intensity(which), 1)}
                 for (name, which), speed in found.items()
             ]
-            cells = [f"{found[name, which]:.0f}" if (name, which) in found else "-" for which in PASSES for name in gemms]
-            for which in reversed(range(3)):
-                cells.insert((which + 1) * len(gemms), f"{ceiling[PASSES[which]]:.0f}")
-            table.add_row(f"{gemm}, {routing}", *cells)
+            for which in PASSES:
+                cells = [f"{found[name, which]:.1f}" if (name, which) in found else "-" for name in gemms]
+                table.add_row(f"{gemm}, {routing}", which, *cells, f"{ceiling[which]:.1f}", end_section=which == PASSES[-1])
             torch.cuda.empty_cache()
             if options.results:
                 options.results.write_text("\n".join(map(json.dumps, results)) + "\n")
