@@ -26,7 +26,8 @@ _fastest: dict[Hashable, KernelConfig] = {}
 class Choice:
     """One launch that needs a configuration: the pass ("forward", "dX", "dW"), its two operands, M and E.
 
-    ``a`` is [*, depth] (for dW: dY [*, N]); ``b`` is W [E, N, K] (for dW: X [*, K]); ``context`` is whatever else the speed depends on.
+    ``a`` is [*, depth] (for dW: dY [*, N]); ``b`` is W [E, N, K] (for dW: X [*, K]); ``context`` is whatever else the speed depends on, and
+    ``plain`` says that no row is gathered, scattered or weighed.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Choice:
     M: int
     E: int
     context: Hashable
+    plain: bool = False
 
     def config(self, given: KernelConfig | None, launch: Callable[[KernelConfig], torch.Tensor] | None) -> KernelConfig:
         """The caller's own config, checked; else, with ``launch``, the fastest candidate; else the default.
@@ -75,7 +77,7 @@ class Choice:
 
     def _candidates(self) -> tuple[KernelConfig, ...]:
         if self.a.element_size() == 2 and boxes.are_there(self.a.device):
-            return hopper_configs(self.kind, self.M / self.E)
+            return hopper_configs(self.kind, self.M / self.E, plain=self.plain)
         return _CANDIDATES[self.kind]
 
     def is_aligned(self, config: KernelConfig) -> bool:

@@ -15,10 +15,14 @@ import torch
 from . import autotuning
 from .combine_rows import rows_of_slots, sum_by_token
 from .elementwise import check_dtype
+from .gathered_rows import gathered_rows
 from .grouped_gemm_dw import grouped_gemm_dw
+from .grouped_gemm_dw_hopper import grouped_gemm_dw_hopper
 from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
 from .grouped_gemm_rows import grouped_gemm_rows
+from .grouped_gemm_rows_hopper import grouped_gemm_rows_hopper
 from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
+from .hopper import serves
 from .kernel_config import KernelConfig
 from .tile_schedule import TileSchedule, tile_schedule
 
@@ -77,6 +81,10 @@ class _Call:
     permute_y: bool
     fuse_mul_post: bool
     is_first_gemm: bool
+
+    @property
+    def permuted(self) -> bool:
+        return self.permute_x or self.permute_y
 
     @property
     def tokens_in(self) -> bool:
@@ -173,7 +181,7 @@ class _GroupedGemm(torch.autograd.Function):
     ) -> torch.Tensor:
         def launch(config: KernelConfig) -> torch.Tensor:
             y = X.new_zeros(M, W.shape[1]) if call.permute_y else X.new_empty(M, W.shape[1])
-            return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
+            return _rows(
                 X, W, y, _schedule(ctx, m_sizes, config.block_m), gather_indices, row_weights,
                 gather=call.permute_x, scatter=call.permute_y, x_divisor=call.x_divisor,
                 config=config, block_n=config.block_n, block_k=config.block_k,
@@ -181,7 +189,7 @@ class _GroupedGemm(torch.autograd.Function):
 
         ctx.save_for_backward(X, W, m_sizes, gather_indices)
         ctx.M, ctx.call, ctx.configs, ctx.autotune, ctx.schedules = M, call, configs, autotune, {}
-        choice = autotuning.Choice("forward", X, W, M, W.shape[0], call)
+        choice = autotuning.Choice("forward", X, W, M, W.shape[0], call, plain=not (call.permuted or call.fuse_mul_post))
         return launch(choice.config(configs[0], launch if autotune else None))
 
     @staticmethod
@@ -201,6 +209,30 @@ def _schedule(ctx: Any, m_sizes: torch.Tensor, block_m: int) -> TileSchedule:
     return schedule
 
 
+def _rows(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    y: torch.Tensor,
+    schedule: TileSchedule,
+    gather_indices: torch.Tensor | None,
+    row_weights: torch.Tensor | None,
+    *,
+    gather: bool,
+    scatter: bool,
+    x_divisor: int,
+    config: KernelConfig,
+    block_n: int,
+    block_k: int,
+) -> torch.Tensor:
+    """The rows of the forward pass or dX by the kernel that a config asks for."""
+    if not (gather or scatter) and row_weights is None and serves(config, y, config.block_m, block_n, block_k):
+        return grouped_gemm_rows_hopper(x, w, y, schedule, config=config, block_n=block_n, block_k=block_k)
+    return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
+        x, w, y, schedule, gather_indices, row_weights,
+        gather=gather, scatter=scatter, x_divisor=x_divisor, config=config, block_n=block_n, block_k=block_k,
+    )  # fmt: skip
+
+
 def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, gather_indices: Any) -> torch.Tensor:
     call: _Call = ctx.call
     M, K = ctx.M, W.shape[2]
@@ -210,13 +242,13 @@ def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: t
         scatter = call.permute_x and not call.tokens_in
         made = torch.zeros if scatter else torch.empty
         dx = made(M, K, dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
-        return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
+        return _rows(
             dY, W.transpose(1, 2), dx, _schedule(ctx, m_sizes, config.block_m), gather_indices, None,
             gather=call.permute_y, scatter=scatter, x_divisor=1,
             config=config, block_n=config.block_k, block_k=config.block_n,
         )  # fmt: skip
 
-    choice = autotuning.Choice("dX", dY, W, M, W.shape[0], call)
+    choice = autotuning.Choice("dX", dY, W, M, W.shape[0], call, plain=not call.permuted)
     dx = launch(choice.config(ctx.configs[1], launch if ctx.autotune else None))
     if not call.tokens_in:
         return dx
@@ -225,12 +257,19 @@ def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: t
 
 def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, gather_indices: Any) -> torch.Tensor:
     call: _Call = ctx.call
+    row_ends = m_sizes.cumsum(0, dtype=torch.int32)
+    given, gather_x = ctx.configs[2], call.permute_x
+    if gather_x and given is None:  # each row is read for every tile of columns: sorted once, it comes in boxes
+        X, gather_x = gathered_rows(X, gather_indices, row_ends, call.x_divisor), False
 
     def launch(config: KernelConfig) -> torch.Tensor:
+        dw = torch.empty(W.shape, dtype=W.dtype, device=W.device)
+        if not (gather_x or call.permute_y) and serves(config, dw, config.block_n, config.block_k):
+            return grouped_gemm_dw_hopper(X, dY, dw, m_sizes, row_ends, config=config)
         return (grouped_gemm_dw_tma if config.tma else grouped_gemm_dw)(
-            X, dY, torch.empty(W.shape, dtype=W.dtype, device=W.device), m_sizes, m_sizes.cumsum(0, dtype=torch.int32), gather_indices,
-            permute_x=call.permute_x, permute_y=call.permute_y, x_divisor=call.x_divisor, config=config,
+            X, dY, dw, m_sizes, row_ends, gather_indices,
+            permute_x=gather_x, permute_y=call.permute_y, x_divisor=call.x_divisor, config=config,
         )  # fmt: skip
 
-    choice = autotuning.Choice("dW", dY, X, ctx.M, W.shape[0], (call, tuple(W.shape)))
-    return launch(choice.config(ctx.configs[2], launch if ctx.autotune else None))
+    choice = autotuning.Choice("dW", dY, X, ctx.M, W.shape[0], (call, tuple(W.shape)), plain=not (gather_x or call.permute_y))
+    return launch(choice.config(given, launch if ctx.autotune else None))

@@ -6,6 +6,8 @@ each moves through the L2 cache again. dW of few rows writes more than it reads:
 
 from __future__ import annotations
 
+import functools
+
 from .kernel_config import KernelConfig
 
 
@@ -13,25 +15,59 @@ def _tma(block_m: int, block_n: int, block_k: int, num_warps: int, num_stages: i
     return KernelConfig(block_m, block_n, block_k, num_warps, num_stages, tma=True)
 
 
+def _specialized(block_m: int, block_n: int, block_k: int, num_stages: int) -> KernelConfig:
+    return KernelConfig(block_m, block_n, block_k, 8, num_stages, tma=True, specialized=True)
+
+
 _ANY = 1 << 31
-_UP_TO = {  # rows of an expert
-    "forward": {16: _tma(16, 128, 128, 4, 5), 32: _tma(32, 128, 128, 4, 4), 96: _tma(64, 128, 128, 4, 4), _ANY: _tma(128, 256, 64, 8, 4)},
-    "dX": {16: _tma(16, 128, 128, 4, 5), 32: _tma(32, 128, 128, 4, 4), 96: _tma(64, 128, 128, 4, 4), _ANY: _tma(128, 64, 256, 8, 4)},
-    "dW": {128: _tma(32, 128, 128, 4, 4), 512: _tma(16, 128, 128, 4, 8), _ANY: _tma(32, 256, 128, 8, 5)},
+_UP_TO = {  # rows of an expert; the first that fits
+    "forward": [
+        (16, _tma(16, 128, 128, 4, 5)),
+        (32, _tma(32, 128, 128, 4, 4)),
+        (96, _specialized(128, 128, 64, 5)),
+        (96, _tma(64, 128, 128, 4, 4)),
+        (384, _tma(128, 256, 64, 8, 4)),
+        (_ANY, _specialized(128, 256, 64, 4)),
+        (_ANY, _tma(128, 256, 64, 8, 4)),
+    ],
+    "dX": [
+        (16, _tma(16, 128, 128, 4, 5)),
+        (32, _tma(32, 128, 128, 4, 4)),
+        (96, _specialized(128, 64, 128, 5)),
+        (96, _tma(64, 128, 128, 4, 4)),
+        (384, _tma(128, 64, 256, 8, 4)),
+        (_ANY, _specialized(128, 64, 256, 4)),
+        (_ANY, _tma(128, 64, 256, 8, 4)),
+    ],
+    "dW": [
+        (128, _specialized(64, 128, 128, 5)),
+        (128, _tma(32, 128, 128, 4, 4)),
+        (_ANY, _specialized(32, 128, 256, 6)),
+        (512, _tma(16, 128, 128, 4, 8)),
+        (_ANY, _tma(32, 256, 128, 8, 5)),
+    ],
 }
 _OTHERS = {
     "forward": (_tma(128, 128, 64, 4, 3),),
     "dX": (_tma(128, 64, 128, 4, 3),),
-    "dW": (_tma(64, 128, 128, 4, 3), _tma(32, 128, 256, 8, 5)),
+    "dW": (_specialized(64, 128, 256, 3), _tma(64, 128, 128, 4, 3), _tma(32, 128, 256, 8, 5)),
 }
 
 
-def hopper_configs(kind: str, rows: float) -> tuple[KernelConfig, ...]:
+def hopper_configs(kind: str, rows: float, *, plain: bool) -> tuple[KernelConfig, ...]:
     """For a pass ("forward", "dX", "dW") and so many rows an expert: the default first, then what else the autotune mode tries.
 
-    >>> hopper_configs("dX", 4)[0].block_m, hopper_configs("dX", 1000)[0].block_m
-    (16, 128)
+    ``plain``: no row is gathered, scattered or weighed, and the result has 16 bits, so that warps may be specialised.
+
+    >>> [hopper_configs("dX", rows, plain=True)[0].block_m for rows in (4, 1000)]
+    [16, 128]
     """
-    table = _UP_TO[kind]
-    default = next(config for most, config in table.items() if rows <= most)
-    return tuple(dict.fromkeys([default, *table.values(), *_OTHERS[kind]]))
+    return _configs(kind, next(most for most, _ in _UP_TO[kind] if rows <= most), plain)
+
+
+@functools.cache
+def _configs(kind: str, rows: int, plain: bool) -> tuple[KernelConfig, ...]:
+    fitting = [(most, config) for most, config in _UP_TO[kind] if plain or not config.specialized]
+    default = next(config for most, config in fitting if rows <= most)
+    others = [config for config in _OTHERS[kind] if plain or not config.specialized]
+    return tuple(dict.fromkeys([default, *(config for _, config in fitting), *others]))

@@ -18,8 +18,12 @@ class KernelConfig:
     accelerator, of GPUs from compute capability 9.0 on, moves whole tiles and fills them with zeros. The launcher checks both promises and
     raises ValueError where one does not hold.
 
+    ``specialized`` is a wish beside ``tma``: warps that load beside warps that multiply, in programs that walk over tiles (hopper.py). It
+    is granted on Hopper for operands and results of 16 bits in tiles of 128 rows (``block_m``, for dW ``block_n``) and columns in multiples
+    of 64, where no row is gathered, scattered or weighed; elsewhere, and under the interpreter, the same tiles are computed without.
+
     >>> KernelConfig(block_m=32)
-    KernelConfig(block_m=32, block_n=16, block_k=16, num_warps=4, num_stages=2, aligned=False, tma=False)
+    KernelConfig(block_m=32, block_n=16, block_k=16, num_warps=4, num_stages=2, aligned=False, tma=False, specialized=False)
     """
 
     block_m: int = 16
@@ -29,6 +33,7 @@ class KernelConfig:
     num_stages: int = 2
     aligned: bool = False
     tma: bool = False
+    specialized: bool = False
 
     def __post_init__(self) -> None:
         for name in ("block_m", "block_n", "block_k"):
@@ -41,6 +46,8 @@ class KernelConfig:
             raise ValueError(f"num_stages must be at least 1, got {self.num_stages}")
         if self.aligned and self.tma:
             raise ValueError("aligned and tma exclude each other: they are two ways to move the same tiles")
+        if self.specialized and not self.tma:
+            raise ValueError("specialized needs tma: its operands come as boxes")
         if self.tma and max(self.block_m, self.block_n, self.block_k) > 256:
             raise ValueError(f"the tensor memory accelerator moves at most 256 rows and columns, got {self}")
 

@@ -25,6 +25,7 @@ CONFIGS = (
     KernelConfig(block_m=64, block_n=64, block_k=64),
     KernelConfig(block_m=16, block_n=32, block_k=64, num_stages=3, tma=True),
     KernelConfig(block_m=64, block_n=32, block_k=16, num_stages=3, tma=True),
+    KernelConfig(block_m=128, block_n=128, block_k=64, num_warps=8, num_stages=3, tma=True, specialized=True),
     KernelConfig(block_m=16, block_n=32, block_k=16, aligned=True),
     KernelConfig(block_m=64, block_n=64, block_k=64, num_warps=8, num_stages=3, aligned=True),
 )
@@ -32,7 +33,7 @@ CONFIGS = (
 
 
 def kernel_configs() -> st.SearchStrategy[KernelConfig]:
-    """Return a strategy for kernel configurations: square and oblong tiles, without a promise of alignment, with it, and as boxes."""
+    """Return a strategy for kernel configurations: square and oblong tiles, with and without alignment, as boxes, by specialised warps."""
     return st.sampled_from(CONFIGS)
 
 

@@ -72,7 +72,8 @@ def _labels(case: Case) -> Iterator[Label]:
 
 
 def _in_words(config: KernelConfig) -> str:
-    return f"{config.block_m}x{config.block_n}x{config.block_k}{', aligned' * config.aligned}{', tma' * config.tma}"
+    flags = "".join(f", {name}" for name in ("aligned", "tma", "specialized") if getattr(config, name))
+    return f"{config.block_m}x{config.block_n}x{config.block_k}{flags}"
 
 
 def _binned(count: int) -> str:

@@ -89,7 +89,7 @@ def test_json_of_another_format_is_refused() -> None:
 def test_a_repr_leaves_out_what_is_at_its_default() -> None:
     assert repr(GroupedGemmCase((1,), config=KernelConfig(block_k=32))) == (
         "GroupedGemmCase(m_sizes=(1,), "
-        "config=KernelConfig(block_m=16, block_n=16, block_k=32, num_warps=4, num_stages=2, aligned=False, tma=False))"
+        "config=KernelConfig(block_m=16, block_n=16, block_k=32, num_warps=4, num_stages=2, aligned=False, tma=False, specialized=False))"
     )
 
 

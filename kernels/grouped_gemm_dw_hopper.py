@@ -1,0 +1,164 @@
+"""dw[e, n, k] = sum_{m: e(m) = e} dy[m, n] * x[m, k] for sorted rows of 16 bits, by the warp-specialised pipeline of Hopper (hopper.py).
+
+The function of grouped_gemm_dw_tma.py where no row is gathered; shapes are meant as there:
+
+    x [M, K]   dy [M, N]   dw [E, N, K] in their type, accumulated in float32
+
+A tile is rows n + [0, 128) and columns k + [0, BLOCK_K) of expert e; group h owns its rows h*64 + [0, 64). The expert's rows
+[row_ends[e] - m_sizes[e], row_ends[e]) pass through the ring in steps of BLOCK_M. An expert without rows takes no step: zeros are stored.
+x and dy come in ragged boxes, which the hardware fills with zeros behind the expert's last row, and beyond N and K. Nothing is masked.
+"""
+
+from __future__ import annotations
+
+import torch
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
+
+from .boxes import boxes, ragged_boxes
+from .hopper import (
+    HALF,
+    ROWS,
+    barriers,
+    hand_out,
+    later_tile,
+    load_box,
+    mailbox,
+    programs_at_once,
+    stages_that_fit,
+    store_box,
+    swizzled,
+    take,
+)
+from .kernel_config import KernelConfig
+
+_RAGGED_ROWS = gl.constexpr(1 << 30)
+"""So many a ragged box is declared to have: as far below it as a row stands, so far before its slice's end (triton.tools.ragged_tma)."""
+
+
+@gluon.jit
+def _choose(m_sizes_ptr, row_ends_ptr, counter_ptr, n_programs, tiles_of_expert, box):
+    program = gl.program_id(0)
+    count = 0
+    while program < n_programs:
+        e = program // tiles_of_expert
+        hand_out(box, count, e, program % tiles_of_expert, gl.load(row_ends_ptr + e), gl.load(m_sizes_ptr + e))
+        count += 1
+        program = later_tile(counter_ptr)
+    hand_out(box, count, 0, 0, 0, -1)
+
+
+@gluon.jit
+def _load(x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr):
+    dy_stages, x_stages, full, empty = stages
+    step = 0
+    count = 0
+    e, tile, end, size = take(box, count)
+    while size >= 0:
+        n = tile // n_column_tiles * (2 * HALF)
+        k = tile % n_column_tiles * BLOCK_K
+        for m in range(0, size, BLOCK_M):
+            stage = step % STAGES
+            ready = full.index(stage)
+            at = _RAGGED_ROWS - size + m
+            mbarrier.wait(empty.index(stage), step // STAGES & 1 ^ 1)
+            mbarrier.expect(ready, BLOCK_M * (2 * HALF + BLOCK_K) * 2)
+            load_box(dy_ragged, [_RAGGED_ROWS, end, at, n], ready, dy_stages.index(stage * 2))
+            load_box(dy_ragged, [_RAGGED_ROWS, end, at, n + HALF], ready, dy_stages.index(stage * 2 + 1))
+            load_box(x_ragged, [_RAGGED_ROWS, end, at, k], ready, x_stages.index(stage))
+            step += 1
+        count += 1
+        e, tile, end, size = take(box, count)
+
+
+@gluon.jit
+def _multiply(
+    WHICH: gl.constexpr, dw_desc, n_column_tiles, dw_boxes, stages, box,
+    BLOCK_M: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr,
+):  # fmt: skip
+    dy_stages, x_stages, full, empty = stages
+    dw_box = dw_boxes.index(WHICH)
+    layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_K, 16])
+    step = 0
+    count = 0
+    e, tile, end, size = take(box, count)
+    while size >= 0:
+        acc = gl.zeros((HALF, BLOCK_K), gl.float32, layout)
+        if size > 0:
+            for m in range(0, size, BLOCK_M):
+                stage = step % STAGES
+                mbarrier.wait(full.index(stage), step // STAGES & 1)
+                dy = dy_stages.index(stage * 2 + WHICH).reshape([BLOCK_M, HALF]).permute([1, 0])
+                acc = warpgroup_mma(dy, x_stages.index(stage).reshape([BLOCK_M, BLOCK_K]), acc, is_async=True)
+                acc = warpgroup_mma_wait(1, deps=(acc,))
+                mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1, pred=m > 0)
+                step += 1
+            acc = warpgroup_mma_wait(0, deps=(acc,))
+            mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1)
+        tma.store_wait(0)
+        dw_box.reshape([HALF, BLOCK_K]).store(acc.to(dw_desc.dtype))
+        fence_async_shared()
+        store_box(dw_desc, [e, (tile // n_column_tiles * 2 + WHICH) * HALF, tile % n_column_tiles * BLOCK_K], dw_box)
+        count += 1
+        e, tile, end, size = take(box, count)
+    tma.store_wait(0)
+
+
+@gluon.jit(do_not_specialize=["m_sizes_ptr", "row_ends_ptr", "counter_ptr", "n_programs", "tiles_of_expert", "n_column_tiles"])
+def _grouped_gemm_dw_hopper_kernel(
+    x_ragged,  # boxes [BLOCK_M, BLOCK_K]
+    dy_ragged,  # boxes [BLOCK_M, 64]
+    dw_desc,  # boxes [1, 64, BLOCK_K]
+    m_sizes_ptr,
+    row_ends_ptr,
+    counter_ptr,  # [1], zero
+    n_programs: gl.int32,
+    tiles_of_expert: gl.int32,
+    n_column_tiles: gl.int32,
+    BLOCK_M: gl.constexpr,
+    BLOCK_K: gl.constexpr,
+    STAGES: gl.constexpr,
+):
+    dy_stages = gl.allocate_shared_memory(dy_ragged.dtype, [2 * STAGES] + dy_ragged.block_type.shape, dy_ragged.layout)
+    x_stages = gl.allocate_shared_memory(x_ragged.dtype, [STAGES] + x_ragged.block_type.shape, x_ragged.layout)
+    dw_boxes = gl.allocate_shared_memory(dw_desc.dtype, [2] + dw_desc.block_type.shape, dw_desc.layout)
+    stages = (dy_stages, x_stages, barriers(STAGES, 1), barriers(STAGES, 2))
+    box = mailbox()
+    gl.warp_specialize(
+        [
+            (_multiply, (0, dw_desc, n_column_tiles, dw_boxes, stages, box, BLOCK_M, BLOCK_K, STAGES)),
+            (_multiply, (1, dw_desc, n_column_tiles, dw_boxes, stages, box, BLOCK_M, BLOCK_K, STAGES)),
+            (_load, (x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M, BLOCK_K, STAGES)),
+            (_choose, (m_sizes_ptr, row_ends_ptr, counter_ptr, n_programs, tiles_of_expert, box)),
+        ],
+        [4, 1, 1],
+        [240, 24, 24],
+    )
+
+
+def grouped_gemm_dw_hopper(
+    x: torch.Tensor,  # [M, K], 16-bit
+    dy: torch.Tensor,  # [M, N]
+    dw: torch.Tensor,  # [E, N, K], contiguous, written whole
+    m_sizes: torch.Tensor,  # [E] int32
+    row_ends: torch.Tensor,  # [E] int32
+    *,
+    config: KernelConfig,
+) -> torch.Tensor:
+    """Launch the kernel of this file and return ``dw``, every element of which has been written."""
+    E, N, K = dw.shape
+    if x.shape[0] == 0:
+        return dw.zero_()  # a box needs rows
+    block_m, block_k = config.block_m, config.block_k
+    n_column_tiles = -(-K // block_k)
+    tiles_of_expert = -(-N // ROWS) * n_column_tiles
+    n_programs = E * tiles_of_expert
+    counter = torch.zeros(1, dtype=torch.int32, device=x.device)
+    stages = stages_that_fit(config, (ROWS + block_k) * block_m, ROWS * block_k)
+    _grouped_gemm_dw_hopper_kernel[(min(programs_at_once(x.device), n_programs),)](
+        swizzled(ragged_boxes(x, block_m, block_k)), swizzled(ragged_boxes(dy, block_m, 64)), swizzled(boxes(dw, 1, 64, block_k)),
+        m_sizes, row_ends, counter, n_programs, tiles_of_expert, n_column_tiles,
+        BLOCK_M=block_m, BLOCK_K=block_k, STAGES=stages, num_warps=4,
+    )  # fmt: skip
+    return dw

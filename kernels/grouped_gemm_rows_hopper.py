@@ -1,0 +1,210 @@
+"""y[m, n] = sum_k x[m, k] * w[e(m), n, k] for sorted rows of 16 bits, by the warp-specialised pipeline of Hopper (hopper.py).
+
+The function of grouped_gemm_rows_tma.py where no row is gathered, scattered or weighed; shapes and tiles are meant as there:
+
+    x [M, K]   w [E, N, K], contiguous along k, or under W_ALONG_N along n   y [M, N] in their type, accumulated in float32
+
+A tile is the 128 rows of tile t (tile_schedule.py) by columns n + [0, BLOCK_N). Group h owns its rows h*64 + [0, 64): where an expert's
+last tile has none for the second, that one only passes on the stages. While one group stores, the other may multiply, and the next tile
+is loaded: that is what the pipeline is for.
+A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. 64 whole rows of y are stored as a box,
+fewer by pointers. Masks, where pointers are used: m < tile_end, and n < N by groups of 8 columns, of which N is a multiple.
+Rows that no expert owns have no depth: zeros are stored.
+"""
+
+from __future__ import annotations
+
+import torch
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
+
+from .boxes import boxes
+from .hopper import (
+    HALF,
+    ROWS,
+    barriers,
+    hand_out,
+    later_tile,
+    load_box,
+    mailbox,
+    programs_at_once,
+    stages_that_fit,
+    store_box,
+    swizzled,
+    take,
+)
+from .kernel_config import KernelConfig
+from .tile_schedule import TileSchedule
+
+
+@gluon.jit
+def _choose(tile_expert_ptr, tile_row_ptr, tile_end_ptr, counter_ptr, n_tiles, n_column_tiles, box, BLOCK_N: gl.constexpr):
+    program = gl.program_id(0)
+    n_programs = n_tiles * n_column_tiles
+    count = 0
+    while program < n_programs:
+        t = program // n_column_tiles
+        row = gl.load(tile_row_ptr + t)
+        end = gl.load(tile_end_ptr + t)
+        if row < end:
+            hand_out(box, count, gl.load(tile_expert_ptr + t), row, end, program % n_column_tiles * BLOCK_N)
+            count += 1
+            program = later_tile(counter_ptr)
+        else:
+            program = n_programs  # tiles that are not needed come last
+    hand_out(box, count, 0, 0, -1, 0)
+
+
+@gluon.jit
+def _load(
+    x_desc, w_desc, E, K, stages, box, W_ALONG_N: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr
+):  # fmt: skip
+    x_stages, w_stages, full, empty = stages
+    X_BYTES: gl.constexpr = HALF * BLOCK_K * 2
+    W_BYTES: gl.constexpr = BLOCK_N * BLOCK_K * 2
+    step = 0
+    count = 0
+    e, row, end, n = take(box, count)
+    while end >= 0:
+        both = row + HALF < end
+        for k in range(0, gl.where(e < E, K, 0), BLOCK_K):
+            stage = step % STAGES
+            ready = full.index(stage)
+            mbarrier.wait(empty.index(stage), step // STAGES & 1 ^ 1)
+            if both:
+                mbarrier.expect(ready, 2 * X_BYTES + W_BYTES)
+                load_box(x_desc, [row + HALF, k], ready, x_stages.index(stage * 2 + 1))
+            else:
+                mbarrier.expect(ready, X_BYTES + W_BYTES)
+            load_box(x_desc, [row, k], ready, x_stages.index(stage * 2))
+            if W_ALONG_N:
+                load_box(w_desc, [e, k, n], ready, w_stages.index(stage))
+            else:
+                load_box(w_desc, [e, n, k], ready, w_stages.index(stage))
+            step += 1
+        count += 1
+        e, row, end, n = take(box, count)
+
+
+@gluon.jit
+def _multiply(
+    WHICH: gl.constexpr, y_desc, y_ptr, E, N, K, stride_ym, y_boxes, stages, box,
+    W_ALONG_N: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr,
+):  # fmt: skip
+    x_stages, w_stages, full, empty = stages
+    y_box = y_boxes.index(WHICH)
+    layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
+    wide: gl.constexpr = gl.BlockedLayout([1, 8], [1, 32], [4, 1], [1, 0])
+    step = 0
+    count = 0
+    e, row, end, n = take(box, count)
+    while end >= 0:
+        depth = gl.where(e < E, K, 0)
+        row += WHICH * HALF
+        if row < end:
+            acc = gl.zeros((HALF, BLOCK_N), gl.float32, layout)
+            if depth > 0:
+                for k in range(0, depth, BLOCK_K):
+                    stage = step % STAGES
+                    mbarrier.wait(full.index(stage), step // STAGES & 1)
+                    if W_ALONG_N:
+                        w = w_stages.index(stage).reshape([BLOCK_K, BLOCK_N])
+                    else:
+                        w = w_stages.index(stage).reshape([BLOCK_N, BLOCK_K]).permute([1, 0])
+                    acc = warpgroup_mma(x_stages.index(stage * 2 + WHICH), w, acc, is_async=True)
+                    acc = warpgroup_mma_wait(1, deps=(acc,))
+                    mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1, pred=k > 0)
+                    step += 1
+                acc = warpgroup_mma_wait(0, deps=(acc,))
+                mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1)
+            tma.store_wait(0)
+            y_box.store(acc.to(y_desc.dtype))
+            if row + HALF <= end:
+                fence_async_shared()
+                store_box(y_desc, [row, n], y_box)
+            else:
+                rm = row + gl.arange(0, HALF, gl.SliceLayout(1, wide))
+                rn = n + gl.arange(0, BLOCK_N, gl.SliceLayout(0, wide))
+                ptrs = gl.multiple_of((y_ptr + rm.to(gl.int64) * stride_ym)[:, None] + rn[None, :], (16, 16))
+                gl.store(ptrs, y_box.load(wide), mask=(rm < end)[:, None] & (rn // 8 * 8 < N)[None, :])
+        else:
+            for _ in range(0, depth, BLOCK_K):
+                mbarrier.wait(full.index(step % STAGES), step // STAGES & 1)
+                mbarrier.arrive(empty.index(step % STAGES), count=1)
+                step += 1
+        count += 1
+        e, row, end, n = take(box, count)
+    tma.store_wait(0)
+
+
+@gluon.jit(
+    do_not_specialize=[
+        "y_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "counter_ptr", "E", "N", "K", "n_tiles", "n_column_tiles", "stride_ym",
+    ]
+)  # fmt: skip
+def _grouped_gemm_rows_hopper_kernel(
+    x_desc,  # boxes [64, BLOCK_K]
+    w_desc,  # boxes [1, BLOCK_N, BLOCK_K], under W_ALONG_N [1, BLOCK_K, BLOCK_N]
+    y_desc,  # boxes [64, BLOCK_N]
+    y_ptr,
+    tile_expert_ptr,
+    tile_row_ptr,
+    tile_end_ptr,
+    counter_ptr,  # [1], zero
+    E: gl.int32,
+    N: gl.int32,
+    K: gl.int32,
+    n_tiles: gl.int32,
+    n_column_tiles: gl.int32,
+    stride_ym: gl.int64,
+    W_ALONG_N: gl.constexpr,
+    BLOCK_N: gl.constexpr,
+    BLOCK_K: gl.constexpr,
+    STAGES: gl.constexpr,
+):
+    x_stages = gl.allocate_shared_memory(x_desc.dtype, [2 * STAGES, HALF, BLOCK_K], x_desc.layout)
+    w_stages = gl.allocate_shared_memory(w_desc.dtype, [STAGES] + w_desc.block_type.shape, w_desc.layout)
+    y_boxes = gl.allocate_shared_memory(y_desc.dtype, [2, HALF, BLOCK_N], y_desc.layout)
+    stages = (x_stages, w_stages, barriers(STAGES, 1), barriers(STAGES, 2))
+    box = mailbox()
+    gl.warp_specialize(
+        [
+            (_multiply, (0, y_desc, y_ptr, E, N, K, stride_ym, y_boxes, stages, box, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)),
+            (_multiply, (1, y_desc, y_ptr, E, N, K, stride_ym, y_boxes, stages, box, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)),
+            (_load, (x_desc, w_desc, E, K, stages, box, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)),
+            (_choose, (tile_expert_ptr, tile_row_ptr, tile_end_ptr, counter_ptr, n_tiles, n_column_tiles, box, BLOCK_N)),
+        ],
+        [4, 1, 1],
+        [240, 24, 24],
+    )
+
+
+def grouped_gemm_rows_hopper(
+    x: torch.Tensor,  # [M, K], 16-bit
+    w: torch.Tensor,  # [E, N, K], contiguous along K or N
+    y: torch.Tensor,  # [M, N] in their type
+    schedule: TileSchedule,  # tiles of 128 rows
+    *,
+    config: KernelConfig,
+    block_n: int,
+    block_k: int,
+) -> torch.Tensor:
+    """Launch the kernel of this file and return ``y``, in which rows that no expert owns are zeros."""
+    n_tiles = schedule.tile_expert.numel()
+    if n_tiles == 0:
+        return y
+    E, N, K = w.shape
+    n_column_tiles = -(-N // block_n)
+    along_n = w.stride(2) != 1
+    counter = torch.zeros(1, dtype=torch.int32, device=x.device)
+    stages = stages_that_fit(config, (ROWS + block_n) * block_k, ROWS * block_n)
+    _grouped_gemm_rows_hopper_kernel[(min(programs_at_once(x.device), n_tiles * n_column_tiles),)](
+        swizzled(boxes(x, 64, block_k)),
+        swizzled(boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k)),
+        swizzled(boxes(y, 64, block_n)), y,
+        schedule.tile_expert, schedule.tile_row, schedule.tile_end, counter,
+        E, N, K, n_tiles, n_column_tiles, y.stride(0),
+        W_ALONG_N=along_n, BLOCK_N=block_n, BLOCK_K=block_k, STAGES=stages, num_warps=4,
+    )  # fmt: skip
+    return y

@@ -1,0 +1,126 @@
+"""What the warp-specialised kernels of Hopper share, written in Gluon: a ring of stages, and tiles that are handed out one after another.
+
+One warp chooses tiles, one loads their operands, and two groups of four warps multiply and store, each its own 64 rows of a tile of 128.
+They meet at barriers, of which use i of an entry waits for parity i & 1:
+
+    full[s], empty[s]    stage s of the ring holds operands; both groups that multiply are done with it
+    known[s], taken[s]   slot s of the mailbox holds the next tile; the three others have read it
+
+A program takes its first tile by its number, each later one from a counter in memory, so that none waits for one with a larger tile.
+Nothing that is stored depends on which program has which tile. Triton's interpreter does not run Gluon: on a CPU these kernels are compiled
+in a test, and every property of theirs is checked on a Hopper GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
+from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+from triton.tools.tensor_descriptor import TensorDescriptor as Boxes
+
+from .kernel_config import KernelConfig
+
+# Triton 3.6 has the second of each pair of names, 3.9 the first.
+load_box = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
+store_box = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
+
+HALF = gl.constexpr(64)
+"""Rows of a group that multiplies: those of one matrix instruction."""
+ROWS = 128
+"""Of a tile."""
+_SWIZZLED_BYTES = 128
+_SHARED_BYTES = 226 << 10
+"""Of a program, less a KiB for barriers and the mailbox."""
+_SLOTS = gl.constexpr(2)
+_NUMBERS = gl.constexpr(4)
+
+
+@functools.cache
+def is_there(device: torch.device) -> bool:
+    """Whether a device has the instructions of these kernels, which are Hopper's alone: compute capability 9.0."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0)
+
+
+@functools.cache
+def programs_at_once(device: torch.device) -> int:
+    """As many as there are multiprocessors: each program fills one."""
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def serves(config: KernelConfig, result: torch.Tensor, rows: int, *columns: int) -> bool:
+    """Whether a config asks for these kernels, and they have its tiles: 128 rows, and all of 16 bits in whole swizzled columns."""
+    return (
+        config.specialized
+        and result.element_size() == 2
+        and rows == ROWS
+        and all(2 * count % _SWIZZLED_BYTES == 0 for count in columns)
+        and is_there(result.device)
+    )
+
+
+def stages_that_fit(config: KernelConfig, stage: int, result: int) -> int:
+    """A config's stages, or as many as there is shared memory for; both sizes are elements of 16 bits.
+
+    >>> stages_that_fit(KernelConfig(num_stages=4), (128 + 256) * 64, 128 * 256)
+    3
+    """
+    return max(1, min(config.num_stages, (_SHARED_BYTES - 2 * result) // (2 * stage)))
+
+
+def swizzled(box: Boxes) -> TensorDescriptor:
+    """A descriptor of boxes.py as Gluon wants it, its boxes in shared memory as matrix instructions read them: in columns of 128 bytes."""
+    layout = gl.NVMMASharedLayout(_SWIZZLED_BYTES, 8 * box.base.element_size(), len(box.block_shape))
+    return TensorDescriptor(box.base, box.shape, box.strides, box.block_shape, layout)
+
+
+@gluon.jit
+def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr):
+    made = gl.allocate_shared_memory(gl.int64, [COUNT, 1], mbarrier.MBarrierLayout())
+    for i in gl.static_range(COUNT):
+        mbarrier.init(made.index(i), count=ARRIVALS)
+    return made
+
+
+@gluon.jit
+def mailbox():
+    """(numbers, known, taken)"""
+    layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
+    return gl.allocate_shared_memory(gl.int32, [_SLOTS * _NUMBERS, 1], layout), barriers(_SLOTS, 1), barriers(_SLOTS, 3)
+
+
+@gluon.jit
+def hand_out(box, count, a, b, c, d):
+    """Tell the others the four numbers of tile ``count`` of this program."""
+    layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
+    numbers, known, taken = box
+    slot = count % _SLOTS
+    mbarrier.wait(taken.index(slot), count // _SLOTS & 1 ^ 1)
+    numbers.index(slot * _NUMBERS).store(gl.full([1], a, gl.int32, layout))
+    numbers.index(slot * _NUMBERS + 1).store(gl.full([1], b, gl.int32, layout))
+    numbers.index(slot * _NUMBERS + 2).store(gl.full([1], c, gl.int32, layout))
+    numbers.index(slot * _NUMBERS + 3).store(gl.full([1], d, gl.int32, layout))
+    mbarrier.arrive(known.index(slot), count=1)
+
+
+@gluon.jit
+def take(box, count):
+    """The four numbers of tile ``count``."""
+    layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
+    numbers, known, taken = box
+    slot = count % _SLOTS
+    mbarrier.wait(known.index(slot), count // _SLOTS & 1)
+    a = gl.max(numbers.index(slot * _NUMBERS).load(layout), 0)
+    b = gl.max(numbers.index(slot * _NUMBERS + 1).load(layout), 0)
+    c = gl.max(numbers.index(slot * _NUMBERS + 2).load(layout), 0)
+    d = gl.max(numbers.index(slot * _NUMBERS + 3).load(layout), 0)
+    mbarrier.arrive(taken.index(slot), count=1)
+    return a, b, c, d
+
+
+@gluon.jit
+def later_tile(counter_ptr):
+    return gl.num_programs(0) + gl.atomic_add(counter_ptr, 1, sem="relaxed")
