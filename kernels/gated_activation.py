@@ -20,7 +20,7 @@ import torch
 import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .elementwise import check_dtype, is_aligned, tile_of
 
 interpreter.repair()
@@ -63,7 +63,7 @@ def _tile(M, I, ALIGNED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_I: tl.conste
     return rm * I, ri, mask
 
 
-@triton.jit(do_not_specialize=["x_ptr", "y_ptr", "M", "I"])
+@launching.jit(do_not_specialize=["x_ptr", "y_ptr", "M", "I"])
 def _gated_kernel(
     x_ptr,
     y_ptr,
@@ -91,7 +91,7 @@ def _gated_kernel(
     tl.store(y_ptrs, (acted * up).to(y_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["x_ptr", "dy_ptr", "dx_ptr", "M", "I"])
+@launching.jit(do_not_specialize=["x_ptr", "dy_ptr", "dx_ptr", "M", "I"])
 def _gated_grad_kernel(
     x_ptr,
     dy_ptr,

@@ -19,7 +19,7 @@ import torch
 import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 
 interpreter.repair()
 
@@ -58,7 +58,7 @@ def experts_block(E: int) -> int:
     return next((block for block in (32, 256, 1024) if block > E), triton.next_power_of_2(E + 1))
 
 
-@triton.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles", "block_m"])
+@launching.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles", "block_m"])
 def _tile_schedule_kernel(
     m_sizes_ptr,
     tile_expert_ptr,

@@ -1,0 +1,85 @@
+"""``launching.jit``: ``triton.jit`` for kernels that are launched often, whose variant is found in a third of the time.
+
+Each launch through Triton works out, argument by argument, which compiled variant of the kernel it needs. Kernels of this package never
+depend on sizes, strides or addresses: a variant follows from the dtypes of tensors, the blocks of descriptors and the constants. Under that
+key a variant is found again that Triton has compiled; the rest of a launch is Triton's own, hooks included.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import triton
+from triton import knobs
+from triton.compiler import CompiledKernel
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+from . import interpreter
+
+interpreter.repair()
+
+
+def jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
+    """Decorate a kernel: tensors and integers in ``do_not_specialize``, integers annotated, constants last and passed by name.
+
+    Under the interpreter this is ``triton.jit``. Raises TypeError for a parameter by whose value Triton would compile.
+    """
+    if interpreter.in_force():
+        return triton.jit(do_not_specialize=do_not_specialize)  # type: ignore[no-any-return]
+    return lambda function: _Kernel(function, do_not_specialize=do_not_specialize)
+
+
+class _Kernel(JITFunction[Any]):  # type: ignore[misc]  # Triton has no types
+    def __init__(self, function: Callable[..., None], **options: Any) -> None:
+        super().__init__(function, **options)
+        inputs = [param for param in self.params if not param.is_constexpr]
+        if inputs != self.params[: len(inputs)]:
+            raise TypeError(f"constants must come last in {self}")
+        for param in inputs:
+            if not param.do_not_specialize and not param.name.endswith(_DESCRIPTOR):
+                raise TypeError(f"{param.name} of {self} must stand in do_not_specialize, or be a descriptor and end in {_DESCRIPTOR}")
+        self._inputs = len(inputs)
+        self._typed = [param.num for param in inputs if not param.annotation_type]  # by which a variant is chosen
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        return functools.partial(self._launch, grid)
+
+    def _launch(self, grid: tuple[int, ...], *args: Any, **constants: Any) -> Any:
+        if self.pre_run_hooks or _compiles_otherwise() or len(args) != self._inputs:
+            return self.run(*args, grid=grid, warmup=False, **constants)
+        device = driver.active.get_current_device()
+        variants: dict[Any, Any] = self.device_caches[device][1]  # Triton's own, by keys of its own: what empties it empties ours
+        key = (*[_kind(args[i]) for i in self._typed], *constants, *constants.values())
+        found = variants.get(key)
+        if found is None:
+            kernel = self.run(*args, grid=grid, warmup=False, **constants)
+            if isinstance(kernel, CompiledKernel) and not self.used_global_vals:  # which Triton would look at before each launch
+                variants[key] = kernel, [constants[param.name] for param in self.params[self._inputs :]]
+            return kernel
+        kernel, values = found
+        kernel[(*grid, 1, 1)](*args, *values, stream=driver.active.get_current_stream(device))
+        return kernel
+
+
+_DESCRIPTOR = ("_desc", "_ragged")
+
+
+def _compiles_otherwise() -> bool:
+    """Whether something is set that Triton would put into its key."""
+    runtime, compilation = knobs.runtime, knobs.compilation
+    return bool(
+        runtime.debug
+        or compilation.instrumentation_mode
+        or getattr(runtime, "add_stages_inspection_hook", None)
+        or getattr(compilation, "fpsan_homomorphic_casts", None)
+    )
+
+
+def _kind(argument: Any) -> object:
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype
+    return None if argument is None else (argument.base.dtype, *argument.block_shape)
