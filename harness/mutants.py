@@ -22,6 +22,7 @@ PLACES = {
     "boxes.py": ("load_ragged", "_strides_in_range"),
     "tile_schedule.py": ("tile_bound", "_tile_schedule_kernel", "tile_schedule"),
     "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_dx", "_dw"),
+    "sorted_rows.py": ("__init__", "schedule", "row_ends", "row_of_slot"),
     "combine_rows.py": (
         "_sum_kernel",
         "_weighted_sum_grad_kernel",

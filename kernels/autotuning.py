@@ -22,7 +22,7 @@ _CANDIDATES = {"forward": FORWARD_CONFIGS, "dX": DX_CONFIGS, "dW": DW_CONFIGS}
 _fastest: dict[Hashable, KernelConfig] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Choice:
     """One launch that needs a configuration: the pass ("forward", "dX", "dW"), its two operands, M and E.
 
@@ -80,12 +80,9 @@ class Choice:
 
     def is_aligned(self, config: KernelConfig) -> bool:
         """Whether both operands keep the promise of a config that is ``wide``."""
-        depth, block = {
-            "forward": (self.a.shape[1], config.block_k),
-            "dX": (self.a.shape[1], config.block_n),
-            "dW": (0, 1),  # the contraction is masked in any case
-        }["dW" if config.tma else self.kind]
-        return depth % block == 0 and self._are_wide
+        if config.tma or self.kind == "dW":  # a contraction of any length
+            return self._are_wide
+        return self.a.shape[1] % (config.block_k if self.kind == "forward" else config.block_n) == 0 and self._are_wide
 
     @functools.cached_property
     def _are_wide(self) -> bool:

@@ -24,6 +24,10 @@ _OTHERS = {
     "dX": (_tma(128, 64, 128, 4, 3),),
     "dW": (_tma(64, 128, 128, 4, 3), _tma(32, 128, 256, 8, 5)),
 }
+_CONFIGS = {
+    kind: {most: tuple(dict.fromkeys([default, *table.values(), *_OTHERS[kind]])) for most, default in table.items()}
+    for kind, table in _UP_TO.items()
+}
 
 
 def hopper_configs(kind: str, rows: float) -> tuple[KernelConfig, ...]:
@@ -32,6 +36,4 @@ def hopper_configs(kind: str, rows: float) -> tuple[KernelConfig, ...]:
     >>> hopper_configs("dX", 4)[0].block_m, hopper_configs("dX", 1000)[0].block_m
     (16, 128)
     """
-    table = _UP_TO[kind]
-    default = next(config for most, config in table.items() if rows <= most)
-    return tuple(dict.fromkeys([default, *table.values(), *_OTHERS[kind]]))
+    return next(configs for most, configs in _CONFIGS[kind].items() if rows <= most)

@@ -13,7 +13,7 @@ The blocks follow from E alone, in few steps, and block_m is no constant: of thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import triton
@@ -27,8 +27,7 @@ _ENTRIES = 1 << 13
 """BLOCK_T * BLOCK_E: what a program compares at once."""
 
 
-@dataclass(frozen=True)
-class TileSchedule:
+class TileSchedule(NamedTuple):
     """Tile t owns rows tile_row[t] + [0, block_m) below tile_end[t], where its expert's rows end."""
 
     tile_expert: torch.Tensor  # [n_tiles], E for rows that no expert owns
@@ -55,7 +54,11 @@ def experts_block(E: int) -> int:
     >>> experts_block(31), experts_block(32), experts_block(128), experts_block(5000)
     (32, 256, 256, 8192)
     """
-    return next((block for block in (32, 256, 1024) if block > E), triton.next_power_of_2(E + 1))
+    for block in (32, 256, 1024):
+        if block > E:
+            return block
+    power: int = triton.next_power_of_2(E + 1)
+    return power
 
 
 @launching.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles", "block_m"])
