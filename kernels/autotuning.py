@@ -102,6 +102,11 @@ def _milliseconds(launch: Callable[[KernelConfig], torch.Tensor], config: Kernel
 def _rows_of_16_bytes(operand: torch.Tensor) -> bool:
     if operand.numel() == 0:
         return True
+    *outer, last = operand.stride()
+    if last != 1 or operand.data_ptr() % 16:
+        return False
     quantum = 16 // operand.element_size()
-    outer = [stride for size, stride in zip(operand.shape[:-1], operand.stride()[:-1], strict=True) if size > 1]
-    return operand.stride(-1) == 1 and operand.data_ptr() % 16 == 0 and all(stride % quantum == 0 and stride > 0 for stride in outer)
+    for size, stride in zip(operand.shape, outer, strict=False):  # noqa: SIM110  # sooner than a generator: each launch comes here
+        if size > 1 and (stride <= 0 or stride % quantum):
+            return False
+    return True

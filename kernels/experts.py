@@ -17,7 +17,6 @@ import torch
 from .combine_rows import weighted_sum
 from .gated_activation import act_name, gated_activation
 from .grouped_gemm import grouped_gemm_of_rows
-from .routing import sort_by_expert
 from .sorted_rows import SortedRows
 
 NAME = "moefuzz_triton"
@@ -78,8 +77,7 @@ def _experts(
     gate: Act,
 ) -> torch.Tensor:
     topk = top_k_index.shape[1]
-    m_sizes, slots = sort_by_expert(top_k_index, len(down_proj))
-    rows = SortedRows(m_sizes, slots, len(slots))
+    rows = SortedRows.by_expert(top_k_index, down_proj.shape[0])
     first = grouped_gemm_of_rows(hidden_states, gate_up_proj, rows, topk, permute_x=True)
     second = grouped_gemm_of_rows(gate(first), down_proj, rows, topk, is_first_gemm=False)
     return weighted_sum(second, top_k_weights, rows.row_of_slot)

@@ -7,6 +7,8 @@ import functools
 import torch
 
 from .combine_rows import rows_of_slots
+from .rank_slots import FEW, rank_slots
+from .routing import count_by_expert, sort_by_expert
 from .tile_schedule import TileSchedule, tile_schedule
 
 
@@ -21,6 +23,18 @@ class SortedRows:
         self.gather_indices = None if gather_indices is None else gather_indices.to(torch.int32).contiguous()  # [M]
         self.M = M
         self._schedules: dict[int, TileSchedule] = {}
+
+    @classmethod
+    def by_expert(cls, topk_ids: torch.Tensor, num_experts: int) -> SortedRows:
+        """One row for each slot of ``topk_ids`` [T, topk] int64, as ``sort_by_expert`` sorts them."""
+        M = topk_ids.numel()
+        if M > FEW:
+            return cls(*sort_by_expert(topk_ids, num_experts), M)
+        ids = topk_ids.reshape(-1).contiguous()
+        gather_indices, row_of_slot = rank_slots(ids)
+        rows = cls(count_by_expert(ids, num_experts), gather_indices, M)
+        rows.row_of_slot = row_of_slot
+        return rows
 
     def schedule(self, block_m: int) -> TileSchedule:
         if block_m not in self._schedules:
