@@ -53,7 +53,7 @@ class Choice:
         if interpreter.in_force():
             return INTERPRETER_CONFIG
         candidates = self._candidates()
-        default = next((config for config in candidates if self.is_aligned(config)), SAFE_CONFIG)
+        default = next(filter(self.is_aligned, candidates), SAFE_CONFIG)
         if launch is None or default is SAFE_CONFIG or self.M == 0:
             return default
         key = (

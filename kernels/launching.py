@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import triton
 from triton import knobs
 from triton.compiler import CompiledKernel
@@ -43,7 +42,8 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]  # Triton has no types
             if not param.do_not_specialize and not param.name.endswith(_DESCRIPTOR):
                 raise TypeError(f"{param.name} of {self} must stand in do_not_specialize, or be a descriptor and end in {_DESCRIPTOR}")
         self._inputs = len(inputs)
-        self._typed = [param.num for param in inputs if not param.annotation_type]  # by which a variant is chosen
+        self._tensors = [param.num for param in inputs if param.do_not_specialize and not param.annotation_type]
+        self._descriptors = [param.num for param in inputs if not param.do_not_specialize]
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         return functools.partial(self._launch, grid)
@@ -53,7 +53,8 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]  # Triton has no types
             return self.run(*args, grid=grid, warmup=False, **constants)
         device = driver.active.get_current_device()
         variants: dict[Any, Any] = self.device_caches[device][1]  # Triton's own, by keys of its own: what empties it empties ours
-        key = (*[_kind(args[i]) for i in self._typed], *constants, *constants.values())
+        dtypes, blocks = [args[i].dtype for i in self._tensors], [_blocks(args[i]) for i in self._descriptors]
+        key = (*dtypes, *blocks, *constants, *constants.values())
         found = variants.get(key)
         if found is None:
             kernel = self.run(*args, grid=grid, warmup=False, **constants)
@@ -79,7 +80,5 @@ def _compiles_otherwise() -> bool:
     )
 
 
-def _kind(argument: Any) -> object:
-    if isinstance(argument, torch.Tensor):
-        return argument.dtype
-    return None if argument is None else (argument.base.dtype, *argument.block_shape)
+def _blocks(descriptor: Any) -> object:
+    return None if descriptor is None else (descriptor.base.dtype, *descriptor.block_shape)

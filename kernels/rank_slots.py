@@ -38,7 +38,7 @@ def _rank_kernel(ids_ptr, row_of_slot_ptr, gather_ptr, M: tl.int32, BLOCK_G: tl.
 def rank_slots(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # gather_indices, row_of_slot
     """Sort slots by expert, those of one expert in ascending order; ``ids`` [M] int64, contiguous."""
     M = ids.numel()
-    gather_indices, row_of_slot = torch.empty(2, M, dtype=torch.int32, device=ids.device)
+    gather_indices, row_of_slot = torch.empty(2, M, dtype=torch.int32, device=ids.device).unbind()
     if M:
         block_g, block_r = (1024, 1024) if interpreter.in_force() else (16, 512)  # under the interpreter, programs cost
         _rank_kernel[(-(-M // block_g),)](ids, row_of_slot, gather_indices, M, BLOCK_G=block_g, BLOCK_R=block_r)

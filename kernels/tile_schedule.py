@@ -97,7 +97,7 @@ def tile_schedule(m_sizes: torch.Tensor, M: int, block_m: int) -> TileSchedule:
     """Lay out ``m_sizes`` [E] (int32 or int64) in row tiles of ``block_m``; M is the number of rows of X, at least their sum."""
     E = m_sizes.numel()
     n_tiles = tile_bound(M, E, block_m)
-    expert, row, end = torch.empty(3, n_tiles, dtype=torch.int32, device=m_sizes.device)
+    expert, row, end = torch.empty(3, n_tiles, dtype=torch.int32, device=m_sizes.device).unbind()
     if n_tiles:
         block_e = experts_block(E)
         block_t = max(1, _ENTRIES // block_e)

@@ -36,7 +36,7 @@ class _Utils:
         return {"max_shared_mem": 232448}
 
     def load_binary(self, name: str, binary: bytes, *_: object) -> tuple[object, ...]:
-        return None, f"{name} {hash(binary)}", 32, 0, 1024
+        return "module", f"{name} {hash(binary)}", 32, 0, 1024
 
 
 class _Launcher:
