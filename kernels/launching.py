@@ -1,4 +1,4 @@
-"""``launching.jit``: ``triton.jit`` for kernels that are launched often, whose variant is found in a third of the time.
+"""``launching.jit``: ``triton.jit`` for kernels that are launched often, whose variant is found sooner than by Triton.
 
 Each launch through Triton works out, argument by argument, which compiled variant of the kernel it needs. Kernels of this package never
 depend on sizes, strides or addresses: a variant follows from the dtypes of tensors, the blocks of descriptors and the constants. Under that
