@@ -66,7 +66,7 @@ test-transformers4:  ## the block tests on transformers 4.57.6
 	.venv-transformers-4/bin/pytest -n 2 --hypothesis-profile=ci $(BLOCK_TESTS)
 
 BLOCK_TESTS := tests/properties/test_moe_block.py tests/properties/test_block_relations.py tests/selftest/test_qwen3_blocks.py tests/selftest/test_block_bounds.py
-KERNEL_TESTS := $(BLOCK_TESTS) tests/properties/test_grouped_gemm.py tests/selftest/test_interpreter.py tests/selftest/test_op.py \
+KERNEL_TESTS := $(BLOCK_TESTS) tests/properties/test_grouped_gemm.py tests/selftest/test_interpreter.py tests/selftest/test_op.py tests/selftest/test_launching.py \
     tests/selftest/test_sanitizer.py tests/selftest/test_sanitizer_findings.py tests/selftest/test_sanitizer_runs.py tests/selftest/test_sanitizer_coverage.py
 
 # An environment as `make venv` makes it, but for one package: each line gives the versions that differ.

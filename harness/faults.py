@@ -46,7 +46,7 @@ FAULTS = (
     _fault("ignores_permute_y", (_ROWS, "            y_rows = slots", "            y_rows = rm")),
     _fault("gathers_with_the_wrong_topk", (_ROWS, "x_rows = slots // x_divisor", "x_rows = slots // (x_divisor + 1)")),
     _fault("keeps_one_choice_of_dx",
-        (_OP, "gather_indices), call.topk, X.dtype)", "gather_indices)[:: call.topk].contiguous(), 1, X.dtype)")),
+        (_OP, "rows.row_of_slot, call.topk, X.dtype)", "rows.row_of_slot[:: call.topk].contiguous(), 1, X.dtype)")),
     _fault("sums_choices_in_the_output_dtype", (_OP, "dtype=torch.float32 if call.tokens_in else X.dtype", "dtype=X.dtype")),
     _fault("accumulates_in_the_output_dtype",
         (_ROWS, "        acc = tl.dot(", "        acc = acc.to(y_ptr.dtype.element_ty).to(tl.float32)\n        acc = tl.dot(")),

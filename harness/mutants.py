@@ -22,6 +22,8 @@ PLACES = {
     "boxes.py": ("load_ragged", "_strides_in_range"),
     "tile_schedule.py": ("tile_bound", "_tile_schedule_kernel", "tile_schedule"),
     "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_dx", "_dw"),
+    "sorted_rows.py": ("__init__", "by_expert", "schedule", "row_ends", "row_of_slot"),
+    "rank_slots.py": ("_rank_kernel", "rank_slots"),
     "combine_rows.py": (
         "_sum_kernel",
         "_weighted_sum_grad_kernel",
@@ -39,6 +41,8 @@ PLACES = {
 _LEVELS = {
     "combine_rows.py": ("experts", "grouped_gemm"),
     "elementwise.py": ("experts", "grouped_gemm"),
+    "sorted_rows.py": ("experts", "grouped_gemm"),
+    "rank_slots.py": ("experts",),
     "gated_activation.py": ("experts",),
     "experts.py": ("experts",),
 }

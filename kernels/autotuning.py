@@ -22,7 +22,7 @@ _CANDIDATES = {"forward": FORWARD_CONFIGS, "dX": DX_CONFIGS, "dW": DW_CONFIGS}
 _fastest: dict[Hashable, KernelConfig] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Choice:
     """One launch that needs a configuration: the pass ("forward", "dX", "dW"), its two operands, M and E.
 
@@ -55,7 +55,7 @@ class Choice:
         if interpreter.in_force():
             return INTERPRETER_CONFIG
         candidates = self._candidates()
-        default = next((config for config in candidates if self.is_aligned(config)), SAFE_CONFIG)
+        default = next(filter(self.is_aligned, candidates), SAFE_CONFIG)
         if launch is None or default is SAFE_CONFIG or self.M == 0:
             return default
         key = (
@@ -82,12 +82,9 @@ class Choice:
 
     def is_aligned(self, config: KernelConfig) -> bool:
         """Whether both operands keep the promise of a config that is ``wide``."""
-        depth, block = {
-            "forward": (self.a.shape[1], config.block_k),
-            "dX": (self.a.shape[1], config.block_n),
-            "dW": (0, 1),  # the contraction is masked in any case
-        }["dW" if config.tma else self.kind]
-        return depth % block == 0 and self._are_wide
+        if config.tma or self.kind == "dW":  # a contraction of any length
+            return self._are_wide
+        return self.a.shape[1] % (config.block_k if self.kind == "forward" else config.block_n) == 0 and self._are_wide
 
     @functools.cached_property
     def _are_wide(self) -> bool:
@@ -107,6 +104,11 @@ def _milliseconds(launch: Callable[[KernelConfig], torch.Tensor], config: Kernel
 def _rows_of_16_bytes(operand: torch.Tensor) -> bool:
     if operand.numel() == 0:
         return True
+    *outer, last = operand.stride()
+    if last != 1 or operand.data_ptr() % 16:
+        return False
     quantum = 16 // operand.element_size()
-    outer = [stride for size, stride in zip(operand.shape[:-1], operand.stride()[:-1], strict=True) if size > 1]
-    return operand.stride(-1) == 1 and operand.data_ptr() % 16 == 0 and all(stride % quantum == 0 and stride > 0 for stride in outer)
+    for size, stride in zip(operand.shape, outer, strict=False):  # noqa: SIM110  # sooner than a generator: each launch comes here
+        if size > 1 and (stride <= 0 or stride % quantum):
+            return False
+    return True

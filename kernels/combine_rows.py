@@ -18,17 +18,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .elementwise import check_dtype, is_aligned, tile_of
 from .tile_schedule import experts_block
 
 interpreter.repair()
 
 
-@triton.jit(do_not_specialize=["x_ptr", "w_ptr", "row_of_slot_ptr", "out_ptr", "T", "H", "topk"])
+@launching.jit(do_not_specialize=["x_ptr", "w_ptr", "row_of_slot_ptr", "out_ptr", "T", "H", "topk"])
 def _sum_kernel(
     x_ptr,
     w_ptr,
@@ -70,7 +69,7 @@ def _sum_kernel(
     tl.store(out_ptrs, acc.to(out_ptr.dtype.element_ty), mask=mask_t & mask_h)
 
 
-@triton.jit(do_not_specialize=["x_ptr", "w_ptr", "row_of_slot_ptr", "dout_ptr", "dx_ptr", "dw_ptr", "M", "H", "topk"])
+@launching.jit(do_not_specialize=["x_ptr", "w_ptr", "row_of_slot_ptr", "dout_ptr", "dx_ptr", "dw_ptr", "M", "H", "topk"])
 def _weighted_sum_grad_kernel(
     x_ptr,
     w_ptr,
@@ -117,7 +116,7 @@ def _weighted_sum_grad_kernel(
         tl.store(dw_ptr + slots, tl.sum(acc, 1, keep_dims=True).to(dw_ptr.dtype.element_ty), mask=mask_g)
 
 
-@triton.jit(do_not_specialize=["m_sizes_ptr", "gather_ptr", "row_of_slot_ptr", "M", "E"])
+@launching.jit(do_not_specialize=["m_sizes_ptr", "gather_ptr", "row_of_slot_ptr", "M", "E"])
 def _rows_of_slots_kernel(
     m_sizes_ptr,
     gather_ptr,

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from .combine_rows import rows_of_slots, weighted_sum
+from .combine_rows import weighted_sum
 from .gated_activation import act_name, gated_activation
-from .grouped_gemm import grouped_gemm
-from .routing import sort_by_expert
+from .grouped_gemm import grouped_gemm_of_rows
+from .sorted_rows import SortedRows
 
 NAME = "moefuzz_triton"
 
@@ -77,10 +77,10 @@ def _experts(
     gate: Act,
 ) -> torch.Tensor:
     topk = top_k_index.shape[1]
-    m_sizes, slots = sort_by_expert(top_k_index, len(down_proj))
-    first = grouped_gemm(hidden_states, gate_up_proj, m_sizes, topk, slots, permute_x=True)
-    second = grouped_gemm(gate(first), down_proj, m_sizes, topk, is_first_gemm=False)
-    return weighted_sum(second, top_k_weights, rows_of_slots(m_sizes, slots))
+    rows = SortedRows.by_expert(top_k_index, down_proj.shape[0])
+    first = grouped_gemm_of_rows(hidden_states, gate_up_proj, rows, topk, permute_x=True)
+    second = grouped_gemm_of_rows(gate(first), down_proj, rows, topk, is_first_gemm=False)
+    return weighted_sum(second, top_k_weights, rows.row_of_slot)
 
 
 def _implementation(

@@ -20,12 +20,13 @@ import torch
 import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .elementwise import check_dtype, is_aligned, tile_of
 
 interpreter.repair()
 
-_FUNCTIONS = {"silu": (torch.nn.functional.silu,), "relu": (torch.relu, torch.nn.functional.relu)}
+_FUNCTIONS = ((torch.nn.functional.silu, "silu"), (torch.relu, "relu"), (torch.nn.functional.relu, "relu"))
+_NAMES = ["silu", "relu"]
 _CLASSES = {
     "torch.nn.modules.activation.SiLU": "silu",
     "torch.nn.modules.activation.ReLU": "relu",
@@ -39,8 +40,8 @@ def act_name(act: object) -> str | None:
     >>> act_name(torch.relu), act_name(torch.nn.SiLU()), act_name(torch.nn.GELU())
     ('relu', 'silu', None)
     """
-    for name, functions in _FUNCTIONS.items():
-        if any(act is function for function in functions):
+    for function, name in _FUNCTIONS:
+        if act is function:
             return name
     return _CLASSES.get(f"{type(act).__module__}.{type(act).__qualname__}")
 
@@ -63,7 +64,7 @@ def _tile(M, I, ALIGNED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_I: tl.conste
     return rm * I, ri, mask
 
 
-@triton.jit(do_not_specialize=["x_ptr", "y_ptr", "M", "I"])
+@launching.jit(do_not_specialize=["x_ptr", "y_ptr", "M", "I"])
 def _gated_kernel(
     x_ptr,
     y_ptr,
@@ -91,7 +92,7 @@ def _gated_kernel(
     tl.store(y_ptrs, (acted * up).to(y_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["x_ptr", "dy_ptr", "dx_ptr", "M", "I"])
+@launching.jit(do_not_specialize=["x_ptr", "dy_ptr", "dx_ptr", "M", "I"])
 def _gated_grad_kernel(
     x_ptr,
     dy_ptr,
@@ -142,8 +143,8 @@ def gated_activation(
     """
     if first.dim() != 2 or first.shape[1] % 2:
         raise ValueError(f"first must have shape [M, 2I], got {tuple(first.shape)}")
-    if act not in _FUNCTIONS:
-        raise ValueError(f"act must be one of {list(_FUNCTIONS)}, got {act!r}")
+    if act not in _NAMES:
+        raise ValueError(f"act must be one of {_NAMES}, got {act!r}")
     check_dtype("first", first)
     y: torch.Tensor = _GatedActivation.apply(first, act == "silu")
     return y

@@ -11,16 +11,15 @@ Rows are int64 before they meet a width.
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .elementwise import is_aligned, tile_of
 
 interpreter.repair()
 
 
-@triton.jit(do_not_specialize=["x_ptr", "gather_ptr", "row_ends_ptr", "out_ptr", "E", "K", "divisor"])
+@launching.jit(do_not_specialize=["x_ptr", "gather_ptr", "row_ends_ptr", "out_ptr", "E", "K", "divisor"])
 def _gathered_rows_kernel(
     x_ptr,
     gather_ptr,

@@ -7,13 +7,12 @@ Nothing is read back from the device, so a call can be captured in a CUDA graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from . import autotuning
-from .combine_rows import rows_of_slots, sum_by_token
+from .combine_rows import sum_by_token
 from .elementwise import check_dtype
 from .gathered_rows import gathered_rows
 from .grouped_gemm_dw import grouped_gemm_dw
@@ -24,7 +23,8 @@ from .grouped_gemm_rows_hopper import grouped_gemm_rows_hopper
 from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
 from .hopper import serves
 from .kernel_config import KernelConfig
-from .tile_schedule import TileSchedule, tile_schedule
+from .sorted_rows import SortedRows
+from .tile_schedule import TileSchedule
 
 
 def grouped_gemm(
@@ -66,16 +66,28 @@ def grouped_gemm(
     M = call.check(X, W, m_sizes, gather_indices, topk_weights)
     if validate:
         call.check_values(m_sizes, gather_indices, M)
-    gather_indices = None if gather_indices is None else gather_indices.to(torch.int32).contiguous()
     row_weights = topk_weights.reshape(-1).to(torch.float32) if fuse_mul_post and topk_weights is not None else None
     configs = (kernel_config_fwd, kernel_config_bwd_dX, kernel_config_bwd_dW)
-    sizes = m_sizes.to(torch.int32).contiguous()
-    y: torch.Tensor = _GroupedGemm.apply(X, W, sizes, gather_indices, row_weights, M, call, configs, autotune)  # type: ignore[no-untyped-call]
+    y: torch.Tensor = _GroupedGemm.apply(X, W, SortedRows(m_sizes, gather_indices, M), row_weights, call, configs, autotune)  # type: ignore[no-untyped-call]
     return y
 
 
-@dataclass(frozen=True)
-class _Call:
+def grouped_gemm_of_rows(
+    X: torch.Tensor,
+    W: torch.Tensor,
+    rows: SortedRows,
+    topk: int,
+    permute_x: bool = False,
+    is_first_gemm: bool = True,
+) -> torch.Tensor:
+    """``grouped_gemm`` without its options, of rows that several calls share."""
+    call = _Call(topk, permute_x, False, False, is_first_gemm)
+    call.check(X, W, rows.m_sizes, rows.gather_indices, None)
+    y: torch.Tensor = _GroupedGemm.apply(X, W, rows, None, call, (None, None, None), False)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Call(NamedTuple):
     topk: int
     permute_x: bool
     permute_y: bool
@@ -171,42 +183,32 @@ class _GroupedGemm(torch.autograd.Function):
         ctx: Any,
         X: torch.Tensor,
         W: torch.Tensor,
-        m_sizes: torch.Tensor,
-        gather_indices: torch.Tensor | None,
+        rows: SortedRows,
         row_weights: torch.Tensor | None,
-        M: int,
         call: _Call,
         configs: tuple[KernelConfig | None, KernelConfig | None, KernelConfig | None],
         autotune: bool,
     ) -> torch.Tensor:
         def launch(config: KernelConfig) -> torch.Tensor:
-            y = X.new_zeros(M, W.shape[1]) if call.permute_y else X.new_empty(M, W.shape[1])
+            y = X.new_zeros(rows.M, W.shape[1]) if call.permute_y else X.new_empty(rows.M, W.shape[1])
             return _rows(
-                X, W, y, _schedule(ctx, m_sizes, config.block_m), gather_indices, row_weights,
+                X, W, y, rows.schedule(config.block_m), rows.gather_indices, row_weights,
                 gather=call.permute_x, scatter=call.permute_y, x_divisor=call.x_divisor,
                 config=config, block_n=config.block_n, block_k=config.block_k,
             )  # fmt: skip
 
-        ctx.save_for_backward(X, W, m_sizes, gather_indices)
-        ctx.M, ctx.call, ctx.configs, ctx.autotune, ctx.schedules = M, call, configs, autotune, {}
-        choice = autotuning.Choice("forward", X, W, M, W.shape[0], call, plain=not (call.permuted or call.fuse_mul_post))
+        ctx.save_for_backward(X, W, rows.m_sizes, rows.gather_indices)  # the last two so that they are not changed meanwhile
+        ctx.rows, ctx.call, ctx.configs, ctx.autotune = rows, call, configs, autotune
+        choice = autotuning.Choice("forward", X, W, rows.M, W.shape[0], call, plain=not (call.permuted or call.fuse_mul_post))
         return launch(choice.config(configs[0], launch if autotune else None))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dY: torch.Tensor) -> tuple[Any, ...]:
-        X, W, m_sizes, gather_indices = ctx.saved_tensors
-        dX = _dx(ctx, dY, X, W, m_sizes, gather_indices) if ctx.needs_input_grad[0] else None
-        dW = _dw(ctx, dY, X, W, m_sizes, gather_indices) if ctx.needs_input_grad[1] else None
-        return (dX, dW) + (None,) * 7
-
-
-def _schedule(ctx: Any, m_sizes: torch.Tensor, block_m: int) -> TileSchedule:
-    """That of the forward pass serves dX too, where both have tiles of as many rows."""
-    if block_m not in ctx.schedules:
-        ctx.schedules[block_m] = tile_schedule(m_sizes, ctx.M, block_m)
-    schedule: TileSchedule = ctx.schedules[block_m]
-    return schedule
+        X, W, *_ = ctx.saved_tensors
+        dX = _dx(ctx, dY, X, W) if ctx.needs_input_grad[0] else None
+        dW = _dw(ctx, dY, X, W) if ctx.needs_input_grad[1] else None
+        return (dX, dW) + (None,) * 5
 
 
 def _rows(
@@ -233,43 +235,45 @@ def _rows(
     )  # fmt: skip
 
 
-def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, gather_indices: Any) -> torch.Tensor:
+def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.Tensor:
     call: _Call = ctx.call
-    M, K = ctx.M, W.shape[2]
+    rows: SortedRows = ctx.rows
 
     def launch(config: KernelConfig) -> torch.Tensor:
         # One row a slot: where X holds tokens they stay sorted, in float32, and are added up below.
         scatter = call.permute_x and not call.tokens_in
         made = torch.zeros if scatter else torch.empty
-        dx = made(M, K, dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
+        dx = made(rows.M, W.shape[2], dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
         return _rows(
-            dY, W.transpose(1, 2), dx, _schedule(ctx, m_sizes, config.block_m), gather_indices, None,
+            dY, W.transpose(1, 2), dx, rows.schedule(config.block_m), rows.gather_indices, None,
             gather=call.permute_y, scatter=scatter, x_divisor=1,
             config=config, block_n=config.block_k, block_k=config.block_n,
         )  # fmt: skip
 
-    choice = autotuning.Choice("dX", dY, W, M, W.shape[0], call, plain=not call.permuted)
+    choice = autotuning.Choice("dX", dY, W, rows.M, W.shape[0], call, plain=not call.permuted)
     dx = launch(choice.config(ctx.configs[1], launch if ctx.autotune else None))
     if not call.tokens_in:
         return dx
-    return sum_by_token(dx, rows_of_slots(m_sizes, gather_indices), call.topk, X.dtype)
+    return sum_by_token(dx, rows.row_of_slot, call.topk, X.dtype)
 
 
-def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor, gather_indices: Any) -> torch.Tensor:
+def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.Tensor:
     call: _Call = ctx.call
-    row_ends = m_sizes.cumsum(0, dtype=torch.int32)
+    rows: SortedRows = ctx.rows
     given, gather_x = ctx.configs[2], call.permute_x
-    if gather_x and given is None:  # each row is read for every tile of columns: sorted once, it comes in boxes
-        X, gather_x = gathered_rows(X, gather_indices, row_ends, call.x_divisor), False
+    if (
+        gather_x and given is None and rows.gather_indices is not None
+    ):  # each row is read for every tile of columns: sorted once, it comes in boxes
+        X, gather_x = gathered_rows(X, rows.gather_indices, rows.row_ends, call.x_divisor), False
 
     def launch(config: KernelConfig) -> torch.Tensor:
         dw = torch.empty(W.shape, dtype=W.dtype, device=W.device)
         if not (gather_x or call.permute_y) and serves(config, dw, config.block_n, config.block_k):
-            return grouped_gemm_dw_hopper(X, dY, dw, m_sizes, row_ends, config=config)
+            return grouped_gemm_dw_hopper(X, dY, dw, rows.m_sizes, rows.row_ends, config=config)
         return (grouped_gemm_dw_tma if config.tma else grouped_gemm_dw)(
-            X, dY, dw, m_sizes, row_ends, gather_indices,
+            X, dY, dw, rows.m_sizes, rows.row_ends, rows.gather_indices,
             permute_x=gather_x, permute_y=call.permute_y, x_divisor=call.x_divisor, config=config,
         )  # fmt: skip
 
-    choice = autotuning.Choice("dW", dY, X, ctx.M, W.shape[0], (call, tuple(W.shape)), plain=not (gather_x or call.permute_y))
+    choice = autotuning.Choice("dW", dY, X, rows.M, W.shape[0], (call, tuple(W.shape)), plain=not (gather_x or call.permute_y))
     return launch(choice.config(given, launch if ctx.autotune else None))

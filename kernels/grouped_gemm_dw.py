@@ -13,16 +13,15 @@ Offsets are int64 before they meet a stride.
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .kernel_config import KernelConfig
 
 interpreter.repair()
 
 
-@triton.jit(
+@launching.jit(
     do_not_specialize=[
         "x_ptr", "dy_ptr", "dw_ptr", "gather_ptr", "m_sizes_ptr", "row_ends_ptr", "N", "K", "x_divisor",
         "stride_xm", "stride_xk", "stride_dym", "stride_dyn", "stride_we", "stride_wn", "stride_wk",

@@ -12,10 +12,12 @@ x and dy come in ragged boxes, which the hardware fills with zeros behind the ex
 from __future__ import annotations
 
 import torch
+import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
 
+from . import launching
 from .boxes import boxes, ragged_boxes
 from .hopper import (
     HALF,
@@ -105,7 +107,7 @@ def _multiply(
     tma.store_wait(0)
 
 
-@gluon.jit(do_not_specialize=["m_sizes_ptr", "row_ends_ptr", "counter_ptr", "n_programs", "tiles_of_expert", "n_column_tiles"])
+@launching.gluon_jit(do_not_specialize=["m_sizes_ptr", "row_ends_ptr", "counter_ptr", "n_programs", "tiles_of_expert", "n_column_tiles"])
 def _grouped_gemm_dw_hopper_kernel(
     x_ragged,  # boxes [BLOCK_M, BLOCK_K]
     dy_ragged,  # boxes [BLOCK_M, 64]
@@ -113,9 +115,9 @@ def _grouped_gemm_dw_hopper_kernel(
     m_sizes_ptr,
     row_ends_ptr,
     counter_ptr,  # [1], zero
-    n_programs: gl.int32,
-    tiles_of_expert: gl.int32,
-    n_column_tiles: gl.int32,
+    n_programs: tl.int32,
+    tiles_of_expert: tl.int32,
+    n_column_tiles: tl.int32,
     BLOCK_M: gl.constexpr,
     BLOCK_K: gl.constexpr,
     STAGES: gl.constexpr,

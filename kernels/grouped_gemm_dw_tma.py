@@ -13,17 +13,16 @@ beyond N and K: no step is masked. Masks of what is gathered: m < row_ends[e] wi
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .boxes import boxes, load_ragged, ragged_boxes
 from .kernel_config import KernelConfig
 
 interpreter.repair()
 
 
-@triton.jit(
+@launching.jit(
     do_not_specialize=["x_ptr", "dy_ptr", "gather_ptr", "m_sizes_ptr", "row_ends_ptr", "N", "K", "x_divisor", "stride_xm", "stride_dym"]
 )
 def _grouped_gemm_dw_tma_kernel(

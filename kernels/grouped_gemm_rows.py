@@ -18,17 +18,16 @@ Offsets are int64 before they meet a stride.
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .kernel_config import KernelConfig
 from .tile_schedule import TileSchedule
 
 interpreter.repair()
 
 
-@triton.jit(
+@launching.jit(
     do_not_specialize=[
         "x_ptr", "w_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr",
         "E", "N", "K", "n_column_tiles", "x_divisor",

@@ -15,10 +15,12 @@ Rows that no expert owns have no depth: zeros are stored.
 from __future__ import annotations
 
 import torch
+import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
 
+from . import launching
 from .boxes import boxes
 from .hopper import (
     HALF,
@@ -138,7 +140,7 @@ def _multiply(
     tma.store_wait(0)
 
 
-@gluon.jit(
+@launching.gluon_jit(
     do_not_specialize=[
         "y_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "counter_ptr", "E", "N", "K", "n_tiles", "n_column_tiles", "stride_ym",
     ]
@@ -152,12 +154,12 @@ def _grouped_gemm_rows_hopper_kernel(
     tile_row_ptr,
     tile_end_ptr,
     counter_ptr,  # [1], zero
-    E: gl.int32,
-    N: gl.int32,
-    K: gl.int32,
-    n_tiles: gl.int32,
-    n_column_tiles: gl.int32,
-    stride_ym: gl.int64,
+    E: tl.int32,
+    N: tl.int32,
+    K: tl.int32,
+    n_tiles: tl.int32,
+    n_column_tiles: tl.int32,
+    stride_ym: tl.int64,
     W_ALONG_N: gl.constexpr,
     BLOCK_N: gl.constexpr,
     BLOCK_K: gl.constexpr,

@@ -19,7 +19,7 @@ import torch
 import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 from .boxes import boxes
 from .kernel_config import KernelConfig
 from .tile_schedule import TileSchedule
@@ -64,7 +64,7 @@ def _tile(
         tl.store(y_ptrs, y, mask=mask_m[:, None] & (rn // 8 * 8 < N)[None, :])
 
 
-@triton.jit(
+@launching.jit(
     do_not_specialize=[
         "x_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr",
         "E", "N", "K", "n_column_tiles", "x_divisor", "stride_xm", "stride_ym",

@@ -43,6 +43,7 @@ from . import interpreter_bfloat16, interpreter_events, interpreter_launches
 _repaired = False
 
 
+@functools.cache  # as ``triton.jit`` looks at it
 def in_force() -> bool:
     """Whether Triton kernels of this process run under the interpreter: TRITON_INTERPRET=1, which is set here where there is no GPU."""
     if not torch.cuda.is_available():

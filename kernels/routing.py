@@ -47,7 +47,15 @@ def sort_by_expert(
     ([2, 0, 2], [1, 2, 0, 3])
     """
     slots = topk_ids.reshape(-1)
-    counts = torch.zeros(num_experts, dtype=torch.int32, device=slots.device)
-    counts.scatter_add_(0, slots, torch.ones_like(slots, dtype=torch.int32))
     keys = slots.to(torch.uint8 if num_experts <= 1 << 8 else torch.int16 if num_experts <= 1 << 15 else torch.int32)
-    return counts, torch.argsort(keys, stable=True).to(torch.int32)  # a radix sort takes a pass for every byte of a key or two
+    order = torch.argsort(keys, stable=True)  # a radix sort takes a pass for every byte of a key or two
+    return count_by_expert(slots, num_experts), order.to(torch.int32)
+
+
+def count_by_expert(
+    slots: torch.Tensor,  # [M] int64, each in [0, num_experts)
+    num_experts: int,
+) -> torch.Tensor:  # [num_experts] int32
+    """How many slots each expert has."""
+    counts = torch.zeros(num_experts, dtype=torch.int32, device=slots.device)
+    return counts.scatter_add_(0, slots, torch.ones_like(slots, dtype=torch.int32))

@@ -13,13 +13,13 @@ The blocks follow from E alone, in few steps, and block_m is no constant: of thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
-from . import interpreter
+from . import interpreter, launching
 
 interpreter.repair()
 
@@ -27,8 +27,7 @@ _ENTRIES = 1 << 13
 """BLOCK_T * BLOCK_E: what a program compares at once."""
 
 
-@dataclass(frozen=True)
-class TileSchedule:
+class TileSchedule(NamedTuple):
     """Tile t owns rows tile_row[t] + [0, block_m) below tile_end[t], where its expert's rows end."""
 
     tile_expert: torch.Tensor  # [n_tiles], E for rows that no expert owns
@@ -55,10 +54,14 @@ def experts_block(E: int) -> int:
     >>> experts_block(31), experts_block(32), experts_block(128), experts_block(5000)
     (32, 256, 256, 8192)
     """
-    return next((block for block in (32, 256, 1024) if block > E), triton.next_power_of_2(E + 1))
+    for block in (32, 256, 1024):
+        if block > E:
+            return block
+    power: int = triton.next_power_of_2(E + 1)
+    return power
 
 
-@triton.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles", "block_m"])
+@launching.jit(do_not_specialize=["m_sizes_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "M", "E", "n_tiles", "block_m"])
 def _tile_schedule_kernel(
     m_sizes_ptr,
     tile_expert_ptr,
@@ -94,7 +97,7 @@ def tile_schedule(m_sizes: torch.Tensor, M: int, block_m: int) -> TileSchedule:
     """Lay out ``m_sizes`` [E] (int32 or int64) in row tiles of ``block_m``; M is the number of rows of X, at least their sum."""
     E = m_sizes.numel()
     n_tiles = tile_bound(M, E, block_m)
-    expert, row, end = torch.empty(3, n_tiles, dtype=torch.int32, device=m_sizes.device)
+    expert, row, end = torch.empty(3, n_tiles, dtype=torch.int32, device=m_sizes.device).unbind()
     if n_tiles:
         block_e = experts_block(E)
         block_t = max(1, _ENTRIES // block_e)

@@ -23,7 +23,7 @@ from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.verdict import check, failure_of
 from moefuzz.kernels import experts
 from moefuzz.kernels.kernel_config import KernelConfig
-from moefuzz.kernels.routing import sort_by_expert
+from moefuzz.kernels.sorted_rows import SortedRows
 from moefuzz.strategies.regimes import any_blocks, any_cases, outside_blocks, outside_cases, related_cases
 
 from .verbs import assert_all_examples
@@ -71,7 +71,7 @@ def test_transformers_batched_mm_adds_the_gradients_of_weights_in_their_dtype() 
 
 
 def test_a_broken_experts_implementation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experts, "sort_by_expert", lambda ids, E: sort_by_expert(ids.flip(0), E))
+    monkeypatch.setattr(experts, "SortedRows", SimpleNamespace(by_expert=lambda ids, E: SortedRows.by_expert(ids.flip(0), E)))
     assert failure_of(MoeBlockCase(loads=(1, 1), hidden_size=2), load_target("transformers_triton")) is not None
 
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from moefuzz.harness.data import permutation, values
 from moefuzz.harness.device import device
-from moefuzz.kernels import elementwise, experts
+from moefuzz.kernels import elementwise, experts, sorted_rows
 from moefuzz.kernels.combine_rows import rows_of_slots, sum_by_token, weighted_sum
 from moefuzz.kernels.gated_activation import act_name, gated_activation
 from moefuzz.kernels.qwen3_hf import qwen3_block, qwen3_config
@@ -203,3 +203,17 @@ def test_experts_of_transformers_with_a_gate_of_their_own_keep_it(monkeypatch: p
     monkeypatch.setattr(module, "_apply_gate", SimpleNamespace(__func__=None), raising=False)
     experts._implementation(module, *[torch.zeros(2, 2)] * 3)
     assert used == [False, True]
+
+
+@example(264, 8, 65, "transposed")
+@example(0, 2, 5, "contiguous")
+@given(st.sampled_from([1, 2, 5, 63, 130]), st.sampled_from([1, 2, 8]), SIZES, NAMES)
+def test_few_slots_are_sorted_as_many_are(T: int, topk: int, E: int, layout: str) -> None:
+    ids = LAYOUTS[layout]((100 * torch.from_numpy(values("normal", 0, 0, (T, topk)))).long() % E).to(DEVICE)
+    few = sorted_rows.SortedRows.by_expert(ids, E)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sorted_rows, "FEW", -1)
+        many = sorted_rows.SortedRows.by_expert(ids, E)
+    for name in ("m_sizes", "gather_indices", "row_of_slot"):
+        got, wanted = getattr(few, name), getattr(many, name)
+        assert got.dtype == wanted.dtype == torch.int32 and torch.equal(got, wanted), name

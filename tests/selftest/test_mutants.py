@@ -18,7 +18,7 @@ from moefuzz.strategies.regimes import any_cases
 
 SAMPLE = (
     "grouped_gemm.py forward: unwritten: X.new_zeros(",
-    "grouped_gemm.py _dw: counts as offsets: m_sizes.cumsum(",
+    "sorted_rows.py row_ends: counts as offsets: self.m_sizes.cumsum(",
     "grouped_gemm_dw.py _grouped_gemm_dw_kernel: accumulator forgotten: ",
     "grouped_gemm_dw.py _grouped_gemm_dw_kernel: last step dropped: ",
     "grouped_gemm_dw.py grouped_gemm_dw: floor: -(-N // ",
