@@ -16,7 +16,7 @@ from . import interpreter, launching
 interpreter.repair()
 
 FEW = 1 << 12
-"""So many slots are sorted sooner than by what torch launches for a sort, and the inverse comes with it."""
+"""So many slots are sorted in this way: 16 million comparisons at most, for fewer launches. The limit was not measured on a GPU."""
 
 
 @launching.jit(do_not_specialize=["ids_ptr", "row_of_slot_ptr", "gather_ptr", "M"])
