@@ -21,9 +21,10 @@ PLACES = {
     "grouped_gemm_dw_tma.py": ("_grouped_gemm_dw_tma_kernel", "grouped_gemm_dw_tma"),
     "boxes.py": ("load_ragged", "_strides_in_range"),
     "tile_schedule.py": ("tile_bound", "_tile_schedule_kernel", "tile_schedule"),
-    "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_dx", "_dw"),
+    "grouped_gemm.py": ("tokens_in", "x_divisor", "forward", "backward", "_rows", "_dx", "_dw"),
     "sorted_rows.py": ("__init__", "by_expert", "schedule", "row_ends", "row_of_slot"),
     "rank_slots.py": ("_rank_kernel", "rank_slots"),
+    "gathered_rows.py": ("_gathered_rows_kernel", "gathered_rows"),
     "combine_rows.py": (
         "_sum_kernel",
         "_weighted_sum_grad_kernel",
@@ -43,6 +44,7 @@ _LEVELS = {
     "elementwise.py": ("experts", "grouped_gemm"),
     "sorted_rows.py": ("experts", "grouped_gemm"),
     "rank_slots.py": ("experts",),
+    "gathered_rows.py": ("experts", "grouped_gemm"),
     "gated_activation.py": ("experts",),
     "experts.py": ("experts",),
 }

@@ -18,6 +18,7 @@ from moefuzz.harness.device import device
 from moefuzz.kernels import elementwise, experts, sorted_rows
 from moefuzz.kernels.combine_rows import rows_of_slots, sum_by_token, weighted_sum
 from moefuzz.kernels.gated_activation import act_name, gated_activation
+from moefuzz.kernels.gathered_rows import gathered_rows
 from moefuzz.kernels.qwen3_hf import qwen3_block, qwen3_config
 
 DEVICE = device()
@@ -203,6 +204,20 @@ def test_experts_of_transformers_with_a_gate_of_their_own_keep_it(monkeypatch: p
     monkeypatch.setattr(module, "_apply_gate", SimpleNamespace(__func__=None), raising=False)
     experts._implementation(module, *[torch.zeros(2, 2)] * 3)
     assert used == [False, True]
+
+
+@example(130, 257, 2, 7, torch.bfloat16, "contiguous")
+@given(SIZES, SIZES, st.sampled_from([1, 2, 8]), st.sampled_from([0, 1, 7]), DTYPES, NAMES)
+def test_rows_that_experts_own_are_sorted_and_no_other_index_is_read(
+    T: int, K: int, divisor: int, tail: int, dtype: torch.dtype, layout: str
+) -> None:
+    x, M = LAYOUTS[layout](numbers(0, dtype, T, K)), T * divisor
+    owned = max(0, M - tail)
+    slots = torch.from_numpy(permutation(0, 0, M)).to(DEVICE, torch.int32)
+    slots[owned:] = torch.iinfo(torch.int32).min
+    row_ends = torch.tensor([owned // 2, owned], dtype=torch.int32, device=DEVICE)
+    out = gathered_rows(x, slots, row_ends, divisor)
+    assert out.shape == (M, K) and torch.equal(out[:owned], x[slots[:owned].long() // divisor])
 
 
 @example(264, 8, 65, "transposed")

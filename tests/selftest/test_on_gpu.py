@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, seed
@@ -14,13 +16,22 @@ from moefuzz.harness.device import device
 from moefuzz.harness.profiles import drawn
 from moefuzz.harness.target_names import default_target
 from moefuzz.harness.verdict import check_here
-from moefuzz.kernels import grouped_gemm_dw, grouped_gemm_dw_tma, grouped_gemm_rows, grouped_gemm_rows_tma
+from moefuzz.kernels import (
+    grouped_gemm_dw,
+    grouped_gemm_dw_hopper,
+    grouped_gemm_dw_tma,
+    grouped_gemm_rows,
+    grouped_gemm_rows_hopper,
+    grouped_gemm_rows_tma,
+    hopper,
+)
 from moefuzz.kernels.autotuning import Choice
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 from moefuzz.kernels.kernel_config import FORWARD_CONFIGS, KernelConfig
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
 
+KINDS = ("pointers", "boxes", "specialised")
 pytestmark = [
     pytest.mark.skipif(device().type != "cuda", reason="needs a CUDA GPU"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
@@ -78,8 +89,35 @@ def test_autotune_passes_over_tiles_that_the_gpu_has_no_room_for() -> None:
     assert Choice("forward", X, W, 256, 1, "no room").config(None, launch) == FORWARD_CONFIGS[-1]
 
 
+@pytest.mark.skipif(not hopper.is_there(device()), reason="needs a Hopper GPU")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("programs", [1, 3, 1000])
+def test_specialised_warps_walk_over_all_tiles(monkeypatch: pytest.MonkeyPatch, programs: int, dtype: torch.dtype) -> None:
+    for module in (grouped_gemm_rows_hopper, grouped_gemm_dw_hopper):
+        monkeypatch.setattr(module, "programs_at_once", lambda _: programs)
+    counts = [1, 0, 64, 65, 128, 129, 300, 0]
+    M, E, N, K = sum(counts) + 70, len(counts), 264, 328
+    X, W, dY = (numbers(stream, *shape).sign().to(dtype) for stream, shape in enumerate(((M, K), (E, N, K), (M, N))))
+    X[sum(counts) :] = dY[sum(counts) :] = torch.nan
+    x, w, sizes = X.requires_grad_(), W.requires_grad_(), torch.tensor(counts, device="cuda")
+    for plain in (KernelConfig(64, 64, 64, num_stages=3), KernelConfig(128, 128, 64, 8, 2, tma=True)):
+        configs = [plain, dataclasses.replace(plain, block_m=128, block_n=128, tma=True, specialized=True)]
+        Ys = [
+            grouped_gemm(x, w, sizes, 1, kernel_config_fwd=config, kernel_config_bwd_dX=config, kernel_config_bwd_dW=config)
+            for config in configs
+        ]
+        results = [(Y, *torch.autograd.grad(Y, (x, w), dY)) for Y in Ys]
+        assert all(map(torch.equal, *results)) and all(not result.isnan().any() for result in results[0])
+
+
+def kind(config: KernelConfig, dtype: str, *, plain: bool) -> str:
+    if config.specialized and plain and dtype != "float32" and hopper.is_there(device()):
+        return "specialised"
+    return "boxes" if config.tma else "pointers"
+
+
 def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
-    """The compile keys of the row kernels that a case draws: dtypes, flags and config, nothing else; first whether boxes move."""
+    """The compile keys of the row kernels that a case draws: dtypes, flags and config, nothing else; first which kernel it is."""
     x, y, fused = case.permute == "x", case.permute == "y", case.fuse_mul_post
     forward, for_dx, _ = case.configs
     assert forward is not None and for_dx is not None
@@ -87,17 +125,20 @@ def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
     keys: set[tuple[object, ...]] = set()
     if case.M:
         # An aligned forward pass reads w along k; with K of 1 both axes are contiguous, but then nothing is aligned.
-        keys.add((forward.tma, case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest, forward.aligned))
+        which = kind(forward, case.dtype, plain=not (x or y or fused))
+        keys.add((which, case.dtype, case.dtype, x, y, fused, False, x or y or fused, *blocks, *rest, forward.aligned))
         if "X" in case.grads:
             out, x = ("float32", False) if case.tokens_in else (case.dtype, x)  # rows of tokens stay sorted and are added up behind it
             along_n = for_dx.wide
-            keys.add((for_dx.tma, case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest, for_dx.aligned))
+            which = kind(for_dx, out, plain=not (x or y))
+            keys.add((which, case.dtype, out, y, x, False, along_n, x or y, blocks[0], blocks[2], blocks[1], *rest, for_dx.aligned))
     return keys
 
 
 def dw_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
     config = case.config
-    key = (config is not None and config.tma, case.dtype, case.permute, config)
+    assert config is not None
+    key = (kind(config, case.dtype, plain=not case.permute), case.dtype, case.permute, config)
     return {key} if "W" in case.grads else set()
 
 
@@ -107,8 +148,16 @@ def compiled(kernel: object) -> int:
 
 
 def test_2000_cases_compile_what_they_drew_and_nothing_for_a_shape() -> None:
-    rows = [grouped_gemm_rows._grouped_gemm_rows_kernel, grouped_gemm_rows_tma._grouped_gemm_rows_tma_kernel]
-    dw = [grouped_gemm_dw._grouped_gemm_dw_kernel, grouped_gemm_dw_tma._grouped_gemm_dw_tma_kernel]
+    rows = [
+        grouped_gemm_rows._grouped_gemm_rows_kernel,
+        grouped_gemm_rows_tma._grouped_gemm_rows_tma_kernel,
+        grouped_gemm_rows_hopper._grouped_gemm_rows_hopper_kernel,
+    ]
+    dw = [
+        grouped_gemm_dw._grouped_gemm_dw_kernel,
+        grouped_gemm_dw_tma._grouped_gemm_dw_tma_kernel,
+        grouped_gemm_dw_hopper._grouped_gemm_dw_hopper_kernel,
+    ]
     for kernel in (*rows, *dw):
         kernel.device_caches.clear()
     drawn_rows: set[tuple[object, ...]] = set()
@@ -124,6 +173,6 @@ def test_2000_cases_compile_what_they_drew_and_nothing_for_a_shape() -> None:
 
     draw()
     found = [[compiled(kernel) for kernel in kernels] for kernels in (rows, dw)]
-    expected = [[sum(key[0] == tma for key in keys) for tma in (False, True)] for keys in (drawn_rows, drawn_dw)]
-    print(f"compiled {found[0]} row variants and {found[1]} dW variants, with pointers and with boxes")  # noqa: T201
+    expected = [[sum(key[0] == which for key in keys) for which in KINDS] for keys in (drawn_rows, drawn_dw)]
+    print(f"compiled {found[0]} row variants and {found[1]} dW variants of {KINDS}")  # noqa: T201
     assert found == expected

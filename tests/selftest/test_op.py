@@ -110,6 +110,17 @@ def test_sixteen_bit_operands_of_a_hopper_gpu_go_through_boxes_chosen_by_the_row
     assert not Choice("forward", x.mT, w, 20, 2, ()).config(None, None).tma
 
 
+def test_specialised_warps_are_chosen_where_no_row_is_gathered_scattered_or_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moefuzz.kernels.interpreter.in_force", lambda: False)
+    monkeypatch.setattr("moefuzz.kernels.boxes.are_there", lambda _: True)
+    x, w = torch.zeros(64, 64, dtype=torch.bfloat16), torch.zeros(2, 64, 64, dtype=torch.bfloat16)
+    for kind in ("forward", "dX", "dW"):
+        plain, gathered = (Choice(kind, x, w, 2000, 2, (), plain=plain).config(None, None) for plain in (True, False))
+        assert (plain.specialized, gathered.specialized) == (True, False)
+    with pytest.raises(ValueError, match="specialized needs tma"):
+        KernelConfig(specialized=True)
+
+
 def test_a_config_of_boxes_is_refused_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moefuzz.kernels.boxes.are_there", lambda _: False)
     with pytest.raises(ValueError, match="needs the tensor memory accelerator, which cpu does not have"):
