@@ -3,8 +3,8 @@
 Few rows: the weights' way from memory decides, so tiles are as high as an expert has rows. Many: tiles are as large as registers allow, for
 each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
 Warps are specialised where that won: in dW of more rows, whose tiles are short, so that much of their time is what comes before and after
-the products; where most tiles are half empty; and where there are many rows. Between, where the weights take as long to read as to multiply,
-a program for each tile did better.
+the products; where most tiles are half empty; and where there are many rows. Between, where the weights take as long to read as to
+multiply, a program for each tile did better.
 """
 
 from __future__ import annotations
