@@ -3,9 +3,9 @@
     python benchmarks/blocks.py [--model qwen3-30b] [--tokens 64 1024 4096 16384] [--graph] [--results FILE.json]
                                 [--profile]
 
-bfloat16, random hidden states and weights, so that the router spreads tokens evenly but for chance. A number is the median of at least 50
-calls from Python, or with ``--graph`` of replays of a CUDA graph, which leaves the GPU's time. ``--profile`` also prints which GPU kernels
-our block spends its time in.
+bfloat16, random hidden states and weights, so that the router spreads tokens evenly but for chance. A number is the median of 50 calls from
+Python, or with ``--graph`` of replays of a CUDA graph, which leaves the GPU's time; the implementations take turns. ``--profile`` prints
+which GPU kernels our block spends its time in as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from rich.table import Table
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeConfig, Qwen3MoeSparseMoeBlock
 
-from kernels import MODELS, PASSES, captured, median, normal, start
+from kernels import MODELS, PASSES, captured, in_turn, normal, prepared, start
 from moefuzz.harness.adapters.transformers_experts import block_with
 from moefuzz.kernels.experts import NAME
 
@@ -70,15 +70,13 @@ def main() -> None:
     for T in options.tokens:
         X, dY = normal(1, T, MODELS[options.model][2]).requires_grad_(), normal(1, T, MODELS[options.model][2])
         for which in ("forward", "forward + backward"):
-            took: dict[str, float] = {}
-            for name in IMPLEMENTATIONS:
-                if name == "batched_mm" and T > 1024:
-                    continue  # it copies the weights of each token's experts
-                call = calls(block_with(block, name), X, dY)[which]
-                try:
-                    took[name] = 1e3 * median(captured(call) if options.graph else call, 0.05)
-                except torch.OutOfMemoryError:
-                    torch.cuda.empty_cache()
+            most = 1024 if which == PASSES[0] else 64  # for what copies the weights of each token's experts
+            names = [name for name in IMPLEMENTATIONS if name != "batched_mm" or most >= T]
+            called = {name: calls(block_with(block, name), X, dY)[which] for name in names}  # which hold what their graphs read
+            made = {name: captured(call) if options.graph else prepared(call) for name, call in called.items()}
+            took = {name: 1e3 * seconds for name, seconds in in_turn(made).items()}
+            del called, made
+            torch.cuda.empty_cache()  # a graph has memory of its own
             results += [{"T": T, "pass": which, "name": name, "ms": round(ms, 3)} for name, ms in took.items()]
             cells = [f"{took[name]:.2f}" if name in took else "-" for name in IMPLEMENTATIONS]
             table.add_row(f"{T}, {which}", *cells, f"{took['grouped_mm'] / took[NAME]:.2f}")

@@ -1,10 +1,11 @@
 """TFLOP/s of the grouped GEMM beside others, in one run on one GPU: forward, dX and dW of both GEMMs of a block.
 
     python benchmarks/kernels.py [--models qwen3-30b qwen3-235b] [--tokens 64 1024 4096 16384] [--routing uniform power half] [--autotune]
-                                 [--eager] [--seconds 0.05] [--results FILE.json] [--plot FILE.png] [--roofline FILE.png]
+                                 [--eager] [--rounds 50] [--results FILE.json] [--plot FILE.png] [--roofline FILE.png]
 
-bfloat16, random data. A number is the median of at least 50 calls, the L2 cache cleared before each. A call is what a user calls, schedule
-and autograd included, captured in a CUDA graph, so that it is the GPU's time; with ``--eager`` it is called from Python each time.
+bfloat16, random data. A number is the median of so many calls, the L2 cache cleared before each; all contenders take turns, so that each
+meets the GPU as hot as the others do. A call is what a user calls, schedule and autograd included, captured in a CUDA graph, so that it is
+the GPU's time; with ``--eager`` it is called from Python each time.
 ``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: one expert has half of them.
 Others are measured where they can be imported: torch.nn.functional.grouped_mm; unsloth's kernels, the best of three configurations with TMA
 loads; quack's, which SonicMoE runs on, in its default configuration. With ``--autotune`` ours, unsloth's and quack's, as each tunes itself
@@ -20,22 +21,24 @@ import importlib.util
 import itertools
 import json
 import math
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from kernel_plots import PASSES, by_tokens, rooflines
 from rich.console import Console
 from rich.table import Table
-from triton.testing import do_bench
 
 from moefuzz.harness.device import describe, versions
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 
 MODELS = {"qwen3-30b": (128, 8, 2048, 768), "qwen3-235b": (128, 8, 4096, 1536)}  # E, topk, hidden size, intermediate size
 CALLS = 50
+Key = TypeVar("Key")
 Gemm = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Calls = dict[str, list[Callable[[], object]]]
 """By pass the calls of which the fastest counts."""
@@ -152,10 +155,20 @@ def contenders(*, autotune: bool) -> dict[str, Contender]:
     return {name: contender for name, contender in found.items() if name in here and (autotune or "tuned" not in name)}
 
 
-def median(call: Callable[[], object], seconds: float) -> float:
-    """Of so many seconds of calls, and of 50 at least; in seconds."""
-    once = do_bench(call, warmup=2, rep=2, return_mode="median")
-    return float(do_bench(call, warmup=20, rep=max(1e3 * seconds, 1.2 * CALLS * once), return_mode="median")) / 1e3
+def in_turn(calls: Mapping[Key, Callable[[], object]], rounds: int = CALLS) -> dict[Key, float]:
+    """The median seconds of each call, which take turns; the L2 cache is cleared before each."""
+    cache = torch.empty(256 << 20, dtype=torch.int8, device="cuda")
+    taken: dict[Key, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = {key: [] for key in calls}
+    for _ in range(rounds):
+        for key, call in calls.items():
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            cache.zero_()
+            begin.record()
+            call()
+            end.record()
+            taken[key].append((begin, end))
+    torch.cuda.synchronize()
+    return {key: statistics.median(begin.elapsed_time(end) for begin, end in times) / 1e3 for key, times in taken.items()}
 
 
 def normal(*shape: int) -> torch.Tensor:
@@ -171,33 +184,40 @@ def start() -> Console:
     return console
 
 
+def prepared(call: Callable[[], object]) -> Callable[[], object]:
+    """The call, of which all is compiled, loaded and made that is so once."""
+    for _ in range(2):
+        call()
+    return call
+
+
 def captured(call: Callable[[], object]) -> Callable[[], object]:
     """The call as a CUDA graph."""
-    for _ in range(2):
-        call()  # what is compiled, loaded or made once is
+    prepared(call)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
         call()
     return graph.replay
 
 
-def measured(shape: Shape, contenders: dict[str, Contender], seconds: float, *, eager: bool) -> dict[tuple[str, str], float]:
+def measured(shape: Shape, contenders: dict[str, Contender], rounds: int, *, eager: bool) -> dict[tuple[str, str], float]:
     """By name and pass the TFLOP/s."""
     E, M, N, K = shape.sizes
     X, W, dY = normal(M, K), normal(E, N, K), normal(M, N)
     m_sizes = torch.tensor(shape.rows(), dtype=torch.int32, device="cuda")
     found: dict[tuple[str, str], float] = {}
-    for name, contender in contenders.items():
-        for which, calls in contender(X, W, dY, m_sizes).items():
-            for call in calls:
-                try:
-                    took = median(call if eager else captured(call), seconds)
-                except Exception as error:
-                    print(f"{name}, {which}, {shape}: {type(error).__name__}: {str(error).splitlines()[:1]}"[:200])  # noqa: T201
-                    continue
-                finally:
-                    torch.cuda.empty_cache()  # a graph has memory of its own
-                found[name, which] = max(found.get((name, which), 0.0), 2 * M * N * K / took / 1e12)
+    made = {name: contender(X, W, dY, m_sizes) for name, contender in contenders.items()}  # which hold what their graphs read
+    for which in PASSES:
+        calls: dict[tuple[str, int], Callable[[], object]] = {}
+        for name, i, call in ((name, i, call) for name, passes in made.items() for i, call in enumerate(passes[which])):
+            try:
+                calls[name, i] = prepared(call) if eager else captured(call)
+            except Exception as error:
+                print(f"{name}, {which}, {shape}: {type(error).__name__}: {str(error).splitlines()[:1]}"[:200])  # noqa: T201
+        for (name, _), took in in_turn(calls, rounds).items():
+            found[name, which] = max(found.get((name, which), 0.0), 2 * M * N * K / took / 1e12)
+        del calls
+        torch.cuda.empty_cache()  # a graph has memory of its own
     return found
 
 
@@ -205,7 +225,8 @@ def ceilings() -> tuple[float, float]:
     """Floating-point operations, and bytes, a second."""
     a, b = normal(8192, 8192), normal(8192, 8192)
     source, target = normal(1 << 30), normal(1 << 30)
-    return 2 * 8192**3 / median(lambda: a @ b, 0.1), 4 * source.numel() / median(lambda: target.copy_(source), 0.1)
+    took = in_turn({"product": lambda: a @ b, "copy": lambda: target.copy_(source)})
+    return 2 * 8192**3 / took["product"], 4 * source.numel() / took["copy"]
 
 
 def ratios(results: list[dict[str, object]], ours: str) -> str:
@@ -236,7 +257,7 @@ def main() -> None:
     parser.add_argument("--routing", nargs="+", choices=("uniform", "power", "half"), default=["uniform", "power", "half"])
     parser.add_argument("--autotune", action="store_true", help="measure ours, unsloth's and quack's as they tune themselves as well")
     parser.add_argument("--eager", action="store_true", help="call from Python each time, rather than replay a CUDA graph")
-    parser.add_argument("--seconds", type=float, default=0.05, help="of calls for each number; at least 50 calls")
+    parser.add_argument("--rounds", type=int, default=CALLS, help="calls of which a number is the median")
     parser.add_argument("--results", type=Path, help="write all numbers there")
     parser.add_argument("--plot", type=Path, help="draw them there, by tokens")
     parser.add_argument("--roofline", type=Path, help="draw them there, by operations for each byte, under the ceilings")
@@ -250,7 +271,7 @@ def main() -> None:
         for gemm, routing in itertools.product(("gate_up", "down"), options.routing):
             shape = Shape(model, tokens, routing, gemm)
             ceiling = {which: min(flops, shape.intensity(which) * bytes_) / 1e12 for which in PASSES}
-            found = measured(shape, gemms, options.seconds, eager=options.eager)
+            found = measured(shape, gemms, options.rounds, eager=options.eager)
             results += [
                 asdict(shape)
                 | {"name": name, "pass": which, "tflops": round(speed, 1), "ceiling": round(ceiling[which], 1)}
