@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .bounds import Reals, Truths, interval, outside, reals, ulp
+from .bounds import BLOCK, Reals, Truths, interval, outside, reals, ulp
 from .cases import Case
 from .failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure, Mismatch
 from .segments import Whole
@@ -83,13 +83,14 @@ class Claim:
         dtype = self.dtype or getattr(torch, case.dtype)
         if not self.fits(dtype):
             raise WRONG_SHAPE[self.tensor](case, target, f"{self.tensor} must be {dtype} of shape {self.shape}, got {_describe(self.got)}")
+        share = self._largest_share(dtype)
+        if share is not None:
+            return share
         seen = self.compared(dtype)
-        if seen.wrong.any():
-            infinite = seen.wrong & ~np.isfinite(seen.got) & np.isfinite(seen.low) & np.isfinite(seen.high)
-            kind = NON_FINITE if infinite.any() else WRONG_VALUE
-            mismatch = self._mismatch(infinite if infinite.any() else seen.wrong, seen)
-            raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
-        return seen.largest_share()
+        infinite = seen.wrong & ~np.isfinite(seen.got) & np.isfinite(seen.low) & np.isfinite(seen.high)
+        kind = NON_FINITE if infinite.any() else WRONG_VALUE
+        mismatch = self._mismatch(infinite if infinite.any() else seen.wrong, seen)
+        raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
 
     def fits(self, dtype: torch.dtype) -> bool:
         """Whether ``got`` is a tensor of the right shape and ``dtype`` that holds its numbers: neither sparse nor meta."""
@@ -99,9 +100,20 @@ class Claim:
     @np.errstate(all="ignore")
     def compared(self, dtype: torch.dtype) -> Compared:
         """``got`` of the right shape and ``dtype`` beside what is right."""
+        return _compared(*self._in_sorted_order(reals(self.got)), dtype)
+
+    @np.errstate(all="ignore")
+    def _largest_share(self, dtype: torch.dtype) -> float | None:
+        """That of all elements, None where one is wrong: block by block, each in a cache from the first operation to the last."""
         got, R, b = self._in_sorted_order(reals(self.got))
-        low, high = interval(R, b, dtype)
-        return Compared(got, R, b, low, high, outside(got, low, high), dtype)
+        largest, step = 0.0, max(1, BLOCK * len(R) // max(R.size, 1))
+        for start in range(0, len(R), step):
+            rows = slice(start, start + step)
+            seen = _compared(got[rows], R[rows], b[rows], dtype)
+            if seen.wrong.any():
+                return None
+            largest = max(largest, seen.largest_share())
+        return largest
 
     def _in_sorted_order(self, got: Reals) -> tuple[Reals, Reals, Reals]:
         """got, reference and bound with the experts' rows first, in sorted order, and the unowned rows behind them."""
@@ -145,6 +157,11 @@ class Claim:
                 return expert, row
             row -= size
         return len(self.m_sizes), row
+
+
+def _compared(got: Reals, R: Reals, b: Reals, dtype: torch.dtype) -> Compared:
+    low, high = interval(R, b, dtype)
+    return Compared(got, R, b, low, high, outside(got, low, high), dtype)
 
 
 def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:

@@ -39,7 +39,8 @@ def positive(bits: np.ndarray, fp16: bool) -> np.ndarray:
 
 def normal(bits: np.ndarray, fp16: bool) -> np.ndarray:
     """Nearly normal with variance 1/3: four 16-bit uniform numbers added, centred, and scaled by a power of two."""
-    total = np.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]).sum(0).astype(np.int64) - 2 * 0xFFFF
+    total = (bits & 0xFFFF) + ((bits >> 16) & 0xFFFF) + ((bits >> 32) & 0xFFFF) + (bits >> 48)
+    total = total.astype(np.int64) - 2 * 0xFFFF
     scaled: np.ndarray = total.astype(np.float32) * np.float32(2.0**-16)
     return scaled
 
@@ -82,7 +83,7 @@ def values(recipe: str, seed: int, stream: int, shape: Shape, fp16: bool = False
     >>> values("integers", 0, 0, (2, 3)).tolist()
     [[1.0, 1.0, -4.0], [-1.0, -1.0, -1.0]]
     """
-    return _RECIPES[recipe](raw_bits(seed, stream, shape), fp16).astype(np.float32)
+    return _RECIPES[recipe](raw_bits(seed, stream, shape), fp16).astype(np.float32, copy=False)
 
 
 def tensor(numbers: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

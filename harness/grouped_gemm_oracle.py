@@ -5,13 +5,14 @@ All three are judged in sorted order: row r of expert e, whatever the permutatio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from .bounds import Reals, accumulation_error, declared_error, is_tf32, quantum, reals
+from .bounds import EXACT, TINY, Reals, accumulation_error, declared_error, is_tf32, quantum, reals
 from .calls import call_in_fences
 from .claims import Claim
 from .failures import GRAD_MISSING
@@ -92,9 +93,8 @@ def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, 
     if result.dX is not None:
         claims.append(_dx_claim(problem, view, result.dX, blocks))
     if result.dW is not None:
-        S = segment_outer(np.abs(view.dy), np.abs(view.x), m_sizes)
-        bound = view.error(S, np.array(m_sizes, np.float64)[:, None, None], "dy", "x")
-        R = segment_outer(view.dy, view.x, m_sizes)
+        depth = np.array(m_sizes, np.float64)[:, None, None]
+        R, bound = view.contracted(view.dy, view.x, lambda dy, x: segment_outer(dy, x, m_sizes), depth)
         claims.append(Claim("dW", ("expert", "n", "k"), result.dW, tuple(problem.W.shape), R, bound, (None, *blocks[1:])))
     return claims
 
@@ -103,29 +103,61 @@ _Blocks = tuple[int | None, int | None, int | None]  # along rows, N and K
 
 
 @dataclass(frozen=True)
-class _Sorted:
-    """The problem's rows that experts own, in sorted order and float64."""
+class _Operand:
+    """The numbers of a tensor in float64, and what is asked of them in more than one pass."""
 
-    x: Reals  # [total, K]
-    w: Reals  # [E, N, K]
-    dy: Reals  # [total, N]
+    numbers: Reals
+
+    @cached_property
+    def sizes(self) -> Reals:
+        return np.abs(self.numbers)
+
+    @cached_property
+    def quantum(self) -> float:
+        return quantum(self.numbers)
+
+    @cached_property
+    def largest(self) -> float:
+        return float(max(self.numbers.max(initial=0.0), -self.numbers.min(initial=0.0)))
+
+    @cached_property
+    def is_tf32(self) -> bool:
+        return is_tf32(self.numbers)
+
+
+_ONE = _Operand(np.ones(()))
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """The problem's rows that experts own, in sorted order."""
+
+    x: _Operand  # [total, K]
+    w: _Operand  # [E, N, K]
+    dy: _Operand  # [total, N]
     slots: Whole | None  # [total], the flat slot of each row where there are gather_indices
     dtype: torch.dtype
     target: Target
 
-    @cached_property
-    def quanta(self) -> dict[str, float]:
-        """The quantum of each operand."""
-        return {name: quantum(getattr(self, name)) for name in ("x", "w", "dy")}
+    def contracted(
+        self, a: _Operand, b: _Operand, product: Callable[[Reals, Reals], Reals], depth: Reals | int, further: _Operand = _ONE
+    ) -> tuple[Reals, Reals]:
+        """A contraction of two operands, and by how much it may be off; ``product`` has a factor of its own, ``further``, in it.
 
-    def error(self, S: Reals, depth: Reals | int, a: str, b: str, further: float = 1.0) -> Reals:
-        """By how much a contraction of two operands, and a factor whose quantum is ``further``, may be off."""
-        unit = self.quanta[a] * self.quanta[b] * further
-        tf32 = self.target.tf32 and self.dtype is torch.float32 and not (is_tf32(getattr(self, a)) and is_tf32(getattr(self, b)))
+        Where ``depth`` products of the largest numbers stay below what float32 holds of their quantum, so does every sum of |A||B|, and it
+        need not be made: nothing can be off.
+        """
+        R = product(a.numbers, b.numbers)
+        unit = a.quantum * b.quantum * further.quantum
+        tf32 = self.target.tf32 and self.dtype is torch.float32 and not (a.is_tf32 and b.is_tf32)
+        declared = self.target.partial_sums > 1 or tf32
+        if not declared and unit >= TINY and np.max(depth) * a.largest * b.largest * further.largest <= EXACT * unit:
+            return R, np.zeros_like(R)
+        S = product(a.sizes, b.sizes)
         error = accumulation_error(S, depth, unit)
-        if self.target.partial_sums > 1 or tf32:
+        if declared:
             error += declared_error(S, unit, self.dtype, partial_sums=self.target.partial_sums, tf32=tf32)
-        return error
+        return R, error
 
     @classmethod
     def of(cls, problem: GroupedGemmProblem, target: Target) -> _Sorted:
@@ -134,33 +166,37 @@ class _Sorted:
         x_rows = slots // (case.topk if case.is_first_gemm else 1) if case.permute == "x" and slots is not None else slice(0, total)
         dy_rows = slots if case.permute == "y" and slots is not None else slice(0, total)
         x, dy = reals(problem.X)[x_rows], reals(problem.dY)[dy_rows]
-        return cls(x, reals(problem.W), dy, slots, getattr(torch, case.dtype), target)
+        return cls(_Operand(x), _Operand(reals(problem.W)), _Operand(dy), slots, getattr(torch, case.dtype), target)
 
 
 def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
-    wt = view.w.swapaxes(1, 2)
-    R, S = segment_matmul(view.x, wt, case.m_sizes), segment_matmul(np.abs(view.x), np.abs(wt), case.m_sizes)
-    depth, further = case.K, 1.0
+    depth, p = case.K, _ONE
     if problem.topk_weights is not None and view.slots is not None:
-        p = reals(problem.topk_weights).reshape(-1, 1)[view.slots]
-        R, S, depth, further = R * p, S * p, depth + 1, quantum(p)  # the epilogue's product rounds once more
+        depth, p = depth + 1, _Operand(reals(problem.topk_weights).reshape(-1, 1)[view.slots])  # the epilogue's product rounds once more
+
+    def product(x: Reals, w: Reals) -> Reals:
+        y = segment_matmul(x, w.swapaxes(1, 2), case.m_sizes)
+        return y if p is _ONE else y * p.numbers
+
+    R, bound = view.contracted(view.x, view.w, product, depth, p)
     slots = view.slots if case.permute == "y" else None
-    bound = view.error(S, depth, "x", "w", further)
     return Claim("Y", ("row", "column"), Y, (case.M, case.N), R, bound, blocks[:2], case.m_sizes, slots)
 
 
 def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor, blocks: _Blocks) -> Claim:
     case = problem.case
-    R, S = segment_matmul(view.dy, view.w, case.m_sizes), segment_matmul(np.abs(view.dy), np.abs(view.w), case.m_sizes)
     if not case.tokens_in:
+        R, bound = view.contracted(view.dy, view.w, lambda dy, w: segment_matmul(dy, w, case.m_sizes), case.N)
         slots = view.slots if case.permute == "x" else None
-        bound = view.error(S, case.N, "dy", "w")
         return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks[::2], case.m_sizes, slots)
-    assert view.slots is not None
     T = problem.X.shape[0]
-    by_slot = np.zeros((2, T * case.topk, case.K))
-    by_slot[:, view.slots] = R, S
-    by_token = by_slot.reshape(2, T, case.topk, case.K).sum(2)
-    bound = view.error(by_token[1], case.topk * case.N, "dy", "w")
-    return Claim("dX", ("token", "column"), dX, (T, case.K), by_token[0], bound, (None, blocks[2]))
+
+    def by_token(dy: Reals, w: Reals) -> Reals:
+        by_slot = np.zeros((T * case.topk, case.K))
+        by_slot[view.slots] = segment_matmul(dy, w, case.m_sizes)
+        summed: Reals = by_slot.reshape(T, case.topk, case.K).sum(1)
+        return summed
+
+    R, bound = view.contracted(view.dy, view.w, by_token, case.topk * case.N)
+    return Claim("dX", ("token", "column"), dX, (T, case.K), R, bound, (None, blocks[2]))

@@ -81,11 +81,9 @@ def build_grouped_gemm(case: GroupedGemmCase) -> GroupedGemmProblem:
 
 def _slots(case: GroupedGemmCase) -> np.ndarray:
     """gather_indices: the flat slot that each sorted row came from; -1 for rows beyond the sum of m_sizes."""
-    order = {
-        "sorted": np.arange(case.M),
-        "reversed": np.arange(case.M)[::-1].copy(),
-        "shuffled": data.permutation(case.seed, _STREAMS["gather_indices"], case.M),
-    }[case.order]
+    order = data.permutation(case.seed, _STREAMS["gather_indices"], case.M) if case.order == "shuffled" else np.arange(case.M)
+    if case.order == "reversed":
+        order = order[::-1].copy()
     order[sum(case.m_sizes) :] = -1
     return order
 

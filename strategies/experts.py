@@ -13,9 +13,10 @@ from moefuzz.harness.cases import ExpertsCase, round_up
 from moefuzz.harness.targets import Target
 
 from .expert_counts import Counts
+from .fitted import fitted_cases
 from .grouped_gemms import data_recipes, layouts, seeds
 from .moe_blocks import RECIPES, TOPK, expert_loads, with_a_token
-from .sizes import tile_edge_sizes
+from .sizes import any_of, tile_edges
 
 
 def experts_cases(target: Target | None = None, *, loads: Counts | None = None, **fields: Any) -> st.SearchStrategy[ExpertsCase]:
@@ -26,21 +27,21 @@ def experts_cases(target: Target | None = None, *, loads: Counts | None = None, 
 
     Drawn example: ExpertsCase(loads=(4, 0, 1, 3), topk=2, hidden_size=17, dtype='bfloat16', order='shuffled', seed=5).
     """
-    sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=33)
-    drawn: dict[str, st.SearchStrategy[Any]] = {
-        "topk": st.sampled_from(TOPK),
+    sizes = any_of(range(1, 13), tile_edges(16, smallest=1, largest=33))
+    drawn: dict[str, st.SearchStrategy[Any] | Sequence[Any]] = {
+        "topk": TOPK,
         "hidden_size": sizes,
         "moe_intermediate_size": sizes,
-        "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
-        "act": st.sampled_from(cases.ACTS if target is None else target.acts),
-        "order": st.sampled_from(["sorted", "shuffled"]),
+        "dtype": cases.DTYPES if target is None else target.dtypes,
+        "act": cases.ACTS if target is None else target.acts,
+        "order": ["sorted", "shuffled"],
         **layouts(target),
-        "grads": st.sampled_from(["all", "all", *cases.EXPERTS_GRADS]),
+        "grads": ["all", "all", *cases.EXPERTS_GRADS],
         "data": data_recipes(RECIPES),
         "seed": seeds(),
     }
     fitted = ExpertsCase.fitted if target is None else functools.partial(_fitted, target)
-    return st.builds(fitted, loads=expert_loads() if loads is None else loads, **{**drawn, **fields})
+    return fitted_cases(fitted, {"loads": expert_loads() if loads is None else loads}, {**drawn, **fields})
 
 
 def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> ExpertsCase:

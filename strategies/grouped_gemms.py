@@ -15,6 +15,7 @@ from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .expert_counts import Counts, expert_counts
+from .fitted import fitted_cases
 from .sizes import dimension_sizes
 
 CONFIGS = (
@@ -47,11 +48,11 @@ def data_recipes(names: Sequence[str] = cases.RECIPES) -> st.SearchStrategy[str]
     return st.sampled_from(names)
 
 
-def layouts(target: Target | None) -> dict[str, st.SearchStrategy[str]]:
-    """Return strategies for the strides of X, W and dY that a target takes, by field."""
-    drawn = {"x_layout": cases.LAYOUTS, "w_layout": cases.LAYOUTS, "dy_layout": cases.DY_LAYOUTS}
+def layouts(target: Target | None) -> dict[str, Sequence[str]]:
+    """The strides of X, W and dY that a target takes, by field."""
+    choices = {"x_layout": cases.LAYOUTS, "w_layout": cases.LAYOUTS, "dy_layout": cases.DY_LAYOUTS}
     strided = target is None or target.strides
-    return {name: st.sampled_from(choices if strided else choices[:1]) for name, choices in drawn.items()}
+    return {name: of if strided else of[:1] for name, of in choices.items()}
 
 
 def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = None, **fields: Any) -> st.SearchStrategy[GroupedGemmCase]:
@@ -66,24 +67,24 @@ def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = 
     fuses = target is None or target.fuses
     keywords = {"topk", "is_first_gemm"} if target is None else target.keywords
     tail = target is None or target.tail_rows == "zero"
-    drawn: dict[str, st.SearchStrategy[Any]] = {
+    drawn: dict[str, st.SearchStrategy[Any] | Sequence[Any]] = {
         "N": dimension_sizes(),
         "K": dimension_sizes(),
-        "dtype": st.sampled_from(cases.DTYPES if target is None else target.dtypes),
-        "topk": st.integers(1, 8) if "topk" in keywords else st.just(1),
-        "permute": st.sampled_from(permutes),
-        "is_first_gemm": st.sampled_from([True, False] if "is_first_gemm" in keywords else [True]),
-        "fuse_mul_post": st.sampled_from([False, False, False, True] if fuses else [False]),  # which has no backward pass to be seen
-        "tail_rows": st.integers(0, 20) if tail else st.just(0),
-        "order": st.sampled_from(cases.ORDERS),
+        "dtype": cases.DTYPES if target is None else target.dtypes,
+        "topk": range(1, 9) if "topk" in keywords else [1],
+        "permute": permutes,
+        "is_first_gemm": [True, False] if "is_first_gemm" in keywords else [True],
+        "fuse_mul_post": [False, False, False, True] if fuses else [False],  # which has no backward pass to be seen
+        "tail_rows": range(21) if tail else [0],
+        "order": cases.ORDERS,
         **layouts(target),
-        "grads": st.sampled_from(["XW", "XW", *cases.GRADS]),
-        "config": kernel_configs() if target is None or target.configurable else st.just(KernelConfig()),
+        "grads": ["XW", "XW", *cases.GRADS],
+        "config": CONFIGS if target is None or target.configurable else [KernelConfig()],
         "data": data_recipes(),
         "seed": seeds(),
     }
     fitted = GroupedGemmCase.fitted if target is None else functools.partial(_fitted, target)
-    return st.builds(fitted, m_sizes=expert_counts() if counts is None else counts, **{**drawn, **fields})
+    return fitted_cases(fitted, {"m_sizes": expert_counts() if counts is None else counts}, {**drawn, **fields})
 
 
 def _fitted(target: Target, *, m_sizes: Sequence[int], **fields: Any) -> GroupedGemmCase:
