@@ -13,10 +13,16 @@ import torch
 
 Shape = tuple[int, ...]
 
+_PHILOX = np.random.Philox(key=0)  # one for all: a new one asks the system for a seed first, even where it gets a key
+_UNUSED = _PHILOX.state
+
 
 def raw_bits(seed: int, stream: int, shape: Shape) -> np.ndarray:
     """uint64 counter bits; one stream for each tensor of a problem."""
-    return np.random.Philox(key=[seed, stream]).random_raw(math.prod(shape)).reshape(shape)
+    key = np.array([seed, stream], np.uint64)
+    with _PHILOX.lock:
+        _PHILOX.state = _UNUSED | {"state": {"counter": np.zeros(4, np.uint64), "key": key}}
+        return _PHILOX.random_raw(math.prod(shape)).reshape(shape)
 
 
 def integers(bits: np.ndarray, fp16: bool) -> np.ndarray:
