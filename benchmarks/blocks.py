@@ -41,12 +41,12 @@ def block_of(model: str) -> Qwen3MoeSparseMoeBlock:
     return block
 
 
-def calls(block: torch.nn.Module, X: torch.Tensor, dY: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """What is measured, by name."""
+def calls(block: Qwen3MoeSparseMoeBlock, name: str, X: torch.Tensor, dY: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """What is measured with the experts implementation of that name, by pass."""
     leaves = [X, *block.parameters()]
 
     def output() -> torch.Tensor:
-        Y = block(X)
+        Y = block_with(block, name)(X)
         return Y[0] if isinstance(Y, tuple) else Y
 
     def forward() -> None:
@@ -72,10 +72,10 @@ def main() -> None:
         for which in ("forward", "forward + backward"):
             most = 1024 if which == PASSES[0] else 64  # for what copies the weights of each token's experts
             names = [name for name in IMPLEMENTATIONS if name != "batched_mm" or most >= T]
-            called = {name: calls(block_with(block, name), X, dY)[which] for name in names}  # which hold what their graphs read
+            called = {name: calls(block, name, X, dY)[which] for name in names}
             made = {name: captured(call) if options.graph else prepared(call) for name, call in called.items()}
             took = {name: 1e3 * seconds for name, seconds in in_turn(made).items()}
-            del called, made
+            del made
             torch.cuda.empty_cache()  # a graph has memory of its own
             results += [{"T": T, "pass": which, "name": name, "ms": round(ms, 3)} for name, ms in took.items()]
             cells = [f"{took[name]:.2f}" if name in took else "-" for name in IMPLEMENTATIONS]
@@ -83,7 +83,7 @@ def main() -> None:
         if options.profile:
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
                 for _ in range(5):
-                    calls(block_with(block, NAME), X, dY)["forward + backward"]()
+                    calls(block, NAME, X, dY)["forward + backward"]()
                 torch.cuda.synchronize()
             console.print(f"T = {T}\n{profile.key_averages().table(sort_by='cuda_time_total', row_limit=22, max_name_column_width=70)}")
     console.print(table)

@@ -138,7 +138,7 @@ def rows_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
 def dw_variants(case: GroupedGemmCase) -> set[tuple[object, ...]]:
     config = case.config
     assert config is not None
-    key = (kind(config, case.dtype, plain=not case.permute), case.dtype, case.permute, config)
+    key = (kind(config, case.dtype, plain=case.permute == "none"), case.dtype, case.permute, config)
     return {key} if "W" in case.grads else set()
 
 
