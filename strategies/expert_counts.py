@@ -5,13 +5,12 @@ All return lists of counts, one for each expert, drawn as such: lists shrink to 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
 from .checks import check_range
-from .sizes import any_of, tile_edge_sizes, tile_edges
+from .sizes import tile_edge_sizes
 
 Counts = st.SearchStrategy[list[int]]
 
@@ -29,7 +28,7 @@ def even_counts(*, most_experts: int = 6, largest: int = 20) -> Counts:
 def one_expert_takes_all(*, most_experts: int = 6, largest: int = 20) -> Counts:
     """Return a strategy in which one expert, the first, the last or one between, has all the rows. Drawn example: [0, 0, 17, 0]."""
     others = st.integers(0, (_experts(most_experts) - 1) // 2)
-    count = any_of(range(1, largest + 1), tile_edges(16, smallest=1))
+    count = st.integers(1, largest) | tile_edge_sizes(16, smallest=1)
     return st.builds(lambda before, count, after: [0] * before + [count] + [0] * after, others, count, others)
 
 
@@ -39,10 +38,10 @@ def starving_counts(*, most_experts: int = 6, largest: int = 20) -> Counts:
     Drawn example: [0, 4, 0, 0, 9].
     """
     check_range("2", 2, "most_experts", most_experts)
-    busy = st.sampled_from(list(itertools.product((False, True), range(1, largest + 1))))
-    pairs = st.lists(busy, min_size=1, max_size=most_experts // 2)
+    busy = st.integers(1, largest)
+    pairs = st.lists(st.tuples(st.booleans(), busy), min_size=1, max_size=most_experts // 2)
     ends = st.sampled_from([(True, False), (False, True), (True, True)])
-    return st.builds(lambda pairs, ends: _with_empty(pairs, ends)[:most_experts], pairs, ends)
+    return st.builds(_with_empty, pairs, ends).map(lambda counts: counts[:most_experts])
 
 
 def power_law_counts(*, most_experts: int = 8, largest: int = 40) -> Counts:
@@ -63,7 +62,7 @@ def tile_edge_counts(*, block: int = 16, most_experts: int = 4) -> Counts:
 
 def block_aligned_counts(*, block: int = 16, most_experts: int = 4) -> Counts:
     """Return a strategy in which every count is a multiple of ``block``, as padded layouts have it. Drawn example: [32, 0, 16]."""
-    return st.lists(st.sampled_from([0, block, 2 * block]), min_size=1, max_size=_experts(most_experts))
+    return st.lists(st.integers(0, 2).map(lambda tiles: tiles * block), min_size=1, max_size=_experts(most_experts))
 
 
 def fewer_rows_than_experts(*, most_experts: int = 12) -> Counts:

@@ -16,7 +16,7 @@ from .expert_counts import Counts
 from .fitted import fitted_cases
 from .grouped_gemms import data_recipes, layouts, seeds
 from .moe_blocks import RECIPES, TOPK, expert_loads, with_a_token
-from .sizes import any_of, tile_edges
+from .sizes import tile_edge_sizes
 
 
 def experts_cases(target: Target | None = None, *, loads: Counts | None = None, **fields: Any) -> st.SearchStrategy[ExpertsCase]:
@@ -27,7 +27,7 @@ def experts_cases(target: Target | None = None, *, loads: Counts | None = None, 
 
     Drawn example: ExpertsCase(loads=(4, 0, 1, 3), topk=2, hidden_size=17, dtype='bfloat16', order='shuffled', seed=5).
     """
-    sizes = any_of(range(1, 13), tile_edges(16, smallest=1, largest=33))
+    sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=33)
     drawn: dict[str, st.SearchStrategy[Any] | Sequence[Any]] = {
         "topk": TOPK,
         "hidden_size": sizes,

@@ -24,7 +24,7 @@ from .expert_counts import (
 )
 from .fitted import fitted_cases
 from .grouped_gemms import CONFIGS, data_recipes, seeds
-from .sizes import any_of, tile_edges, token_counts
+from .sizes import tile_edge_sizes, token_counts
 
 TOPK = (1, 2, 1, 1, 2, 3, 8)
 """Mostly below the number of experts: where each token chooses every expert there is no routing."""
@@ -65,18 +65,18 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
     Drawn example: MoeBlockCase(loads=(4, 0, 1, 3), topk=2, hidden_size=17, dtype='bfloat16', permute_y=True, seed=5).
     """
     permutes = target is None or {"permute_x", "permute_y"} <= target.keywords
-    sizes = any_of(range(1, 13), tile_edges(16, smallest=1, largest=17))
+    sizes = st.integers(1, 12) | tile_edge_sizes(16, smallest=1, largest=17)
     drawn: dict[str, st.SearchStrategy[Any] | Sequence[Any]] = {
         "topk": TOPK,
         "hidden_size": sizes,
-        "moe_intermediate_size": any_of(range(1, 10), [16, 17]),
+        "moe_intermediate_size": st.integers(1, 9) | st.sampled_from([16, 17]),
         "norm_topk_prob": [True, False],
         "dtype": cases.DTYPES if target is None else target.dtypes,
         "act": cases.ACTS if target is None else target.acts,
         "logits": cases.LOGIT_SIGNS,
         "order": ["sorted", "shuffled"],
-        "permute_x": [False, True] if permutes else [False],
-        "permute_y": [False, True] if permutes else [False],
+        "permute_x": st.booleans() if permutes else [False],
+        "permute_y": st.booleans() if permutes else [False],
         "config": CONFIGS[:3] if target is None or target.configurable else [KernelConfig()],
         "data": data_recipes(RECIPES),
         "seed": seeds(),

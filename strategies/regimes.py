@@ -31,7 +31,7 @@ from .experts import experts_cases
 from .grouped_gemms import CONFIGS, data_recipes, grouped_gemm_cases
 from .models import blocks_like
 from .moe_blocks import moe_block_cases
-from .sizes import any_of, tile_edge_sizes, tile_edges
+from .sizes import tile_edge_sizes
 
 Cases = st.SearchStrategy[GroupedGemmCase]
 Experts = st.SearchStrategy[ExpertsCase]
@@ -57,7 +57,7 @@ def rounding_cases(target: Target) -> Cases:
 
 def tile_edge_cases(target: Target) -> Cases:
     """Every size at the edge of a tile: rows of each expert, N and K."""
-    sizes = any_of(tile_edges(16, smallest=1), tile_edges(32, smallest=1, largest=65))
+    sizes = tile_edge_sizes(16, smallest=1) | tile_edge_sizes(32, smallest=1, largest=65)
     return grouped_gemm_cases(target, counts=tile_edge_counts(), N=sizes, K=sizes)
 
 
@@ -108,7 +108,7 @@ def far_cases(target: Target) -> Cases | None:
 
 def large_cases(target: Target) -> Cases:
     """Sizes at the edges of tiles of 64 and 128, in the configuration that the target itself would choose for them, or an aligned one."""
-    sizes = any_of(tile_edges(64, smallest=1, largest=129), tile_edges(128, smallest=64, largest=257))
+    sizes = tile_edge_sizes(64, smallest=1, largest=129) | tile_edge_sizes(128, smallest=64, largest=257)
     counts = tile_edge_counts(block=64, most_experts=3) | tile_edge_counts(block=128, most_experts=2)
     config = st.sampled_from([None, CONFIGS[-1]] if target.configurable else [None])
     return grouped_gemm_cases(target, counts=counts, N=sizes, K=sizes, config=config)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hypothesis import strategies as st
 
 from .checks import check_range
@@ -16,25 +14,12 @@ def tile_edge_sizes(block: int, *, smallest: int = 0, largest: int | None = None
 
     Drawn examples for a block of 16: 0, 1, 15, 16, 17, 31, 33, 13.
     """
-    return st.sampled_from(tile_edges(block, smallest=smallest, largest=largest))
-
-
-def tile_edges(block: int, *, smallest: int = 0, largest: int | None = None) -> list[int]:
-    """The sizes of ``tile_edge_sizes``, the smallest first."""
     largest = 3 * block + 1 if largest is None else largest
     check_range("smallest", smallest, "largest", largest)
     around = {n * block + d for n in (1, 2, 3) for d in (-1, 0, 1)}
     edges = {0, 1, 2, 3, 7, 13, *around}
-    return sorted(size for size in edges if smallest <= size <= largest) or [smallest]
-
-
-def any_of(*lists: Sequence[int]) -> st.SearchStrategy[int]:
-    """Return a strategy for the sizes of several lists, each list about as often as the others and the first the simplest.
-
-    ``|`` draws the list before the size. Here both are one choice, in a third of the time, and that time is most of an example's.
-    """
-    longest = max(map(len, lists))
-    return st.sampled_from([size for sizes in lists for _ in range(round(longest / len(sizes))) for size in sizes])
+    fitting = sorted(size for size in edges if smallest <= size <= largest)
+    return st.sampled_from(fitting or [smallest])
 
 
 def dimension_sizes(*, largest: int = 40) -> st.SearchStrategy[int]:
@@ -43,7 +28,8 @@ def dimension_sizes(*, largest: int = 40) -> st.SearchStrategy[int]:
     Drawn examples: 1, 5, 17, 32, 33.
     """
     check_range("1", 1, "largest", largest)
-    return any_of(range(1, largest + 1), tile_edges(16, smallest=1, largest=largest), tile_edges(32, smallest=1, largest=largest))
+    edges = tile_edge_sizes(16, smallest=1, largest=largest) | tile_edge_sizes(32, smallest=1, largest=largest)
+    return st.integers(1, largest) | edges
 
 
 def token_counts(*, largest: int = 40) -> st.SearchStrategy[int]:
@@ -52,4 +38,4 @@ def token_counts(*, largest: int = 40) -> st.SearchStrategy[int]:
     Drawn examples: 0, 1, 3, 15, 33.
     """
     check_range("0", 0, "largest", largest)
-    return any_of(range(min(8, largest) + 1), tile_edges(16, largest=largest), range(largest + 1))
+    return st.integers(0, min(8, largest)) | tile_edge_sizes(16, largest=largest) | st.integers(0, largest)
