@@ -11,7 +11,7 @@ Others are measured where they can be imported: torch.nn.functional.grouped_mm; 
 loads; quack's, which SonicMoE runs on, in its default configuration. With ``--autotune`` ours, unsloth's and quack's, as each tunes itself
 for a shape, stand beside these, which takes minutes a shape.
 The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
-the result once, at the measured rate of a copy.
+the result once, at the measured rate of a copy. The last table has ours to each of the others; kernel_tables.py makes it of several results.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import argparse
 import importlib.util
 import itertools
 import json
-import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from typing import TypeVar
 
 import torch
 from kernel_plots import PASSES, by_tokens, rooflines
+from kernel_tables import ratios, speeds
 from rich.console import Console
 from rich.table import Table
 
@@ -229,27 +229,6 @@ def ceilings() -> tuple[float, float]:
     return 2 * 8192**3 / took["product"], 4 * source.numel() / took["copy"]
 
 
-def ratios(results: list[dict[str, object]], ours: str) -> str:
-    """Ours to the best of the others, by pass: the geometric mean, the least and the most."""
-    said = []
-    for which in PASSES:
-        by_shape: dict[tuple[object, ...], dict[str, float]] = {}
-        for one in results:
-            if one["pass"] == which:
-                key = (one["model"], one["tokens"], one["routing"], one["gemm"])
-                by_shape.setdefault(key, {})[str(one["name"])] = float(str(one["tflops"]))
-        found = [
-            (speeds[ours] / max(speed for name, speed in speeds.items() if not name.startswith("moefuzz")), key)
-            for key, speeds in by_shape.items()
-            if ours in speeds and any(not name.startswith("moefuzz") for name in speeds)
-        ]
-        if found:
-            mean = math.exp(sum(math.log(ratio) for ratio, _ in found) / len(found))
-            (least, worst), (most, _) = min(found), max(found)
-            said.append(f"{which} {mean:.2f} ({least:.2f} to {most:.2f} over {len(found)} shapes; least at {', '.join(map(str, worst))})")
-    return f"{ours} / best of the others: " + "; ".join(said)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -285,8 +264,7 @@ def main() -> None:
             if options.results:
                 options.results.write_text("\n".join(map(json.dumps, results)) + "\n")
         console.print(table)
-    for ours in (name for name in gemms if name.startswith("moefuzz")):
-        console.print(ratios(results, ours), highlight=False, soft_wrap=True)
+    console.print("\n".join(ratios(speeds(results))), highlight=False, soft_wrap=True)
     if options.plot:
         by_tokens(results, options.plot)
     if options.roofline:
