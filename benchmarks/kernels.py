@@ -11,7 +11,7 @@ Others are measured where they can be imported: torch.nn.functional.grouped_mm; 
 loads; quack's, which SonicMoE runs on, in its default configuration. With ``--autotune`` ours, unsloth's and quack's, as each tunes itself
 for a shape, stand beside these, which takes minutes a shape.
 The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
-the result once, at the measured rate of a copy. The last table has ours to each of the others; kernel_tables.py makes it of several results.
+the result once, at the measured rate of a copy. The last table has ours to each of the others; kernel_tables.py makes it of several runs.
 """
 
 from __future__ import annotations
