@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,6 +54,14 @@ def test_a_right_kernel_is_never_reported() -> None:
     assert found(Target("twin", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1)), 2.0) == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_minimising_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reduce, "minimise", lambda *_: signal.raise_signal(signal.SIGINT))
     wrong = Target("wrong", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1) + 1)
