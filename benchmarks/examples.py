@@ -60,7 +60,7 @@ def compiled_variants() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", type=load_target, default="triton", metavar="TARGET", help="whose examples (our grouped GEMM)")
-    parser.add_argument("--examples", type=int, default=2000 if torch.cuda.is_available() else 200)
+    parser.add_argument("--examples", type=int, default=2000 if torch.cuda.is_available() else 200, help="2000, without a GPU 200")
     parser.add_argument("--forward", action="store_true", help="no gradients")
     parser.add_argument("--seed", type=int, default=0, help="which examples are drawn")
     parser.add_argument("--once", action="store_true", help="make the first run only")

@@ -1,15 +1,15 @@
 """What the results of benchmarks/kernels.py come to, as tables in Markdown: ours to each of the others, by tokens, and every number.
 
-    python benchmarks/kernel_tables.py RESULTS.json...
+    python benchmarks/kernel_tables.py RESULTS.json [...]
 
 A ratio is the geometric mean over shapes, with the least and the most. "The best" is the best of the others, shape by shape.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def ratio(found: Speeds, which: str, other: str, *, to: str = OURS, tokens: int 
     if not values:
         return "-"
     mean = math.exp(sum(map(math.log, values)) / len(values))
-    return f"{mean:.2f} ({min(values):.2f} to {max(values):.2f}, {len(values)} shapes)"
+    return f"{mean:.2f} ({min(values):.2f} to {max(values):.2f}, {len(values)} shape{'s' * (len(values) > 1)})"
 
 
 def _row(*cells: str) -> str:
@@ -82,10 +82,16 @@ def numbers(found: Speeds) -> Iterator[str]:
 
 
 def main() -> None:
-    if len(sys.argv) == 1 or sys.argv[1].startswith("-"):
-        sys.exit(__doc__)
-    lines = [line for path in sys.argv[1:] for line in Path(path).read_text().splitlines()]
-    found = speeds(map(json.loads, lines))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="what kernels.py wrote with --results")
+    options = parser.parse_args()
+    try:
+        lines = [line for path in options.results for line in path.read_text().splitlines() if line.strip()]
+        found = speeds(map(json.loads, lines))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(f"not results of kernels.py: {type(error).__name__}: {error}")
+    if not found:
+        parser.error("no results")
     print("\n".join([*ratios(found), *numbers(found)]))  # noqa: T201
 
 

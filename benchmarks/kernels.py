@@ -21,6 +21,7 @@ import importlib.util
 import itertools
 import json
 import statistics
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -177,6 +178,8 @@ def normal(*shape: int) -> torch.Tensor:
 
 def start() -> Console:
     """Same data in each run; all work in one stream, which may be captured, and is what a backward pass of earlier calls joins."""
+    if not torch.cuda.is_available():
+        sys.exit("this benchmark needs a CUDA GPU")
     torch.manual_seed(0)
     torch.cuda.set_stream(torch.cuda.Stream())
     console = Console(width=140)
@@ -253,7 +256,7 @@ def main() -> None:
             found = measured(shape, gemms, options.rounds, eager=options.eager)
             results += [
                 asdict(shape)
-                | {"name": name, "pass": which, "tflops": round(speed, 1), "ceiling": round(ceiling[which], 1)}
+                | {"name": name, "pass": which, "tflops": round(speed, 3), "ceiling": round(ceiling[which], 1)}
                 | {"intensity": round(shape.intensity(which), 1)}
                 for (name, which), speed in found.items()
             ]

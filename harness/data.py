@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -13,16 +14,21 @@ import torch
 
 Shape = tuple[int, ...]
 
-_PHILOX = np.random.Philox(key=0)  # one for all: a new one asks the system for a seed first, even where it gets a key
-_UNUSED = _PHILOX.state
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.philox = np.random.Philox(key=0)  # kept: a new one asks the system for a seed first, even where it gets a key
+        self.unused = self.philox.state
+
+
+_of_thread = _OfThread()
 
 
 def raw_bits(seed: int, stream: int, shape: Shape) -> np.ndarray:
     """uint64 counter bits; one stream for each tensor of a problem."""
-    key = np.array([seed, stream], np.uint64)
-    with _PHILOX.lock:
-        _PHILOX.state = _UNUSED | {"state": {"counter": np.zeros(4, np.uint64), "key": key}}
-        return _PHILOX.random_raw(math.prod(shape)).reshape(shape)
+    philox, key = _of_thread.philox, np.array([seed, stream], np.uint64)
+    philox.state = _of_thread.unused | {"state": {"counter": np.zeros(4, np.uint64), "key": key}}
+    return philox.random_raw(math.prod(shape)).reshape(shape)
 
 
 def integers(bits: np.ndarray, fp16: bool) -> np.ndarray:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moefuzz.kernels.kernel_config import KernelConfig
+
 from .cases import Case, case_from_json
 from .device import describe, versions
 from .examine import draw, examine
@@ -51,9 +53,17 @@ class Report:
 
 
 def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
-    """Eight hexadecimal digits for a failure's bucket, and its case ``without`` the fields that do not matter."""
-    fields = {name: value for name, value in json.loads(failure.case.to_json()).items() if name not in without}
-    return hashlib.sha256(json.dumps([failure.bucket, fields]).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits for a failure's bucket, and its case ``without`` the fields that do not matter.
+
+    What has its default is left out, so that a field which a later version adds changes no id.
+    """
+    case, said = failure.case, json.loads(failure.case.to_json())
+    varying = [field.name for field in dataclasses.fields(case) if getattr(case, field.name) != field.default]
+    fields = {name: said[name] for name in varying if name not in without}
+    if isinstance(fields.get("config"), dict):
+        plain = dataclasses.asdict(KernelConfig())
+        fields["config"] = {name: value for name, value in fields["config"].items() if value != plain[name]}
+    return hashlib.sha256(json.dumps([failure.bucket, type(case).__name__, fields]).encode()).hexdigest()[:8]
 
 
 def write(failure: Failure, target: Target, into: Path, explanation: Explanation | None = None, *, unrun: bool = False) -> Path:

@@ -82,6 +82,8 @@ class Choice:
 
     def is_aligned(self, config: KernelConfig) -> bool:
         """Whether both operands keep the promise of a config that is ``wide``."""
+        if config.tma and self.kind == "dW" and self.M > 1 << 30:  # ragged boxes
+            return False
         if config.tma or self.kind == "dW":  # a contraction of any length
             return self._are_wide
         return self.a.shape[1] % (config.block_k if self.kind == "forward" else config.block_n) == 0 and self._are_wide

@@ -21,7 +21,7 @@ from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
 from .grouped_gemm_rows import grouped_gemm_rows
 from .grouped_gemm_rows_hopper import grouped_gemm_rows_hopper
 from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
-from .hopper import serves
+from .hopper import stages_of
 from .kernel_config import KernelConfig
 from .sorted_rows import SortedRows
 from .tile_schedule import TileSchedule
@@ -227,8 +227,9 @@ def _rows(
     block_k: int,
 ) -> torch.Tensor:
     """The rows of the forward pass or dX by the kernel that a config asks for."""
-    if not (gather or scatter) and row_weights is None and serves(config, y, config.block_m, block_n, block_k):
-        return grouped_gemm_rows_hopper(x, w, y, schedule, config=config, block_n=block_n, block_k=block_k)
+    plain = not (gather or scatter) and row_weights is None and block_k % 64 == 0  # boxes of x and w are whole swizzled columns too
+    if plain and (stages := stages_of(config, y, config.block_m, block_n, block_k)):
+        return grouped_gemm_rows_hopper(x, w, y, schedule, block_n=block_n, block_k=block_k, stages=stages)
     return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
         x, w, y, schedule, gather_indices, row_weights,
         gather=gather, scatter=scatter, x_divisor=x_divisor, config=config, block_n=block_n, block_k=block_k,
@@ -268,8 +269,11 @@ def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.T
 
     def launch(config: KernelConfig) -> torch.Tensor:
         dw = torch.empty(W.shape, dtype=W.dtype, device=W.device)
-        if not (gather_x or call.permute_y) and serves(config, dw, config.block_n, config.block_k):
-            return grouped_gemm_dw_hopper(X, dY, dw, rows.m_sizes, rows.row_ends, config=config)
+        stages = stages_of(config, dw, config.block_n, config.block_k, config.block_m)
+        if stages and not (gather_x or call.permute_y):
+            return grouped_gemm_dw_hopper(
+                X, dY, dw, rows.m_sizes, rows.row_ends, block_m=config.block_m, block_k=config.block_k, stages=stages
+            )
         return (grouped_gemm_dw_tma if config.tma else grouped_gemm_dw)(
             X, dY, dw, rows.m_sizes, rows.row_ends, rows.gather_indices,
             permute_x=gather_x, permute_y=call.permute_y, x_divisor=call.x_divisor, config=config,

@@ -28,12 +28,10 @@ from .hopper import (
     load_box,
     mailbox,
     programs_at_once,
-    stages_that_fit,
     store_box,
     swizzled,
     take,
 )
-from .kernel_config import KernelConfig
 
 _RAGGED_ROWS = gl.constexpr(1 << 30)
 """So many a ragged box is declared to have: as far below it as a row stands, so far before its slice's end (triton.tools.ragged_tma)."""
@@ -45,7 +43,7 @@ def _choose(m_sizes_ptr, row_ends_ptr, counter_ptr, n_programs, tiles_of_expert,
     count = 0
     while program < n_programs:
         e = program // tiles_of_expert
-        hand_out(box, count, e, program % tiles_of_expert, gl.load(row_ends_ptr + e), gl.load(m_sizes_ptr + e))
+        hand_out(box, count, e, program % tiles_of_expert, gl.load(row_ends_ptr + e), gl.maximum(gl.load(m_sizes_ptr + e), 0))
         count += 1
         program = later_tile(counter_ptr)
     hand_out(box, count, 0, 0, 0, -1)
@@ -146,18 +144,18 @@ def grouped_gemm_dw_hopper(
     m_sizes: torch.Tensor,  # [E] int32
     row_ends: torch.Tensor,  # [E] int32
     *,
-    config: KernelConfig,
+    block_m: int,
+    block_k: int,
+    stages: int,
 ) -> torch.Tensor:
     """Launch the kernel of this file and return ``dw``, every element of which has been written."""
     E, N, K = dw.shape
     if x.shape[0] == 0:
         return dw.zero_()  # a box needs rows
-    block_m, block_k = config.block_m, config.block_k
     n_column_tiles = -(-K // block_k)
     tiles_of_expert = -(-N // ROWS) * n_column_tiles
     n_programs = E * tiles_of_expert
     counter = torch.zeros(1, dtype=torch.int32, device=x.device)
-    stages = stages_that_fit(config, (ROWS + block_k) * block_m, ROWS * block_k)
     _grouped_gemm_dw_hopper_kernel[(min(programs_at_once(x.device), n_programs),)](
         swizzled(ragged_boxes(x, block_m, block_k)), swizzled(ragged_boxes(dy, block_m, 64)), swizzled(boxes(dw, 1, 64, block_k)),
         m_sizes, row_ends, counter, n_programs, tiles_of_expert, n_column_tiles,

@@ -24,19 +24,16 @@ from . import launching
 from .boxes import boxes
 from .hopper import (
     HALF,
-    ROWS,
     barriers,
     hand_out,
     later_tile,
     load_box,
     mailbox,
     programs_at_once,
-    stages_that_fit,
     store_box,
     swizzled,
     take,
 )
-from .kernel_config import KernelConfig
 from .tile_schedule import TileSchedule
 
 
@@ -188,9 +185,9 @@ def grouped_gemm_rows_hopper(
     y: torch.Tensor,  # [M, N] in their type
     schedule: TileSchedule,  # tiles of 128 rows
     *,
-    config: KernelConfig,
     block_n: int,
     block_k: int,
+    stages: int,
 ) -> torch.Tensor:
     """Launch the kernel of this file and return ``y``, in which rows that no expert owns are zeros."""
     n_tiles = schedule.tile_expert.numel()
@@ -200,7 +197,6 @@ def grouped_gemm_rows_hopper(
     n_column_tiles = -(-N // block_n)
     along_n = w.stride(2) != 1
     counter = torch.zeros(1, dtype=torch.int32, device=x.device)
-    stages = stages_that_fit(config, (ROWS + block_n) * block_k, ROWS * block_n)
     _grouped_gemm_rows_hopper_kernel[(min(programs_at_once(x.device), n_tiles * n_column_tiles),)](
         swizzled(boxes(x, 64, block_k)),
         swizzled(boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k)),

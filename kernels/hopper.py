@@ -51,24 +51,16 @@ def programs_at_once(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def serves(config: KernelConfig, result: torch.Tensor, rows: int, *columns: int) -> bool:
-    """Whether a config asks for these kernels, and they have its tiles: 128 rows, and all of 16 bits in whole swizzled columns."""
-    return (
-        config.specialized
-        and result.element_size() == 2
-        and rows == ROWS
-        and all(2 * count % _SWIZZLED_BYTES == 0 for count in columns)
-        and is_there(result.device)
-    )
+def stages_of(config: KernelConfig, result: torch.Tensor, rows: int, columns: int, depth: int) -> int:
+    """How many stages the ring has for such tiles of a result [*, rows, columns]; 0 where they are computed without specialised warps.
 
-
-def stages_that_fit(config: KernelConfig, stage: int, result: int) -> int:
-    """A config's stages, or as many as there is shared memory for; both sizes are elements of 16 bits.
-
-    >>> stages_that_fit(KernelConfig(num_stages=4), (128 + 256) * 64, 128 * 256)
-    3
+    That is where the config does not ask for them, on another GPU, and for other tiles than those of 128 rows, of 16 bits and whole
+    swizzled columns, of which two steps fit into shared memory: a group waits for the next stage before it gives back the last.
     """
-    return max(1, min(config.num_stages, (_SHARED_BYTES - 2 * result) // (2 * stage)))
+    if not (config.specialized and result.element_size() == 2 and rows == ROWS and is_there(result.device)):
+        return 0
+    fitting = min(config.num_stages, (_SHARED_BYTES // 2 - rows * columns) // ((rows + columns) * depth))
+    return fitting if fitting >= 2 and (2 * columns) % _SWIZZLED_BYTES == 0 else 0
 
 
 def swizzled(box: Boxes) -> TensorDescriptor:

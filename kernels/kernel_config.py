@@ -40,6 +40,9 @@ class KernelConfig:
             block = getattr(self, name)
             if block < 16 or block & (block - 1):
                 raise ValueError(f"{name} must be a power of two and at least 16, got {block}")
+        for name in ("aligned", "tma", "specialized"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if self.num_warps not in (1, 2, 4, 8, 16):
             raise ValueError(f"num_warps must be 1, 2, 4, 8 or 16, got {self.num_warps}")
         if self.num_stages < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from moefuzz.harness.data import values
 from moefuzz.harness.device import device
+from moefuzz.kernels import hopper
 from moefuzz.kernels.autotuning import Choice
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 from moefuzz.kernels.kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig
@@ -119,6 +121,17 @@ def test_specialised_warps_are_chosen_where_no_row_is_gathered_scattered_or_weig
         assert (plain.specialized, gathered.specialized) == (True, False)
     with pytest.raises(ValueError, match="specialized needs tma"):
         KernelConfig(specialized=True)
+
+
+def test_a_ring_has_two_stages_or_there_are_no_specialised_warps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hopper, "is_there", lambda _: True)
+    result, wish = torch.zeros(1, dtype=torch.bfloat16), KernelConfig(num_stages=4, tma=True, specialized=True)
+    assert [hopper.stages_of(wish, result, 128, *tile) for tile in ((256, 64), (128, 64), (256, 128), (32, 64))] == [3, 4, 0, 0]
+    assert [hopper.stages_of(wish, result, rows, 128, 64) for rows in (64, 256)] == [0, 0]
+    assert hopper.stages_of(dataclasses.replace(wish, num_stages=1), result, 128, 128, 64) == 0
+    assert hopper.stages_of(wish, result.float(), 128, 128, 64) == hopper.stages_of(KernelConfig(), result, 128, 128, 64) == 0
+    with pytest.raises(ValueError, match="specialized must be True or False, got 'no'"):
+        KernelConfig(tma=True, specialized="no")  # type: ignore[arg-type]
 
 
 def test_a_config_of_boxes_is_refused_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

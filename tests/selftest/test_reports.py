@@ -21,6 +21,7 @@ from moefuzz.harness.reports import BadReport, id_of, read, write
 from moefuzz.harness.runs.campaign import Reduced, fuzz
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.verdict import failure_of
+from moefuzz.kernels.kernel_config import KernelConfig
 
 FAULTS = "moefuzz.harness.faults:"
 LEAVES, TWO = "moefuzz.tests.selftest.their_kernels:leaves_an_expert_unwritten", GroupedGemmCase((0, 1))
@@ -89,6 +90,9 @@ def test_fields_that_do_not_matter_are_named_and_no_part_of_the_id() -> None:
     assert "any dtype, any data, any seed" in in_words(without[0]) and without[0] == without[1]
     first, same, other = (id_of(failure, names) for failure, names in zip(failures, without, strict=True))
     assert first == same != other
+    tiled = dataclasses.replace(TWO, N=8, K=8, config=KernelConfig(block_m=32, tma=True))
+    ids = [id_of(failing(LEAVES, case)) for case in (TWO, tiled)]
+    assert ids == ["1b105d86", "5fa5a292"], "a field that a later version adds, with its default, changes no id"
 
 
 def test_what_matters_is_not_called_irrelevant() -> None:
