@@ -55,15 +55,13 @@ class Report:
 def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
     """Eight hexadecimal digits for a failure's bucket, and its case ``without`` the fields that do not matter.
 
-    What has its default is left out, so that a field which a later version adds changes no id.
+    Of its config only what has not its default, so that a flag which a later version adds changes no id.
     """
-    case, said = failure.case, json.loads(failure.case.to_json())
-    varying = [field.name for field in dataclasses.fields(case) if getattr(case, field.name) != field.default]
-    fields = {name: said[name] for name in varying if name not in without}
+    fields = {name: value for name, value in json.loads(failure.case.to_json()).items() if name not in without}
     if isinstance(fields.get("config"), dict):
         plain = dataclasses.asdict(KernelConfig())
         fields["config"] = {name: value for name, value in fields["config"].items() if value != plain[name]}
-    return hashlib.sha256(json.dumps([failure.bucket, type(case).__name__, fields]).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps([failure.bucket, fields]).encode()).hexdigest()[:8]
 
 
 def write(failure: Failure, target: Target, into: Path, explanation: Explanation | None = None, *, unrun: bool = False) -> Path:
