@@ -262,9 +262,8 @@ def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.T
     call: _Call = ctx.call
     rows: SortedRows = ctx.rows
     given, gather_x = ctx.configs[2], call.permute_x
-    if (
-        gather_x and given is None and rows.gather_indices is not None
-    ):  # each row is read for every tile of columns: sorted once, it comes in boxes
+    if gather_x and given is None and rows.gather_indices is not None:
+        # Each row is read for every tile of columns: sorted once, it comes in boxes.
         X, gather_x = gathered_rows(X, rows.gather_indices, rows.row_ends, call.x_divisor), False
 
     def launch(config: KernelConfig) -> torch.Tensor:
