@@ -70,7 +70,7 @@ def main() -> None:
     for T in options.tokens:
         X, dY = normal(1, T, MODELS[options.model][2]).requires_grad_(), normal(1, T, MODELS[options.model][2])
         for which in ("forward", "forward + backward"):
-            most = 1024 if which == PASSES[0] else 64  # for what copies the weights of each token's experts
+            most = 1024 if options.graph and which == PASSES[0] else 64  # for what copies the weights of each token's experts
             names = [name for name in IMPLEMENTATIONS if name != "batched_mm" or most >= T]
             called = {name: calls(block, name, X, dY)[which] for name in names}
             made = {name: captured(call) if options.graph else prepared(call) for name, call in called.items()}
