@@ -4,7 +4,8 @@
 
 Program (i, j) owns rows i*BLOCK_R + [0, BLOCK_R) and columns j*BLOCK_K + [0, BLOCK_K). Masks: r < row_ends[E - 1], as gather_indices
 behind it may be anything, and k < K. Rows behind it are not written: nobody reads them.
-All are contiguous. Under ALIGNED the launcher has checked that their rows start on 16 bytes and that K is a multiple of 8.
+All are contiguous. Under ALIGNED the launcher has checked that their rows start on 16 bytes and that K is a multiple of 8:
+the mask by groups of 8 is the same, and known to be constant over them.
 Rows are int64 before they meet a width.
 """
 
@@ -41,9 +42,7 @@ def _gathered_rows_kernel(
     if ALIGNED:
         x_ptrs = tl.multiple_of(x_ptrs, (16, 16))
         out_ptrs = tl.multiple_of(out_ptrs, (16, 16))
-    mask = mask_r[:, None] & (
-        rk // 8 * 8 < K if ALIGNED else rk < K
-    )  # by 8: the same for multiples of 8, and known to be constant over them
+    mask = mask_r[:, None] & (rk // 8 * 8 < K if ALIGNED else rk < K)
     tl.store(out_ptrs, tl.load(x_ptrs, mask=mask), mask=mask)
 
 

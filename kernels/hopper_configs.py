@@ -9,6 +9,7 @@ multiply, a program for each tile did better.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from .kernel_config import KernelConfig
@@ -22,26 +23,24 @@ def _specialized(block_m: int, block_n: int, block_k: int, num_stages: int) -> K
     return KernelConfig(block_m, block_n, block_k, 8, num_stages, tma=True, specialized=True)
 
 
+def _turned(config: KernelConfig) -> KernelConfig:
+    """For dX, whose columns are K and whose contraction is along N, what ``config`` is for the forward pass."""
+    return dataclasses.replace(config, block_n=config.block_k, block_k=config.block_n)
+
+
 _ANY = 1 << 31
+_FORWARD = [
+    (16, _tma(16, 128, 128, 4, 5)),
+    (32, _tma(32, 128, 128, 4, 4)),
+    (96, _specialized(128, 128, 64, 5)),
+    (96, _tma(64, 128, 128, 4, 4)),
+    (384, _tma(128, 256, 64, 8, 4)),
+    (_ANY, _specialized(128, 256, 64, 4)),
+    (_ANY, _tma(128, 256, 64, 8, 4)),
+]
 _UP_TO = {  # rows of an expert; the first that fits
-    "forward": [
-        (16, _tma(16, 128, 128, 4, 5)),
-        (32, _tma(32, 128, 128, 4, 4)),
-        (96, _specialized(128, 128, 64, 5)),
-        (96, _tma(64, 128, 128, 4, 4)),
-        (384, _tma(128, 256, 64, 8, 4)),
-        (_ANY, _specialized(128, 256, 64, 4)),
-        (_ANY, _tma(128, 256, 64, 8, 4)),
-    ],
-    "dX": [
-        (16, _tma(16, 128, 128, 4, 5)),
-        (32, _tma(32, 128, 128, 4, 4)),
-        (96, _specialized(128, 64, 128, 5)),
-        (96, _tma(64, 128, 128, 4, 4)),
-        (384, _tma(128, 64, 256, 8, 4)),
-        (_ANY, _specialized(128, 64, 256, 4)),
-        (_ANY, _tma(128, 64, 256, 8, 4)),
-    ],
+    "forward": _FORWARD,
+    "dX": [(most, _turned(config)) for most, config in _FORWARD],
     "dW": [
         (16, _tma(16, 128, 128, 4, 8)),
         (128, _specialized(64, 128, 128, 5)),

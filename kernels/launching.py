@@ -31,7 +31,7 @@ def jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
     """
     if interpreter.in_force():
         return triton.jit(do_not_specialize=do_not_specialize)  # type: ignore[no-any-return]
-    return lambda function: _TritonKernel(function, do_not_specialize=do_not_specialize)
+    return lambda function: _Kernel(function, do_not_specialize=do_not_specialize)
 
 
 def gluon_jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
@@ -65,15 +65,13 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]  # Triton has no types
         found = variants.get(key)
         if found is None:
             kernel = self.run(*args, grid=grid, warmup=False, **constants)
-            if isinstance(kernel, CompiledKernel) and all(isinstance(value, tl.constexpr) for value, _ in self.used_global_vals.values()):
+            constant = all(isinstance(value, tl.constexpr) for value, _ in self.used_global_vals.values())  # else Triton looks each time
+            if isinstance(kernel, CompiledKernel) and constant:
                 variants[key] = kernel, [constants[param.name] for param in self.params[self._inputs :]]
             return kernel
         kernel, values = found
         kernel[(*grid, 1, 1)](*args, *values, stream=driver.active.get_current_stream(device))
         return kernel
-
-
-class _TritonKernel(_Kernel): ...
 
 
 class _GluonKernel(_Kernel, GluonJITFunction[Any]):  # type: ignore[misc]
