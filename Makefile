@@ -42,13 +42,14 @@ soak-test: venv  ## a run of minutes against ten planted faults, killed twenty t
 mutants: venv  ## count the mutants of our own kernels that the suite kills, beside a fixed grid: over an hour on two cores
 	$(BIN)/python benchmarks/mutants.py
 
-bench: venv  ## examples a second and, on a GPU, the kernels and a whole block beside others, with plots
+bench: venv  ## examples a second and, on a GPU, the kernels and a whole block beside others, with plots in bench/
+	mkdir -p bench
 	$(BIN)/python benchmarks/examples.py --forward
 	$(BIN)/python benchmarks/examples.py
 	$(BIN)/python benchmarks/examples.py --target triton_block --examples 200
 	if $(BIN)/python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then \
-	    $(BIN)/python benchmarks/kernels.py --plot speed.png --roofline roofline.png && \
-	    $(BIN)/python benchmarks/blocks.py --graph && $(BIN)/python benchmarks/fuzzing.py --plot fuzzing.png; \
+	    $(BIN)/python benchmarks/kernels.py --results bench/kernels.json --plot bench/speed.png --roofline bench/roofline.png && \
+	    $(BIN)/python benchmarks/blocks.py --graph && $(BIN)/python benchmarks/fuzzing.py --plot bench/fuzzing.png; \
 	else echo "no CUDA GPU: benchmarks/kernels.py, blocks.py and fuzzing.py were not run"; fi
 
 test-all: test test-heavy test-triton test-transformers4  ## all of the above, what takes long, and every version that the project supports

@@ -1,6 +1,6 @@
 """Examples a second of the fuzz loop: drawing, building, running, judging. On the GPU if there is one, else under the interpreter.
 
-    python benchmarks/examples.py [--target TARGET] [--examples 2000] [--seed 0] [--once] [--forward] [--profile]
+    python benchmarks/examples.py [--target TARGET] [--examples 1000] [--seed 0] [--once] [--forward] [--profile]
 
 On a GPU the run is made twice with the same examples: the first compiles, and its compiled variants are counted; the second is the steady
 state. ``--forward`` asks for no gradients. ``--profile`` prints where the time of the second run goes.
@@ -60,7 +60,7 @@ def compiled_variants() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", type=load_target, default="triton", metavar="TARGET", help="whose examples (our grouped GEMM)")
-    parser.add_argument("--examples", type=int, default=2000 if torch.cuda.is_available() else 200, help="2000, without a GPU 200")
+    parser.add_argument("--examples", type=int, default=1000 if torch.cuda.is_available() else 200, help="1000, without a GPU 200")
     parser.add_argument("--forward", action="store_true", help="no gradients")
     parser.add_argument("--seed", type=int, default=0, help="which examples are drawn")
     parser.add_argument("--once", action="store_true", help="make the first run only")

@@ -24,7 +24,7 @@ def by_tokens(results: list[dict[str, object]], file: Path) -> None:
                 points = sorted(shares.items())
                 axis.plot(*zip(*points, strict=True), marker="o", label=str(name), color=colors[name])
             ticks = sorted({int(str(one["tokens"])) for one in here})
-            axis.set(title=f"{model}, {gemm}: {which}", xscale="log", ylim=(0, 1.05), xlabel="tokens", ylabel="share of the ceiling")
+            axis.set(title=f"{model}, {gemm}: {which}", xscale="log", ylim=(0, 1.12), xlabel="tokens", ylabel="share of the ceiling")
             axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
             axis.set_xticks([], minor=True)
             axis.grid(alpha=0.3)

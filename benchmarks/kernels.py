@@ -1,15 +1,16 @@
 """TFLOP/s of the grouped GEMM beside others, in one run on one GPU: forward, dX and dW of both GEMMs of a block.
 
-    python benchmarks/kernels.py [--models qwen3-30b qwen3-235b] [--tokens 64 1024 4096 16384] [--routing uniform power half] [--autotune]
-                                 [--eager] [--rounds 50] [--results FILE.json] [--plot FILE.png] [--roofline FILE.png]
+    python benchmarks/kernels.py [--models qwen3-30b qwen3-235b] [--tokens 64 1024 4096 16384] [--routing uniform power half]
+                                 [--tuned [unsloth quack moefuzz]] [--eager] [--rounds 50] [--results FILE.json] [--plot FILE.png]
+                                 [--roofline FILE.png]
 
 bfloat16, random data. A number is the median of so many calls, the L2 cache cleared before each; all contenders take turns, so that each
 meets the GPU as hot as the others do. A call is what a user calls, schedule and autograd included, captured in a CUDA graph, so that it is
 the GPU's time; with ``--eager`` it is called from Python each time.
 ``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: one expert has half of them.
 Others are measured where they can be imported: torch.nn.functional.grouped_mm; unsloth's kernels, the best of three configurations with TMA
-loads; quack's, which SonicMoE runs on, in its default configuration. With ``--autotune`` ours, unsloth's and quack's, as each tunes itself
-for a shape, stand beside these, which takes minutes a shape.
+loads; quack's, which SonicMoE runs on, in its default configuration. ``--tuned`` puts those named (without a name: ours, unsloth's and
+quack's) beside these, as each tunes itself for a shape, which takes minutes a shape where nothing is compiled yet.
 The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
 the result once, at the measured rate of a copy. The last table has ours to each of the others; kernel_tables.py makes it of several runs.
 """
@@ -22,7 +23,7 @@ import itertools
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from moefuzz.harness.device import describe, versions
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 
 MODELS = {"qwen3-30b": (128, 8, 2048, 768), "qwen3-235b": (128, 8, 4096, 1536)}  # E, topk, hidden size, intermediate size
+TUNED = ("unsloth", "quack", "moefuzz")
 CALLS = 50
 Key = TypeVar("Key")
 Gemm = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -141,8 +143,8 @@ def quack(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Ten
     }
 
 
-def contenders(*, autotune: bool) -> dict[str, Contender]:
-    """By name, what can be measured here; ours are "moefuzz" and, with ``autotune``, "moefuzz, tuned"."""
+def contenders(tuned: Sequence[str]) -> dict[str, Contender]:
+    """By name, what can be measured here, and as "NAME, tuned" those of ``tuned``."""
     found = {
         "torch": by_autograd(lambda X, W, m: torch.nn.functional.grouped_mm(X, W.mT, offs=m.cumsum(0, dtype=torch.int32))),
         "unsloth": unsloth,
@@ -153,7 +155,8 @@ def contenders(*, autotune: bool) -> dict[str, Contender]:
         "moefuzz, tuned": by_autograd(lambda X, W, m: grouped_gemm(X, W, m, 1, autotune=True)),
     }
     here = {name for name in found if name.startswith(("torch", "moefuzz")) or importlib.util.find_spec(name.split(",")[0])}
-    return {name: contender for name, contender in found.items() if name in here and (autotune or "tuned" not in name)}
+    asked = {f"{name}, tuned" for name in tuned}
+    return {name: contender for name, contender in found.items() if name in here and (name in asked or "tuned" not in name)}
 
 
 def in_turn(calls: Mapping[Key, Callable[[], object]], rounds: int = CALLS) -> dict[Key, float]:
@@ -203,8 +206,10 @@ def captured(call: Callable[[], object]) -> Callable[[], object]:
     return graph.replay
 
 
-def measured(shape: Shape, contenders: dict[str, Contender], rounds: int, *, eager: bool) -> dict[tuple[str, str], float]:
-    """By name and pass the TFLOP/s."""
+def measured(
+    shape: Shape, contenders: dict[str, Contender], rounds: int, *, eager: bool, say: Callable[[str], None]
+) -> dict[tuple[str, str], float]:
+    """By name and pass the TFLOP/s. ``say`` is told what is going on."""
     E, M, N, K = shape.sizes
     X, W, dY = normal(M, K), normal(E, N, K), normal(M, N)
     m_sizes = torch.tensor(shape.rows(), dtype=torch.int32, device="cuda")
@@ -213,6 +218,7 @@ def measured(shape: Shape, contenders: dict[str, Contender], rounds: int, *, eag
     for which in PASSES:
         calls: dict[tuple[str, int], Callable[[], object]] = {}
         for name, i, call in ((name, i, call) for name, passes in made.items() for i, call in enumerate(passes[which])):
+            say(f"{shape.model}, {shape.gemm}, {shape.routing}, T = {shape.tokens}, {which}: {name}")
             try:
                 calls[name, i] = prepared(call) if eager else captured(call)
             except Exception as error:
@@ -237,7 +243,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
     parser.add_argument("--routing", nargs="+", choices=("uniform", "power", "half"), default=["uniform", "power", "half"])
-    parser.add_argument("--autotune", action="store_true", help="measure ours, unsloth's and quack's as they tune themselves as well")
+    parser.add_argument("--tuned", nargs="*", choices=TUNED, help="measure these as they tune themselves as well")
     parser.add_argument("--eager", action="store_true", help="call from Python each time, rather than replay a CUDA graph")
     parser.add_argument("--rounds", type=int, default=CALLS, help="calls of which a number is the median")
     parser.add_argument("--results", type=Path, help="write all numbers there")
@@ -247,13 +253,14 @@ def main() -> None:
     console = start()
     flops, bytes_ = ceilings()
     console.print(f"dense product of 8192: {flops / 1e12:.0f} TFLOP/s; copy: {bytes_ / 1e12:.2f} TB/s", highlight=False)
-    gemms, results = contenders(autotune=options.autotune), list[dict[str, object]]()
+    gemms, results = contenders(TUNED if options.tuned == [] else options.tuned or ()), list[dict[str, object]]()
     for model, tokens in itertools.product(options.models, options.tokens):
         table = Table("GEMM, routing", "pass", *gemms, "ceiling", title=f"{model}, T = {tokens}, TFLOP/s")
         for gemm, routing in itertools.product(("gate_up", "down"), options.routing):
             shape = Shape(model, tokens, routing, gemm)
             ceiling = {which: min(flops, shape.intensity(which) * bytes_) / 1e12 for which in PASSES}
-            found = measured(shape, gemms, options.rounds, eager=options.eager)
+            with console.status("") as status:
+                found = measured(shape, gemms, options.rounds, eager=options.eager, say=status.update)
             results += [
                 asdict(shape)
                 | {"name": name, "pass": which, "tflops": round(speed, 3), "ceiling": round(ceiling[which], 1)}
