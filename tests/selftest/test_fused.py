@@ -221,6 +221,7 @@ def test_rows_that_experts_own_are_sorted_and_no_other_index_is_read(
 
 
 @example(264, 8, 65, "transposed")
+@example(63, 1, 5, "padded")
 @example(0, 2, 5, "contiguous")
 @given(st.sampled_from([1, 2, 5, 63, 130]), st.sampled_from([1, 2, 8]), SIZES, NAMES)
 def test_few_slots_are_sorted_as_many_are(T: int, topk: int, E: int, layout: str) -> None:

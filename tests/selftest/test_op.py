@@ -73,6 +73,14 @@ def test_valid_arguments_pass_validation(sizes_dtype: torch.dtype) -> None:
     assert torch.equal(y, grouped_gemm_reference(X, W, SIZES, 1, SLOTS, permute_y=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_sizes_and_slots_may_be_strided_views(dtype: torch.dtype) -> None:
+    sizes, slots = (torch.stack((t, t + 100), 1).to(dtype)[:, 0] for t in (SIZES, SLOTS))
+    assert not sizes.is_contiguous() and not slots.is_contiguous()
+    y = grouped_gemm(X, W, sizes, 1, slots, permute_y=True)
+    assert torch.equal(y, grouped_gemm_reference(X, W, SIZES, 1, SLOTS, permute_y=True))
+
+
 def test_the_gradient_of_an_empty_expert_is_exactly_zero() -> None:
     w = W.clone().requires_grad_()
     grouped_gemm(X, w, torch.tensor([0, 4], device=DEVICE), 1).sum().backward()
