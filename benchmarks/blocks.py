@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from options import output_file, positive
 from rich.table import Table
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeConfig, Qwen3MoeSparseMoeBlock
 
@@ -59,8 +59,8 @@ def calls(block: Qwen3MoeSparseMoeBlock, name: str, X: torch.Tensor, dY: torch.T
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS, default="qwen3-30b")
-    parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
-    parser.add_argument("--results", type=Path, help="write all numbers there")
+    parser.add_argument("--tokens", nargs="+", type=positive, default=[64, 1024, 4096, 16384])
+    parser.add_argument("--results", type=output_file, help="write all numbers there")
     parser.add_argument("--graph", action="store_true", help="replay a CUDA graph of each call, which leaves the GPU's time")
     parser.add_argument("--profile", action="store_true", help="print which GPU kernels our block spends its time in")
     options = parser.parse_args()

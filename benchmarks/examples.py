@@ -18,11 +18,11 @@ from collections import Counter
 import torch
 from hypothesis import given, seed
 from hypothesis import strategies as st
+from options import load, positive
 
 from moefuzz.harness.cases import Case
 from moefuzz.harness.device import describe, versions
 from moefuzz.harness.profiles import drawn
-from moefuzz.harness.target_names import load_target
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check
 from moefuzz.strategies import experts_cases, grouped_gemm_cases, moe_block_cases
@@ -59,13 +59,17 @@ def compiled_variants() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", type=load_target, default="triton", metavar="TARGET", help="whose examples (our grouped GEMM)")
-    parser.add_argument("--examples", type=int, default=1000 if torch.cuda.is_available() else 200, help="1000, without a GPU 200")
+    parser.add_argument("--target", type=load, default="triton", metavar="TARGET", help="whose examples (our grouped GEMM)")
+    parser.add_argument("--examples", type=positive, default=1000 if torch.cuda.is_available() else 200, help="1000, without a GPU 200")
     parser.add_argument("--forward", action="store_true", help="no gradients")
     parser.add_argument("--seed", type=int, default=0, help="which examples are drawn")
     parser.add_argument("--once", action="store_true", help="make the first run only")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     arguments = parser.parse_args()
+    if arguments.forward and arguments.target.level != "grouped_gemm":
+        parser.error(f"--forward is for targets of the grouped_gemm level, not for {arguments.target.level}")
+    if arguments.once and arguments.profile:
+        parser.error("--profile is of the second run, which --once leaves out")
     torch.set_num_threads(1)
     fields = {"grads": st.just("")} if arguments.forward else {}
     cases = CASES[arguments.target.level](arguments.target, **fields)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from examples import run
 from hypothesis import strategies as st
+from options import duration, picture, positive, target_of
 from rich.console import Console
 from rich.table import Table
 
@@ -29,13 +30,28 @@ from moefuzz.harness.target_names import load_target
 from moefuzz.strategies import grouped_gemm_cases
 
 
-def rate(spec: str, cases: st.SearchStrategy[Case], seconds: float, first_seed: int = 0, at_once: int = 10) -> float:
-    """Examples a second, compiled before: chunks of ``at_once`` until so many seconds are over, then the same chunks again, timed."""
-    target, chunks, took = load_target(spec), 0, 0.0
+def rate(
+    spec: str,
+    cases: st.SearchStrategy[Case],
+    seconds: float,
+    first_seed: int = 0,
+    at_once: int = 10,
+    ready: Callable[[], object] = lambda: None,
+) -> float:
+    """Examples a second, compiled before: chunks of ``at_once`` until so many seconds are over, then the same chunks again as long, timed.
+
+    ``ready`` is called between the two.
+    """
+    target, chunks, again, took = load_target(spec), 0, 0, 0.0
     while took < seconds:
         took += run(cases, target, at_once, first_seed + chunks)[0]
         chunks += 1
-    return chunks * at_once / sum(run(cases, target, at_once, first_seed + which)[0] for which in range(chunks))
+    ready()
+    took = 0.0
+    while took < seconds:
+        took += run(cases, target, at_once, first_seed + again % chunks)[0]
+        again += 1
+    return again * at_once / took
 
 
 def counts(E: int, M: int) -> st.SearchStrategy[list[int]]:
@@ -57,12 +73,11 @@ def of_size(spec: str, E: int, M: int) -> st.SearchStrategy[Case]:
 
 def _share(spec: str, seconds: float, which: int, barrier: Barrier) -> float:
     one_thread()
-    barrier.wait()
-    return rate(spec, grouped_gemm_cases(load_target(spec)), seconds, first_seed=1_000 * which)
+    return rate(spec, grouped_gemm_cases(load_target(spec)), seconds, first_seed=1_000 * which, ready=barrier.wait)
 
 
 def together(spec: str, processes: int, seconds: float) -> float:
-    """The rates of so many processes beside each other, added."""
+    """The rates of so many processes, added, whose timed parts begin together and take as long."""
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, mp_context=context) as pool:
         barrier = manager.Barrier(processes)
@@ -113,12 +128,17 @@ def draw(results: list[tuple[str, int, float]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", default="triton", help="whose examples: a name, or pkg.mod:attr, of the grouped_gemm level")
-    parser.add_argument("--seconds", type=float, default=2, help="for each number, and as long again before it")
-    parser.add_argument("--experts", type=int, nargs="+", default=[8, 32, 128, 512], metavar="E")
-    parser.add_argument("--rows", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000, 1_000_000], metavar="M")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
-    parser.add_argument("--plot", type=Path, help="draw all numbers there")
+    parser.add_argument(
+        "--target",
+        type=target_of("grouped_gemm"),
+        default="triton",
+        help="whose examples: a name, or pkg.mod:attr, of the grouped_gemm level",
+    )
+    parser.add_argument("--seconds", type=duration, default=2, help="for each number, and as long again before it")
+    parser.add_argument("--experts", type=positive, nargs="+", default=[8, 32, 128, 512], metavar="E")
+    parser.add_argument("--rows", type=positive, nargs="+", default=[100, 1_000, 10_000, 100_000, 1_000_000], metavar="M")
+    parser.add_argument("--processes", type=positive, nargs="+", default=[1, 2, 4, 8], metavar="N")
+    parser.add_argument("--plot", type=picture, help="draw all numbers there")
     options = parser.parse_args()
     one_thread()
     console = Console(width=140)

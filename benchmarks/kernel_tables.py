@@ -24,10 +24,17 @@ CEILING = "ceiling"
 
 
 def speeds(results: Iterable[dict[str, object]]) -> Speeds:
+    """Raises ValueError for a speed that is none, and for a number that is there twice: a ratio is one of numbers of the same run."""
     found: Speeds = {}
     for one in results:
         key = (str(one["model"]), str(one["gemm"]), str(one["routing"]), int(str(one["tokens"]))), str(one["pass"])
-        found.setdefault(key, {CEILING: float(str(one[CEILING]))})[str(one["name"])] = float(str(one["tflops"]))
+        name, speed, ceiling = str(one["name"]), float(str(one["tflops"])), float(str(one[CEILING]))
+        by_name = found.setdefault(key, {CEILING: ceiling})
+        if name in by_name or by_name[CEILING] != ceiling:
+            raise ValueError(f"{name}, {key[1]}, {', '.join(map(str, key[0]))}: results of several runs")
+        if not (0 < speed < math.inf and 0 < ceiling < math.inf):
+            raise ValueError(f"{name}, {key[1]}, {', '.join(map(str, key[0]))}: {speed} TFLOP/s under {ceiling}")
+        by_name[name] = speed
     return found
 
 
@@ -72,7 +79,8 @@ def ratios(found: Speeds) -> Iterator[str]:
 
 def numbers(found: Speeds) -> Iterator[str]:
     names = _names(found)
-    yield _row("model, GEMM", "routing", "T", "ceiling", *(f"{which}: {' / '.join(names)}" for which in PASSES))
+    yield f"{' / '.join(names)}, TFLOP/s:\n"
+    yield _row("model, GEMM", "routing", "T", "ceiling", *PASSES)
     yield _row(*["---"] * (4 + len(PASSES)))
     for shape in dict.fromkeys(shape for shape, _ in found):
         of_passes = [found.get((shape, which), {}) for which in PASSES]

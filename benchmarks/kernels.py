@@ -26,12 +26,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 from kernel_plots import PASSES, by_tokens, rooflines
 from kernel_tables import ratios, speeds
+from options import output_file, picture, positive
 from rich.console import Console
 from rich.table import Table
 
@@ -241,19 +241,24 @@ def ceilings() -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--tokens", nargs="+", type=int, default=[64, 1024, 4096, 16384])
+    parser.add_argument("--tokens", nargs="+", type=positive, default=[64, 1024, 4096, 16384])
     parser.add_argument("--routing", nargs="+", choices=("uniform", "power", "half"), default=["uniform", "power", "half"])
     parser.add_argument("--tuned", nargs="*", choices=TUNED, help="measure these as they tune themselves as well")
     parser.add_argument("--eager", action="store_true", help="call from Python each time, rather than replay a CUDA graph")
-    parser.add_argument("--rounds", type=int, default=CALLS, help="calls of which a number is the median")
-    parser.add_argument("--results", type=Path, help="write all numbers there")
-    parser.add_argument("--plot", type=Path, help="draw them there, by tokens")
-    parser.add_argument("--roofline", type=Path, help="draw them there, by operations for each byte, under the ceilings")
+    parser.add_argument("--rounds", type=positive, default=CALLS, help="calls of which a number is the median")
+    parser.add_argument("--results", type=output_file, help="write all numbers there")
+    parser.add_argument("--plot", type=picture, help="draw them there, by tokens")
+    parser.add_argument("--roofline", type=picture, help="draw them there, by operations for each byte, under the ceilings")
     options = parser.parse_args()
+    gemms = contenders(TUNED if options.tuned == [] else options.tuned or ())
+    if missing := {f"{name}, tuned" for name in options.tuned or ()} - gemms.keys():
+        parser.error(f"not installed: {', '.join(sorted(missing))}")
+    if options.plot and "uniform" not in options.routing:
+        parser.error("--plot draws uniform routing, which is not among --routing")
     console = start()
     flops, bytes_ = ceilings()
     console.print(f"dense product of 8192: {flops / 1e12:.0f} TFLOP/s; copy: {bytes_ / 1e12:.2f} TB/s", highlight=False)
-    gemms, results = contenders(TUNED if options.tuned == [] else options.tuned or ()), list[dict[str, object]]()
+    results: list[dict[str, object]] = []
     for model, tokens in itertools.product(options.models, options.tokens):
         table = Table("GEMM, routing", "pass", *gemms, "ceiling", title=f"{model}, T = {tokens}, TFLOP/s")
         for gemm, routing in itertools.product(("gate_up", "down"), options.routing):

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import os
 import pstats
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from options import positive
 
 from moefuzz.harness.data import values
 from moefuzz.tests.selftest.pretended_gpu import launches, pretend
@@ -41,11 +43,13 @@ def calls(T: int) -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--calls", type=int, default=200, help="in a row, of which the mean is taken")
-    parser.add_argument("--repeats", type=int, default=15, help="of these, of which the median and the least are printed")
+    parser.add_argument("--tokens", type=positive, default=64)
+    parser.add_argument("--calls", type=positive, default=200, help="in a row, of which the mean is taken")
+    parser.add_argument("--repeats", type=positive, default=15, help="of these, of which the median and the least are printed")
     parser.add_argument("--profile", action="store_true", help="print which functions the time is spent in")
     options = parser.parse_args()
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        parser.error("TRITON_INTERPRET is set, under which nothing is launched")
     pretend()
     torch.set_num_threads(1)
     for name, call in calls(options.tokens).items():
@@ -53,14 +57,14 @@ def main() -> None:
             call()
         launches.clear()
         call()
-        count, times = len(launches), []
+        launched, times = len(launches), []
         for _ in range(options.repeats):
             began = time.perf_counter()
             for _ in range(options.calls):
                 call()
                 launches.clear()  # which keep their tensors
             times.append(1e6 * (time.perf_counter() - began) / options.calls)
-        print(f"{name}: {statistics.median(times):.0f} us, at least {min(times):.0f}, for {count} launches")  # noqa: T201
+        print(f"{name}: {statistics.median(times):.0f} us, at least {min(times):.0f}, for {launched} launches")  # noqa: T201
         if options.profile:
             with cProfile.Profile() as profile:
                 for _ in range(options.calls):

@@ -54,7 +54,8 @@ def grouped_gemm(
     - ``fuse_mul_post``: each row is multiplied by its routing weight in the epilogue, before the one rounding. For inference.
     - ``kernel_config_*``: tile sizes per pass; defaults follow the shapes. ``autotune`` times the candidates on scratch memory once
       per shape instead.
-    - ``validate``: also check what only the device knows (the sum of m_sizes, the range of gather_indices); this synchronises.
+    - ``validate``: also check what only the device knows (the sum of m_sizes, the range of gather_indices); this synchronises. Without it
+      sizes that are negative or sum to more than M, and slots outside [0, M), are read and written where they point.
 
     X, W and the result share one dtype of float32, float16 and bfloat16; accumulation is in float32 (no tf32). W and X may be any
     strided view. Rows beyond the sum of m_sizes come back as zeros, in the result and in dX, whatever they hold; their
