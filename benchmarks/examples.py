@@ -18,7 +18,7 @@ from collections import Counter
 import torch
 from hypothesis import given, seed
 from hypothesis import strategies as st
-from options import load, positive
+from options import positive, target
 
 from moefuzz.harness.cases import Case
 from moefuzz.harness.device import describe, versions
@@ -59,7 +59,7 @@ def compiled_variants() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", type=load, default="triton", metavar="TARGET", help="whose examples (our grouped GEMM)")
+    parser.add_argument("--target", type=target, default="triton", metavar="TARGET", help="whose examples (our grouped GEMM)")
     parser.add_argument("--examples", type=positive, default=1000 if torch.cuda.is_available() else 200, help="1000, without a GPU 200")
     parser.add_argument("--forward", action="store_true", help="no gradients")
     parser.add_argument("--seed", type=int, default=0, help="which examples are drawn")

@@ -10,6 +10,7 @@ drawn at the grouped_gemm level with all gradients, float64 reference and compar
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from examples import run
 from hypothesis import strategies as st
-from options import duration, picture, positive, target_of
+from options import grouped_gemm_name, picture, positive, time_span
 from rich.console import Console
 from rich.table import Table
 
@@ -42,15 +43,19 @@ def rate(
 
     ``ready`` is called between the two.
     """
-    target, chunks, again, took = load_target(spec), 0, 0, 0.0
-    while took < seconds:
-        took += run(cases, target, at_once, first_seed + chunks)[0]
-        chunks += 1
+    target = load_target(spec)
+
+    def until_over(chunks: Iterator[int]) -> tuple[int, float]:
+        """How many chunks were run, and their seconds."""
+        count, took = 0, 0.0
+        while took < seconds:
+            took += run(cases, target, at_once, first_seed + next(chunks))[0]
+            count += 1
+        return count, took
+
+    first, _ = until_over(itertools.count())
     ready()
-    took = 0.0
-    while took < seconds:
-        took += run(cases, target, at_once, first_seed + again % chunks)[0]
-        again += 1
+    again, took = until_over(itertools.cycle(range(first)))
     return again * at_once / took
 
 
@@ -130,11 +135,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--target",
-        type=target_of("grouped_gemm"),
+        type=grouped_gemm_name,
         default="triton",
         help="whose examples: a name, or pkg.mod:attr, of the grouped_gemm level",
     )
-    parser.add_argument("--seconds", type=duration, default=2, help="for each number, and as long again before it")
+    parser.add_argument("--seconds", type=time_span, default=2, help="for each number, and as long again before it")
     parser.add_argument("--experts", type=positive, nargs="+", default=[8, 32, 128, 512], metavar="E")
     parser.add_argument("--rows", type=positive, nargs="+", default=[100, 1_000, 10_000, 100_000, 1_000_000], metavar="M")
     parser.add_argument("--processes", type=positive, nargs="+", default=[1, 2, 4, 8], metavar="N")

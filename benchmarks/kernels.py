@@ -251,8 +251,8 @@ def main() -> None:
     parser.add_argument("--roofline", type=picture, help="draw them there, by operations for each byte, under the ceilings")
     options = parser.parse_args()
     gemms = contenders(TUNED if options.tuned == [] else options.tuned or ())
-    if missing := {f"{name}, tuned" for name in options.tuned or ()} - gemms.keys():
-        parser.error(f"not installed: {', '.join(sorted(missing))}")
+    if missing := [name for name in options.tuned or () if f"{name}, tuned" not in gemms]:
+        parser.error(f"not installed: {', '.join(missing)}")
     if options.plot and "uniform" not in options.routing:
         parser.error("--plot draws uniform routing, which is not among --routing")
     console = start()

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from moefuzz.harness.options import BadDuration, duration
 from moefuzz.harness.target_names import load_target
-from moefuzz.harness.targets import BadTarget, Target
+from moefuzz.harness.targets import BadTarget
+
+Value = TypeVar("Value")
+
+
+def _in_its_words(read: Callable[[str], Value]) -> Callable[[str], Value]:
+    """``read`` as a type of argparse, which would say of what is refused no more than that it is invalid."""
+
+    def checked(text: str) -> Value:
+        try:
+            return read(text)
+        except (BadDuration, BadTarget) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
+
+
+time_span, target = _in_its_words(duration), _in_its_words(load_target)
 
 
 def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def duration(text: str) -> float:
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
     return number
 
 
@@ -40,20 +51,9 @@ def picture(text: str) -> Path:
     return file
 
 
-def target_of(*levels: str) -> Callable[[str], str]:
-    """The name of a target that is there, of one of ``levels``, if any are given."""
-
-    def checked(text: str) -> str:
-        loaded = load(text)
-        if levels and loaded.level not in levels:
-            raise argparse.ArgumentTypeError(f"{text} is a target of the {loaded.level} level, and not of {' or '.join(levels)}")
-        return text
-
-    return checked
-
-
-def load(text: str) -> Target:
-    try:
-        return load_target(text)
-    except BadTarget as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def grouped_gemm_name(text: str) -> str:
+    """The name, which other processes can load, of a target of the grouped_gemm level."""
+    level = target(text).level
+    if level != "grouped_gemm":
+        raise argparse.ArgumentTypeError(f"{text} is a target of the {level} level, and not of grouped_gemm")
+    return text

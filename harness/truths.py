@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from moefuzz.kernels.kernel_config import KernelConfig
+from moefuzz.kernels.kernel_config import FLAGS, KernelConfig
 
 from . import cases
 from .cases import Case
@@ -147,5 +147,5 @@ def _of_config(config: KernelConfig | None) -> Iterator[str]:
     for name in ("block_m", "block_n", "block_k", "num_warps", "num_stages"):
         yield f"{name} is {getattr(config, name)}"
         yield from _above(name, getattr(config, name))
-    for name in ("aligned", "tma", "specialized"):
+    for name in FLAGS:
         yield f"config is {'' if getattr(config, name) else 'not '}{name}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FLAGS = ("aligned", "tma", "specialized")
+"""How the tiles of a config move, beside how large they are."""
+
 
 @dataclass(frozen=True)
 class KernelConfig:
@@ -40,7 +43,7 @@ class KernelConfig:
             block = getattr(self, name)
             if block < 16 or block & (block - 1):
                 raise ValueError(f"{name} must be a power of two and at least 16, got {block}")
-        for name in ("aligned", "tma", "specialized"):
+        for name in FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if self.num_warps not in (1, 2, 4, 8, 16):

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from moefuzz.harness.cases import Case
-from moefuzz.kernels.kernel_config import KernelConfig
+from moefuzz.kernels.kernel_config import FLAGS, KernelConfig
 
 UP_TO = (1, 2, 4, 8, 16, 32)
 LABELS: dict[str, tuple[str, ...]] = {
@@ -72,7 +72,7 @@ def _labels(case: Case) -> Iterator[Label]:
 
 
 def _in_words(config: KernelConfig) -> str:
-    flags = "".join(f", {name}" for name in ("aligned", "tma", "specialized") if getattr(config, name))
+    flags = "".join(f", {name}" for name in FLAGS if getattr(config, name))
     return f"{config.block_m}x{config.block_n}x{config.block_k}{flags}"
 
 
