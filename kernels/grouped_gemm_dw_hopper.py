@@ -6,6 +6,7 @@ The function of grouped_gemm_dw_tma.py where no row is gathered; shapes are mean
 
 A tile is rows n + [0, 128) and columns k + [0, BLOCK_K) of expert e; group h owns its rows h*64 + [0, 64). The expert's rows
 [row_ends[e] - m_sizes[e], row_ends[e]) pass through the ring in steps of BLOCK_M. An expert without rows takes no step: zeros are stored.
+A group stores its rows in parts of 64 columns, which take turns in two boxes of shared memory: the ring is as deep as what is left.
 x and dy come in ragged boxes, which the hardware fills with zeros behind the expert's last row, and beyond N and K. Nothing is masked.
 """
 
@@ -33,6 +34,10 @@ from .hopper import (
     take,
 )
 
+_PART = gl.constexpr(64)
+"""Columns that are stored at once."""
+STORED = 128
+"""Columns of a tile in shared memory on their way out: two parts."""
 _RAGGED_ROWS = gl.constexpr(1 << 30)
 """So many a ragged box is declared to have: as far below it as a row stands, so far before its slice's end (triton.tools.ragged_tma)."""
 
@@ -73,12 +78,36 @@ def _load(x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M: gl.constexp
 
 
 @gluon.jit
+def _halves(tile, WIDTH: gl.constexpr):
+    """[64, WIDTH] by its left and its right columns, which each thread has some of."""
+    layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, WIDTH // 2, 16])
+    left, right = tile.reshape([HALF, 2, WIDTH // 2]).permute([0, 2, 1]).split()
+    return gl.convert_layout(left, layout, assert_trivial=True), gl.convert_layout(right, layout, assert_trivial=True)
+
+
+@gluon.jit
+def _store(part, dw_desc, e, n, k, dw_box, AT_ONCE: gl.constexpr):
+    """``dw_box`` is free when only AT_ONCE - 1 stores, of other boxes, still read."""
+    tma.store_wait(AT_ONCE - 1)
+    dw_box.reshape([HALF, _PART]).store(part)
+    fence_async_shared()
+    store_box(dw_desc, [e, n, k], dw_box)
+
+
+@gluon.jit
+def _store_two(parts, dw_desc, e, n, k, out):
+    left, right = _halves(parts, 2 * _PART)
+    _store(left, dw_desc, e, n, k, out[0], 2)
+    _store(right, dw_desc, e, n, k + _PART, out[1], 2)
+
+
+@gluon.jit
 def _multiply(
     WHICH: gl.constexpr, dw_desc, n_column_tiles, dw_boxes, stages, box,
     BLOCK_M: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
     dy_stages, x_stages, full, empty = stages
-    dw_box = dw_boxes.index(WHICH)
+    out = (dw_boxes.index(2 * WHICH), dw_boxes.index(2 * WHICH + 1))
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_K, 16])
     step = 0
     count = 0
@@ -96,10 +125,17 @@ def _multiply(
                 step += 1
             acc = warpgroup_mma_wait(0, deps=(acc,))
             mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1)
-        tma.store_wait(0)
-        dw_box.reshape([HALF, BLOCK_K]).store(acc.to(dw_desc.dtype))
-        fence_async_shared()
-        store_box(dw_desc, [e, (tile // n_column_tiles * 2 + WHICH) * HALF, tile % n_column_tiles * BLOCK_K], dw_box)
+        made = acc.to(dw_desc.dtype)
+        n = (tile // n_column_tiles * 2 + WHICH) * HALF
+        k = tile % n_column_tiles * BLOCK_K
+        if BLOCK_K == _PART:
+            _store(made, dw_desc, e, n, k, out[0], 1)
+        elif BLOCK_K == 2 * _PART:
+            _store_two(made, dw_desc, e, n, k, out)
+        else:
+            left, right = _halves(made, BLOCK_K)
+            _store_two(left, dw_desc, e, n, k, out)
+            _store_two(right, dw_desc, e, n, k + 2 * _PART, out)
         count += 1
         e, tile, end, size = take(box, count)
     tma.store_wait(0)
@@ -109,7 +145,7 @@ def _multiply(
 def _grouped_gemm_dw_hopper_kernel(
     x_ragged,  # boxes [BLOCK_M, BLOCK_K]
     dy_ragged,  # boxes [BLOCK_M, 64]
-    dw_desc,  # boxes [1, 64, BLOCK_K]
+    dw_desc,  # boxes [1, 64, 64]
     m_sizes_ptr,
     row_ends_ptr,
     counter_ptr,  # [1], zero
@@ -122,7 +158,7 @@ def _grouped_gemm_dw_hopper_kernel(
 ):
     dy_stages = gl.allocate_shared_memory(dy_ragged.dtype, [2 * STAGES] + dy_ragged.block_type.shape, dy_ragged.layout)
     x_stages = gl.allocate_shared_memory(x_ragged.dtype, [STAGES] + x_ragged.block_type.shape, x_ragged.layout)
-    dw_boxes = gl.allocate_shared_memory(dw_desc.dtype, [2] + dw_desc.block_type.shape, dw_desc.layout)
+    dw_boxes = gl.allocate_shared_memory(dw_desc.dtype, [4] + dw_desc.block_type.shape, dw_desc.layout)
     stages = (dy_stages, x_stages, barriers(STAGES, 1), barriers(STAGES, 2))
     box = mailbox()
     gl.warp_specialize(
@@ -157,7 +193,7 @@ def grouped_gemm_dw_hopper(
     n_programs = E * tiles_of_expert
     counter = torch.zeros(1, dtype=torch.int32, device=x.device)
     _grouped_gemm_dw_hopper_kernel[(min(programs_at_once(x.device), n_programs),)](
-        swizzled(ragged_boxes(x, block_m, block_k)), swizzled(ragged_boxes(dy, block_m, 64)), swizzled(boxes(dw, 1, 64, block_k)),
+        swizzled(ragged_boxes(x, block_m, block_k)), swizzled(ragged_boxes(dy, block_m, 64)), swizzled(boxes(dw, 1, 64, 64)),
         m_sizes, row_ends, counter, n_programs, tiles_of_expert, n_column_tiles,
         BLOCK_M=block_m, BLOCK_K=block_k, STAGES=stages, num_warps=4,
     )  # fmt: skip

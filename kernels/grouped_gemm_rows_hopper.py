@@ -4,9 +4,9 @@ The function of grouped_gemm_rows_tma.py where no row is gathered, scattered or 
 
     x [M, K]   w [E, N, K], contiguous along k, or under W_ALONG_N along n   y [M, N] in their type, accumulated in float32
 
-A tile is the 128 rows of tile t (tile_schedule.py) by columns n + [0, BLOCK_N). Group h owns its rows h*64 + [0, 64): where an expert's
-last tile has none for the second, that one only passes on the stages. While one group stores, the other may multiply, and the next tile
-is loaded: that is what the pipeline is for.
+A tile is the 128 rows of tile t by columns j*BLOCK_N + [0, BLOCK_N), band by band (tile_schedule.py). Group h owns its rows h*64 + [0, 64):
+where an expert's last tile has none for the second, that one only passes on the stages. While one group stores, the other may multiply, and
+the next tile is loaded: that is what the pipeline is for.
 A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. 64 whole rows of y are stored as a box,
 fewer by pointers. Masks, where pointers are used: m < tile_end, and n < N by groups of 8 columns, of which N is a multiple.
 Rows that no expert owns have no depth: zeros are stored.
@@ -38,16 +38,19 @@ from .tile_schedule import TileSchedule
 
 
 @gluon.jit
-def _choose(tile_expert_ptr, tile_row_ptr, tile_end_ptr, counter_ptr, n_tiles, n_column_tiles, box, BLOCK_N: gl.constexpr):
+def _choose(tile_expert_ptr, tile_row_ptr, tile_end_ptr, band_start_ptr, band_size_ptr, counter_ptr, n_tiles, n_column_tiles, box):
     program = gl.program_id(0)
     n_programs = n_tiles * n_column_tiles
     count = 0
     while program < n_programs:
-        t = program // n_column_tiles
+        start = gl.load(band_start_ptr + program // n_column_tiles)
+        size = gl.load(band_size_ptr + program // n_column_tiles)
+        place = program - start * n_column_tiles
+        t = start + place % size
         row = gl.load(tile_row_ptr + t)
         end = gl.load(tile_end_ptr + t)
         if row < end:
-            hand_out(box, count, gl.load(tile_expert_ptr + t), row, end, program % n_column_tiles * BLOCK_N)
+            hand_out(box, count, gl.load(tile_expert_ptr + t), row, end, place // size)
             count += 1
             program = later_tile(counter_ptr)
         else:
@@ -64,8 +67,9 @@ def _load(
     W_BYTES: gl.constexpr = BLOCK_N * BLOCK_K * 2
     step = 0
     count = 0
-    e, row, end, n = take(box, count)
+    e, row, end, j = take(box, count)
     while end >= 0:
+        n = j * BLOCK_N
         both = row + HALF < end
         for k in range(0, gl.where(e < E, K, 0), BLOCK_K):
             stage = step % STAGES
@@ -83,7 +87,7 @@ def _load(
                 load_box(w_desc, [e, n, k], ready, w_stages.index(stage))
             step += 1
         count += 1
-        e, row, end, n = take(box, count)
+        e, row, end, j = take(box, count)
 
 
 @gluon.jit
@@ -97,8 +101,9 @@ def _multiply(
     wide: gl.constexpr = gl.BlockedLayout([1, 8], [1, 32], [4, 1], [1, 0])
     step = 0
     count = 0
-    e, row, end, n = take(box, count)
+    e, row, end, j = take(box, count)
     while end >= 0:
+        n = j * BLOCK_N  # known to be a multiple, so that pointers of y need one mask for 8 columns
         depth = gl.where(e < E, K, 0)
         row += WHICH * HALF
         if row < end:
@@ -133,13 +138,14 @@ def _multiply(
                 mbarrier.arrive(empty.index(step % STAGES), count=1)
                 step += 1
         count += 1
-        e, row, end, n = take(box, count)
+        e, row, end, j = take(box, count)
     tma.store_wait(0)
 
 
 @launching.gluon_jit(
     do_not_specialize=[
-        "y_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "counter_ptr", "E", "N", "K", "n_tiles", "n_column_tiles", "stride_ym",
+        "y_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr", "band_start_ptr", "band_size_ptr", "counter_ptr",
+        "E", "N", "K", "n_tiles", "n_column_tiles", "stride_ym",
     ]
 )  # fmt: skip
 def _grouped_gemm_rows_hopper_kernel(
@@ -150,6 +156,8 @@ def _grouped_gemm_rows_hopper_kernel(
     tile_expert_ptr,
     tile_row_ptr,
     tile_end_ptr,
+    band_start_ptr,
+    band_size_ptr,
     counter_ptr,  # [1], zero
     E: tl.int32,
     N: tl.int32,
@@ -172,7 +180,10 @@ def _grouped_gemm_rows_hopper_kernel(
             (_multiply, (0, y_desc, y_ptr, E, N, K, stride_ym, y_boxes, stages, box, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)),
             (_multiply, (1, y_desc, y_ptr, E, N, K, stride_ym, y_boxes, stages, box, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)),
             (_load, (x_desc, w_desc, E, K, stages, box, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)),
-            (_choose, (tile_expert_ptr, tile_row_ptr, tile_end_ptr, counter_ptr, n_tiles, n_column_tiles, box, BLOCK_N)),
+            (
+                _choose,
+                (tile_expert_ptr, tile_row_ptr, tile_end_ptr, band_start_ptr, band_size_ptr, counter_ptr, n_tiles, n_column_tiles, box),
+            ),
         ],
         [4, 1, 1],
         [240, 24, 24],
@@ -201,7 +212,7 @@ def grouped_gemm_rows_hopper(
         swizzled(boxes(x, 64, block_k)),
         swizzled(boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k)),
         swizzled(boxes(y, 64, block_n)), y,
-        schedule.tile_expert, schedule.tile_row, schedule.tile_end, counter,
+        schedule.tile_expert, schedule.tile_row, schedule.tile_end, schedule.band_start, schedule.band_size, counter,
         E, N, K, n_tiles, n_column_tiles, y.stride(0),
         W_ALONG_N=along_n, BLOCK_N=block_n, BLOCK_K=block_k, STAGES=stages, num_warps=4,
     )  # fmt: skip

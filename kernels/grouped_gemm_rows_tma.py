@@ -5,8 +5,8 @@ The function of grouped_gemm_rows.py, whose shapes, in(m), out(m) and p(m) are m
     x [*, K]   w [E, N, K], contiguous along k, or under W_ALONG_N along n   y [M, N] in the type of the buffer, accumulated in float32
 
 Tiles of w, of x unless it is gathered, and of y unless it is scattered or wide, move as boxes, filled with zeros beyond N and K.
-Program (t, j) owns the rows of tile t (tile_schedule.py) and columns j*BLOCK_N + [0, BLOCK_N). Under HALVES a tile with at most half of its
-rows computes half of them: with some hundred rows an expert, that is every other last tile.
+A program owns the rows of a tile t and columns j*BLOCK_N + [0, BLOCK_N), band by band (tile_schedule.py). Under HALVES a
+tile with at most half of its rows computes half of them: with some hundred rows an expert, that is every other last tile.
 A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. A whole tile of y is stored as a box,
 an expert's last one, which would reach into the next expert's rows, by pointers; and so is all of a y that is wider than x, float32 sums of
 16-bit operands, of which a box would not fit into shared memory.
@@ -67,7 +67,7 @@ def _tile(
 @launching.jit(
     do_not_specialize=[
         "x_ptr", "y_ptr", "gather_ptr", "row_weights_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_end_ptr",
-        "E", "N", "K", "n_column_tiles", "x_divisor", "stride_xm", "stride_ym",
+        "band_start_ptr", "band_size_ptr", "E", "N", "K", "n_column_tiles", "x_divisor", "stride_xm", "stride_ym",
     ]
 )  # fmt: skip
 def _grouped_gemm_rows_tma_kernel(
@@ -82,6 +82,8 @@ def _grouped_gemm_rows_tma_kernel(
     tile_expert_ptr,
     tile_row_ptr,
     tile_end_ptr,
+    band_start_ptr,
+    band_size_ptr,
     E: tl.int32,
     N: tl.int32,
     K: tl.int32,
@@ -100,8 +102,11 @@ def _grouped_gemm_rows_tma_kernel(
     BLOCK_K: tl.constexpr,
 ):
     program = tl.program_id(0)
-    t = program // n_column_tiles
-    n = program % n_column_tiles * BLOCK_N
+    start = tl.load(band_start_ptr + program // n_column_tiles)
+    size = tl.load(band_size_ptr + program // n_column_tiles)
+    place = program - start * n_column_tiles
+    t = start + place % size
+    n = place // size * BLOCK_N
     e = tl.load(tile_expert_ptr + t)
     row = tl.load(tile_row_ptr + t)
     end = tl.load(tile_end_ptr + t)
@@ -153,7 +158,7 @@ def grouped_gemm_rows_tma(
         boxes(y, block_m, block_n) if boxes_of_y else None, y,
         unused if gather_indices is None else gather_indices,
         unused if row_weights is None else row_weights,
-        schedule.tile_expert, schedule.tile_row, schedule.tile_end,
+        schedule.tile_expert, schedule.tile_row, schedule.tile_end, schedule.band_start, schedule.band_size,
         E, N, K, n_column_tiles, x_divisor, x.stride(0), y.stride(0),
         GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, W_ALONG_N=along_n, BOXES_OF_Y=boxes_of_y, HALVES=halves,
         BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=config.num_warps, num_stages=config.num_stages,

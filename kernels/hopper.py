@@ -51,15 +51,16 @@ def programs_at_once(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def stages_of(config: KernelConfig, result: torch.Tensor, rows: int, columns: int, depth: int) -> int:
+def stages_of(config: KernelConfig, result: torch.Tensor, rows: int, columns: int, depth: int, stored: int | None = None) -> int:
     """How many stages the ring has for such tiles of a result [*, rows, columns]; 0 where they are computed without specialised warps.
 
-    That is where the config does not ask for them, on another GPU, and for other tiles than those of 128 rows, of 16 bits and whole
-    swizzled columns, of which two steps fit into shared memory: a group waits for the next stage before it gives back the last.
+    ``stored``: so many columns of the result are in shared memory at once, where it is not all of them.
+    There is no ring where the config does not ask for one, on another GPU, and for other tiles than those of 128 rows, of 16 bits and
+    whole swizzled columns, of which two steps fit into shared memory: a group waits for the next stage before it gives back the last.
     """
     if not (config.specialized and result.element_size() == 2 and rows == ROWS and is_there(result.device)):
         return 0
-    fitting = min(config.num_stages, (_SHARED_BYTES // 2 - rows * columns) // ((rows + columns) * depth))
+    fitting = min(config.num_stages, (_SHARED_BYTES // 2 - rows * (stored or columns)) // ((rows + columns) * depth))
     return fitting if fitting >= 2 and (2 * columns) % _SWIZZLED_BYTES == 0 else 0
 
 

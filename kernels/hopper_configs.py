@@ -43,9 +43,9 @@ _UP_TO = {  # rows of an expert; the first that fits
     "dX": [(most, _turned(config)) for most, config in _FORWARD],
     "dW": [
         (16, _tma(16, 128, 128, 4, 8)),
-        (128, _specialized(64, 128, 128, 5)),
+        (128, _specialized(64, 128, 128, 6)),
         (128, _tma(32, 128, 128, 4, 4)),
-        (_ANY, _specialized(32, 128, 256, 6)),
+        (_ANY, _specialized(32, 128, 256, 8)),
         (512, _tma(16, 128, 128, 4, 8)),
         (_ANY, _tma(32, 256, 128, 8, 5)),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -48,6 +49,14 @@ def every_launch_is_the_one_that_triton_would_make() -> None:
     launching._Kernel.__getitem__ = JITFunction.__getitem__  # type: ignore[method-assign]
     assert first == again == [of_a_block(*case) for case in cases]
     assert len(first[0]) > 10
+
+
+def fewer_rows_than_a_tile_are_stored_16_bytes_at_a_time() -> None:
+    from moefuzz.kernels.grouped_gemm_rows_hopper import _grouped_gemm_rows_hopper_kernel
+
+    of_a_block(torch.bfloat16, 1024, 64)
+    ((kernels, *_),) = _grouped_gemm_rows_hopper_kernel.device_caches.values()
+    assert {width for kernel in kernels.values() for width in re.findall(r"st\.global\.(\w+)", kernel.asm["ptx"])} == {"v4"}
 
 
 def hooks_see_every_launch() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 CLAIMS = (
     "every_launch_is_the_one_that_triton_would_make",
+    "fewer_rows_than_a_tile_are_stored_16_bytes_at_a_time",
     "hooks_see_every_launch",
     "debug_compiles_anew",
     "blocks_of_descriptors_choose_a_variant",

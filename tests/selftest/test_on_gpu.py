@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from hypothesis import given, seed
@@ -100,11 +98,13 @@ def test_specialised_warps_walk_over_all_tiles(monkeypatch: pytest.MonkeyPatch, 
     X, W, dY = (numbers(stream, *shape).sign().to(dtype) for stream, shape in enumerate(((M, K), (E, N, K), (M, N))))
     X[sum(counts) :] = dY[sum(counts) :] = torch.nan
     x, w, sizes = X.requires_grad_(), W.requires_grad_(), torch.tensor(counts, device="cuda")
-    for plain in (KernelConfig(64, 64, 64, num_stages=3), KernelConfig(128, 128, 64, 8, 2, tma=True)):
-        configs = [plain, dataclasses.replace(plain, block_m=128, block_n=128, tma=True, specialized=True)]
+    plain = KernelConfig(64, 64, 64, num_stages=3)
+    for columns in (64, 128, 256):
+        tiles = (128, columns, 64), (128, 64, columns), (32, 128, columns)
+        configs = [(plain,) * 3, [KernelConfig(*blocks, num_stages=4, tma=True, specialized=True) for blocks in tiles]]
         Ys = [
-            grouped_gemm(x, w, sizes, 1, kernel_config_fwd=config, kernel_config_bwd_dX=config, kernel_config_bwd_dW=config)
-            for config in configs
+            grouped_gemm(x, w, sizes, 1, kernel_config_fwd=forward, kernel_config_bwd_dX=for_dx, kernel_config_bwd_dW=for_dw)
+            for forward, for_dx, for_dw in configs
         ]
         results = [(Y, *torch.autograd.grad(Y, (x, w), dY)) for Y in Ys]
         assert all(map(torch.equal, *results)) and all(not result.isnan().any() for result in results[0])

@@ -138,6 +138,7 @@ def test_a_ring_has_two_stages_or_there_are_no_specialised_warps(monkeypatch: py
     assert [hopper.stages_of(wish, result, rows, 128, 64) for rows in (64, 256)] == [0, 0]
     assert hopper.stages_of(dataclasses.replace(wish, num_stages=1), result, 128, 128, 64) == 0
     assert hopper.stages_of(wish, result.float(), 128, 128, 64) == hopper.stages_of(KernelConfig(), result, 128, 128, 64) == 0
+    assert hopper.stages_of(dataclasses.replace(wish, num_stages=9), result, 128, 256, 32, stored=128) == 8
     with pytest.raises(ValueError, match="specialized must be True or False, got 'no'"):
         KernelConfig(tma=True, specialized="no")  # type: ignore[arg-type]
 
