@@ -3,8 +3,8 @@
 Few rows: the weights' way from memory decides, so tiles are as high as an expert has rows. Many: tiles are as large as registers allow, for
 each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
 Warps are specialised where that won: in dW of more rows, whose tiles are short, so that much of their time is what comes before and after
-the products; where most tiles are half empty; and where there are many rows. Between, where the weights take as long to read as to
-multiply, a program for each tile did better.
+the products; in the forward pass where most tiles are half empty; and where there are many rows. Between, where the weights take as long to
+read as to multiply, a program for each tile did better.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _FORWARD = [
 ]
 _UP_TO = {  # rows of an expert; the first that fits
     "forward": _FORWARD,
-    "dX": [(most, _turned(config)) for most, config in _FORWARD],
+    "dX": [(most, _turned(config)) for most, config in _FORWARD if most != 96],  # which wins in the forward pass alone
     "dW": [
         (16, _tma(16, 128, 128, 4, 8)),
-        (128, _specialized(64, 128, 128, 6)),
-        (128, _tma(32, 128, 128, 4, 4)),
+        (96, _specialized(64, 128, 128, 6)),
+        (96, _tma(32, 128, 128, 4, 4)),
         (_ANY, _specialized(32, 128, 256, 8)),
         (512, _tma(16, 128, 128, 4, 8)),
         (_ANY, _tma(32, 256, 128, 8, 5)),
@@ -53,7 +53,7 @@ _UP_TO = {  # rows of an expert; the first that fits
 _OTHERS = {
     "forward": (_tma(128, 128, 64, 4, 3),),
     "dX": (_tma(128, 64, 128, 4, 3),),
-    "dW": (_specialized(64, 128, 256, 3), _tma(64, 128, 128, 4, 3), _tma(32, 128, 256, 8, 5)),
+    "dW": (_specialized(64, 128, 256, 4), _tma(64, 128, 128, 4, 3), _tma(32, 128, 256, 8, 5)),
 }
 
 
