@@ -28,15 +28,13 @@ _PROVEN = (
         "Autograd casts a gradient to the dtype of its input; the accumulator is rounded once either way.",
         (
             "grouped_gemm.py _dx: condition: torch.float32 if call.tokens_in else X.dtype -> torch.float32",
-            "grouped_gemm.py _dx: call dropped: dx.view(X.shape[0], call.topk, K).sum(1).to(X.dtype) -> dx.view(X.shape[0], call.topk, K).sum(1)",
         ),
     ),
     (
         "The counts are the same numbers in either integer type.",
         (
             "grouped_gemm_dw.py _grouped_gemm_dw_kernel: call dropped: tl.load(m_sizes_ptr + e).to(tl.int32) -> tl.load(m_sizes_ptr + e)",
-            "tile_schedule.py tile_schedule: call dropped: m_sizes.to(torch.int32) -> m_sizes",
-            "tile_schedule.py tile_schedule: flag: True -> False #2",
+            "tile_schedule.py _tile_schedule_kernel: call dropped: tl.load(m_sizes_ptr + e, mask=e < E, other=0).to(tl.int32) -> tl.load(m_sizes_ptr + e, mask=e < E, other=0)",
         ),
     ),
     (
@@ -69,7 +67,7 @@ _PROVEN = (
         (
             "grouped_gemm_dw.py _grouped_gemm_dw_kernel: other dropped: tl.load(gather_ptr + rm, mask=mask_m, other=0) -> tl.load(gather_ptr + rm, mask=mask_m)",
             "grouped_gemm_dw.py _grouped_gemm_dw_kernel: other is one: 0 -> 1",
-            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(gather_ptr + rm, mask=mask_m, other=0) -> tl.load(gather_ptr + rm, mask=mask_m)",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(gather_ptr + rm, mask=mask_m & is_owned, other=0) -> tl.load(gather_ptr + rm, mask=mask_m & is_owned)",
             "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0 -> 1",
         ),
     ),
@@ -89,20 +87,20 @@ _PROVEN = (
         (
             "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(x_ptrs, mask=mask_m[:, None], other=0.0) -> tl.load(x_ptrs, mask=mask_m[:, None])",
             "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(w_ptrs, mask=mask_n[None, :], other=0.0) -> tl.load(w_ptrs, mask=mask_n[None, :])",
-            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0) -> tl.load(row_weights_ptr + slots, mask=mask_m)",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other dropped: tl.load(row_weights_ptr + slots, mask=mask_m & is_owned, other=0.0) -> tl.load(row_weights_ptr + slots, mask=mask_m & is_owned)",
             "grouped_gemm_rows.py _grouped_gemm_rows_kernel: other is one: 0.0 -> 1 #5",
         ),
     ),
     (
         "The slots of masked rows are 0, where there is a weight, and their rows are not stored.",
         (
-            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: mask dropped: tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0) -> tl.load(row_weights_ptr + slots)",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: mask dropped: tl.load(row_weights_ptr + slots, mask=mask_m & is_owned, other=0.0) -> tl.load(row_weights_ptr + slots)",
         ),
     ),
     (
         "A product of float32 and a narrower type is float32.",
         (
-            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0).to(tl.float32) -> tl.load(row_weights_ptr + slots, mask=mask_m, other=0.0)",
+            "grouped_gemm_rows.py _grouped_gemm_rows_kernel: call dropped: tl.load(row_weights_ptr + slots, mask=mask_m & is_owned, other=0.0).to(tl.float32) -> tl.load(row_weights_ptr + slots, mask=mask_m & is_owned, other=0.0)",
         ),
     ),
     (
@@ -155,13 +153,25 @@ _PROVEN = (
             "tile_schedule.py tile_bound: left operand: (M - busy) // block_m -> M - busy",
             "tile_schedule.py tile_bound: left operand: M - busy -> M",
             "tile_schedule.py tile_bound: sign: M - busy -> M + busy",
+            "tile_schedule.py tile_bound: constant: 1 -> 2",
         ),
     ),
     (
-        "A tile that is not needed carries any negative number; or expert 0, beyond whose rows it begins.",
+        "A tile that ends its expert's as number 1 is tile 0, a band by itself either way.",
+        ("tile_schedule.py _tile_schedule_kernel: constant: 0 -> 1 #11",),
+    ),
+    (
+        "No case has so many experts that a program of the schedule has fewer than two tiles.",
         (
-            "tile_schedule.py tile_schedule: constant: 1 -> 2 #2",
-            "tile_schedule.py tile_schedule: constant: 1 -> 0 #2",
+            "tile_schedule.py tile_schedule: constant: 1 -> 2",
+            "tile_schedule.py tile_schedule: constant: 1 -> 0",
+        ),
+    ),
+    (
+        "Larger programs, and programs beyond the last tile, lay out the same tiles.",
+        (
+            "tile_schedule.py tile_schedule: left operand: _ENTRIES // block_e -> _ENTRIES",
+            "tile_schedule.py tile_schedule: left operand: -n_tiles // block_t -> -n_tiles",
         ),
     ),
 )

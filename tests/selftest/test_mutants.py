@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import runpy
+from pathlib import Path
 
 import pytest
 from hypothesis import given, seed
@@ -41,6 +43,11 @@ def test_every_mutant_has_a_name_of_its_own_and_changes_its_file() -> None:
         text = (SOURCE / mutant.file).read_text()
         edited = mutant.edited(mutant.file, text)
         assert ast.dump(ast.parse(edited)) != ast.dump(ast.parse(text)) and mutant.edited("another.py", text) == text
+
+
+def test_what_is_proven_equivalent_is_a_mutant() -> None:
+    proven = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "equivalent_mutants.py"))["EQUIVALENT"]
+    assert set(proven) <= {mutant.name for mutant in mutants()}
 
 
 @pytest.mark.parametrize("beginning", SAMPLE)

@@ -12,6 +12,7 @@ SIZES = st.lists(st.sampled_from([0, 1, 15, 16, 17, 40, 300]), min_size=1, max_s
 
 
 @example([0, 513, 16], 30, 16)  # bands of 16, 16 and 1 tiles
+@example([4096, 300], 0, 16)  # more tiles than one program of the schedule lays out
 @given(SIZES, st.integers(0, 70), st.sampled_from([16, 128]))
 def test_each_row_is_owned_once_and_bands_are_of_one_expert(sizes: list[int], nobodys: int, block_m: int) -> None:
     M = sum(sizes) + nobodys
