@@ -26,9 +26,7 @@ _PROVEN = (
     ),
     (
         "Autograd casts a gradient to the dtype of its input; the accumulator is rounded once either way.",
-        (
-            "grouped_gemm.py _dx: condition: torch.float32 if call.tokens_in else X.dtype -> torch.float32",
-        ),
+        ("grouped_gemm.py _dx: condition: torch.float32 if call.tokens_in else X.dtype -> torch.float32",),
     ),
     (
         "The counts are the same numbers in either integer type.",
