@@ -25,7 +25,7 @@ CONFIGS = (
     KernelConfig(block_m=64, block_n=16, block_k=32),
     KernelConfig(block_m=64, block_n=64, block_k=64),
     KernelConfig(block_m=16, block_n=32, block_k=64, num_stages=3, tma=True),
-    KernelConfig(block_m=64, block_n=32, block_k=16, num_stages=3, tma=True),
+    KernelConfig(block_m=64, block_n=128, block_k=16, num_stages=3, tma=True),
     KernelConfig(block_m=128, block_n=128, block_k=64, num_warps=8, num_stages=2, tma=True, specialized=True),
     KernelConfig(block_m=16, block_n=32, block_k=16, aligned=True),
     KernelConfig(block_m=64, block_n=64, block_k=64, num_warps=8, num_stages=3, aligned=True),
