@@ -134,8 +134,8 @@ _PROVEN = (
         "A pointer that is never read may be None.",
         (
             "grouped_gemm_dw.py grouped_gemm_dw: condition: row_ends if gather_indices is None else gather_indices -> gather_indices",
-            "grouped_gemm_rows.py grouped_gemm_rows: condition: unused if gather_indices is None else gather_indices -> gather_indices",
-            "grouped_gemm_rows.py grouped_gemm_rows: condition: unused if row_weights is None else row_weights -> row_weights",
+            "grouped_gemm_rows.py grouped_gemm_rows: condition: unused if row_map.gather_indices is None else row_map.gather_indices -> row_map.gather_indices",
+            "grouped_gemm_rows.py grouped_gemm_rows: condition: unused if row_map.row_weights is None else row_map.row_weights -> row_map.row_weights",
         ),
     ),
     (

@@ -37,7 +37,7 @@ _DW_BODY = "    rn = tl.program_id(0)"
 
 FAULTS = (
     _fault("forgets_the_row_mask", (_DW, "mask_m = rm < end", "mask_m = rm < tl.load(row_ends_ptr + tl.num_programs(2) - 1)")),
-    _fault("reads_the_next_expert", (_OP, "\n                X, W, y, ", "\n                X, W.roll(-1, 0), y, ")),
+    _fault("reads_the_next_expert", (_OP, "_rows(X, W, y, ", "_rows(X, W.roll(-1, 0), y, ")),
     _fault("drops_the_last_k_tile", (_ROWS, "is_owned, K, 0)", "is_owned, K // BLOCK_K * BLOCK_K, 0)")),
     _fault("loses_the_last_row_tile", (_SCHEDULE, "(sizes + (block_m - 1)) // block_m", "(sizes + 1) // block_m")),
     _fault("leaves_empty_expert_dw_unwritten", (_DW, _DW_BODY, f"    if start == end:\n        return\n{_DW_BODY}")),
@@ -55,7 +55,7 @@ FAULTS = (
         (_ROWS, "mask_k[:, None], other=0.0", "mask_k[:, None], other=1.0")),
     _fault("reads_slots_behind_the_last", (_DW, "tl.load(gather_ptr + rm, mask=mask_m, other=0)", "tl.load(gather_ptr + rm)")),
     _fault("assumes_contiguous_weights",
-        (_OP, "\n                X, W, y, ", "\n                X, W.as_strided(W.shape, (W.stride(0), W.shape[2], 1)), y, ")),
+        (_OP, "_rows(X, W, y, ", "_rows(X, W.as_strided(W.shape, (W.stride(0), W.shape[2], 1)), y, ")),
 )  # fmt: skip
 
 _BY_NAME = {fault.name: fault for fault in FAULTS}

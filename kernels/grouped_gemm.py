@@ -18,7 +18,7 @@ from .gathered_rows import gathered_rows
 from .grouped_gemm_dw import grouped_gemm_dw
 from .grouped_gemm_dw_hopper import STORED, grouped_gemm_dw_hopper
 from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
-from .grouped_gemm_rows import grouped_gemm_rows
+from .grouped_gemm_rows import RowMap, grouped_gemm_rows
 from .grouped_gemm_rows_hopper import grouped_gemm_rows_hopper
 from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
 from .hopper import stages_of
@@ -192,11 +192,8 @@ class _GroupedGemm(torch.autograd.Function):
     ) -> torch.Tensor:
         def launch(config: KernelConfig) -> torch.Tensor:
             y = X.new_zeros(rows.M, W.shape[1]) if call.permute_y else X.new_empty(rows.M, W.shape[1])
-            return _rows(
-                X, W, y, rows.schedule(config.block_m), rows.gather_indices, row_weights,
-                gather=call.permute_x, scatter=call.permute_y, x_divisor=call.x_divisor,
-                config=config, block_n=config.block_n, block_k=config.block_k,
-            )  # fmt: skip
+            row_map = RowMap(rows.gather_indices, row_weights, call.permute_x, call.permute_y, call.x_divisor)
+            return _rows(X, W, y, rows.schedule(config.block_m), row_map, config=config, block_n=config.block_n, block_k=config.block_k)
 
         ctx.save_for_backward(X, W, rows.m_sizes, rows.gather_indices)  # the last two so that they are not changed meanwhile
         ctx.rows, ctx.call, ctx.configs, ctx.autotune = rows, call, configs, autotune
@@ -217,24 +214,18 @@ def _rows(
     w: torch.Tensor,
     y: torch.Tensor,
     schedule: TileSchedule,
-    gather_indices: torch.Tensor | None,
-    row_weights: torch.Tensor | None,
+    row_map: RowMap,
     *,
-    gather: bool,
-    scatter: bool,
-    x_divisor: int,
     config: KernelConfig,
     block_n: int,
     block_k: int,
 ) -> torch.Tensor:
     """The rows of the forward pass or dX by the kernel that a config asks for."""
-    plain = not (gather or scatter) and row_weights is None and block_k % 64 == 0  # boxes of x and w are whole swizzled columns too
-    if plain and (stages := stages_of(config, y, config.block_m, block_n, block_k)):
+    whole = block_k % 64 == 0  # boxes of x and w are whole swizzled columns too
+    if row_map.is_identity and whole and (stages := stages_of(config, y, config.block_m, block_n, block_k)):
         return grouped_gemm_rows_hopper(x, w, y, schedule, block_n=block_n, block_k=block_k, stages=stages)
-    return (grouped_gemm_rows_tma if config.tma else grouped_gemm_rows)(
-        x, w, y, schedule, gather_indices, row_weights,
-        gather=gather, scatter=scatter, x_divisor=x_divisor, config=config, block_n=block_n, block_k=block_k,
-    )  # fmt: skip
+    launch = grouped_gemm_rows_tma if config.tma else grouped_gemm_rows
+    return launch(x, w, y, schedule, row_map, config=config, block_n=block_n, block_k=block_k)
 
 
 def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.Tensor:
@@ -246,11 +237,9 @@ def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.T
         scatter = call.permute_x and not call.tokens_in
         made = torch.zeros if scatter else torch.empty
         dx = made(rows.M, W.shape[2], dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
-        return _rows(
-            dY, W.transpose(1, 2), dx, rows.schedule(config.block_m), rows.gather_indices, None,
-            gather=call.permute_y, scatter=scatter, x_divisor=1,
-            config=config, block_n=config.block_k, block_k=config.block_n,
-        )  # fmt: skip
+        row_map = RowMap(rows.gather_indices, gather=call.permute_y, scatter=scatter)
+        schedule = rows.schedule(config.block_m)
+        return _rows(dY, W.transpose(1, 2), dx, schedule, row_map, config=config, block_n=config.block_k, block_k=config.block_n)
 
     choice = autotuning.Choice("dX", dY, W, rows.M, W.shape[0], call, plain=not call.permuted)
     dx = launch(choice.config(ctx.configs[1], launch if ctx.autotune else None))

@@ -17,6 +17,8 @@ Offsets are int64 before they meet a stride.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton.language as tl
 
@@ -25,6 +27,20 @@ from .kernel_config import KernelConfig
 from .tile_schedule import TileSchedule
 
 interpreter.repair()
+
+
+class RowMap(NamedTuple):
+    """Which row of x and of y a sorted row is, and what it is multiplied by: in(m), out(m) and p(m)."""
+
+    gather_indices: torch.Tensor | None  # [M]
+    row_weights: torch.Tensor | None = None  # [M] float32, in flat-slot order
+    gather: bool = False
+    scatter: bool = False
+    x_divisor: int = 1
+
+    @property
+    def is_identity(self) -> bool:
+        return not (self.gather or self.scatter) and self.row_weights is None
 
 
 @launching.jit(
@@ -140,14 +156,10 @@ def _grouped_gemm_rows_kernel(
 def grouped_gemm_rows(
     x: torch.Tensor,  # [*, K], [T, K] or [M, K]
     w: torch.Tensor,  # [E, N, K], any strides
-    y: torch.Tensor,  # [M, N], zeros under ``scatter``
+    y: torch.Tensor,  # [M, N], zeros where rows are scattered
     schedule: TileSchedule,
-    gather_indices: torch.Tensor | None,  # [M]
-    row_weights: torch.Tensor | None,  # [M], in flat-slot order
+    row_map: RowMap,
     *,
-    gather: bool,
-    scatter: bool,
-    x_divisor: int,
     config: KernelConfig,
     block_n: int,  # columns of y a program owns
     block_k: int,  # depth of one step
@@ -162,12 +174,13 @@ def grouped_gemm_rows(
     unused = schedule.tile_expert  # a pointer that is never read
     _grouped_gemm_rows_kernel[(n_tiles * n_column_tiles,)](
         x, w, y,
-        unused if gather_indices is None else gather_indices,
-        unused if row_weights is None else row_weights,
+        unused if row_map.gather_indices is None else row_map.gather_indices,
+        unused if row_map.row_weights is None else row_map.row_weights,
         schedule.tile_expert, schedule.tile_row, schedule.tile_end,
-        w.shape[0], N, K, n_column_tiles, x_divisor,
+        w.shape[0], N, K, n_column_tiles, row_map.x_divisor,
         x.stride(0), x.stride(1), w.stride(0), w.stride(1), w.stride(2), y.stride(0), y.stride(1),
-        GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, ALIGNED=config.aligned, W_ALONG_N=w_along_n,
+        GATHER=row_map.gather, SCATTER=row_map.scatter, FUSE_MUL=row_map.row_weights is not None,
+        ALIGNED=config.aligned, W_ALONG_N=w_along_n,
         BLOCK_M=schedule.block_m, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     return y

@@ -21,6 +21,7 @@ import triton.language as tl
 
 from . import interpreter, launching
 from .boxes import boxes
+from .grouped_gemm_rows import RowMap
 from .kernel_config import KernelConfig
 from .tile_schedule import TileSchedule
 
@@ -130,14 +131,10 @@ def _grouped_gemm_rows_tma_kernel(
 def grouped_gemm_rows_tma(
     x: torch.Tensor,  # [*, K], [T, K] or [M, K]
     w: torch.Tensor,  # [E, N, K], contiguous along K or N
-    y: torch.Tensor,  # [M, N], zeros under ``scatter``
+    y: torch.Tensor,  # [M, N], zeros where rows are scattered
     schedule: TileSchedule,
-    gather_indices: torch.Tensor | None,  # [M]
-    row_weights: torch.Tensor | None,  # [M], in flat-slot order
+    row_map: RowMap,
     *,
-    gather: bool,
-    scatter: bool,
-    x_divisor: int,
     config: KernelConfig,
     block_n: int,  # columns of y a program owns
     block_k: int,  # depth of one step
@@ -150,17 +147,19 @@ def grouped_gemm_rows_tma(
     block_m, n_column_tiles = schedule.block_m, -(-N // block_n)
     along_n = w.stride(2) != 1
     halves = block_m >= 64
-    boxes_of_y = not scatter and y.element_size() <= x.element_size()
+    boxes_of_y = not row_map.scatter and y.element_size() <= x.element_size()
     unused = schedule.tile_expert  # a pointer that is never read
     _grouped_gemm_rows_tma_kernel[(n_tiles * n_column_tiles,)](
-        None if gather else boxes(x, block_m, block_k), None if gather or not halves else boxes(x, block_m // 2, block_k), x,
+        None if row_map.gather else boxes(x, block_m, block_k),
+        None if row_map.gather or not halves else boxes(x, block_m // 2, block_k), x,
         boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k),
         boxes(y, block_m, block_n) if boxes_of_y else None, y,
-        unused if gather_indices is None else gather_indices,
-        unused if row_weights is None else row_weights,
+        unused if row_map.gather_indices is None else row_map.gather_indices,
+        unused if row_map.row_weights is None else row_map.row_weights,
         schedule.tile_expert, schedule.tile_row, schedule.tile_end, schedule.band_start, schedule.band_size,
-        E, N, K, n_column_tiles, x_divisor, x.stride(0), y.stride(0),
-        GATHER=gather, SCATTER=scatter, FUSE_MUL=row_weights is not None, W_ALONG_N=along_n, BOXES_OF_Y=boxes_of_y, HALVES=halves,
+        E, N, K, n_column_tiles, row_map.x_divisor, x.stride(0), y.stride(0),
+        GATHER=row_map.gather, SCATTER=row_map.scatter, FUSE_MUL=row_map.row_weights is not None,
+        W_ALONG_N=along_n, BOXES_OF_Y=boxes_of_y, HALVES=halves,
         BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=config.num_warps, num_stages=config.num_stages,
     )  # fmt: skip
     return y
