@@ -102,15 +102,17 @@ def _index_of_one_element(patch_lang_tensor: Any) -> Any:
 def _patched_once(patch_lang: Any, missing: object) -> Any:
     """A helper is called, and a launch runs again, inside of one that has patched the same modules already.
 
-    What a launch patches is found once for each set of modules, and again where one of them has changed since.
+    What a launch patches is found once for each set of modules, and again where one of them has changed since. What a helper patches
+    besides, ``tl.core``, Triton leaves as it is when the helper is done: it is patched once.
     """
     patched: list[object] = []
+    left: list[object] = []  # by helpers
     known: dict[tuple[int, ...], _Patches] = {}
 
     @functools.wraps(patch_lang)
     def repaired(function: Any) -> Any:
         modules = [module for module in function.__globals__.values() if module is tl or module is tl.core]
-        if modules and all(module in patched for module in modules):
+        if patched and modules and all(module in patched or module in left for module in modules):
             return SimpleNamespace(restore=lambda: None)
         before, key = list(patched), tuple(map(id, modules))
         if not before and key in known and known[key].fit():
@@ -123,9 +125,13 @@ def _patched_once(patch_lang: Any, missing: object) -> Any:
 
         def restore() -> None:
             patched[:] = before
+            if before:
+                left[:] = [module for module in left if module not in modules]
             scope.restore()
 
         patched.extend(modules)
+        if before:
+            left.extend(modules)
         return SimpleNamespace(restore=restore)
 
     return repaired

@@ -110,6 +110,17 @@ def test_tritons_own_helpers_run_though_transformers_imported_triton_before() ->
     assert y.tolist() == [780.0, 7 + 23 + 39]
 
 
+def test_a_launch_patches_the_language_as_the_one_before_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime import interpreter
+
+    x, y = torch.ones(4), torch.zeros(2)
+    _helpers_kernel[(1,)](x, y, 4, BLOCK=4)
+    searched: list[object] = []
+    monkeypatch.setattr(interpreter, "_patch_builtin", lambda module, *_: searched.append(module))
+    _helpers_kernel[(1,)](x, y, 4, BLOCK=4)
+    assert not searched
+
+
 def test_the_command_interprets_a_kernel_that_calls_tritons_helpers(tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(THEIRS)
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
