@@ -155,8 +155,12 @@ _PROVEN = (
         ),
     ),
     (
-        "A tile that ends its expert's as number 1 is tile 0, a band by itself either way.",
-        ("tile_schedule.py _tile_schedule_kernel: constant: 0 -> 1 #11",),
+        "Where an expert ends at row 1, it has tile 0 alone, whose row is 0 and whose band is itself either way.",
+        ("tile_schedule.py _tile_schedule_kernel: constant: 0 -> 1 #9",),
+    ),
+    (
+        "A tile that is not needed begins at any row that is not below its end, which is 0.",
+        ("tile_schedule.py _tile_schedule_kernel: constant: 0 -> 1 #10",),
     ),
     (
         "No case has so many experts that a program of the schedule has fewer than two tiles.",

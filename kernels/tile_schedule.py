@@ -10,6 +10,7 @@ shapes alone, and the tiles that are not needed own no rows.
 Tiles of an expert stand in bands of 16, the last one with what is left. Kernels whose operands come as boxes take a band's tiles for one
 tile of columns, then for the next: tiles that need the same columns of w begin together, and find them in the L2 cache (docs/speed.md).
 Program i makes entries i*BLOCK_T + [0, BLOCK_T), each against all experts [BLOCK_E]. Masks: e < E in loads, t < n_tiles in stores.
+Sizes that the caller promised not to pass, negative ones and those of more rows than M, make no entry point outside of the entries.
 The blocks follow from E alone, in few steps, and block_m is no constant: of this kernel few variants are ever compiled.
 """
 
@@ -39,7 +40,7 @@ class TileSchedule(NamedTuple):
 
     tile_expert: torch.Tensor  # [n_tiles], E for rows that no expert owns
     tile_row: torch.Tensor  # [n_tiles]
-    tile_end: torch.Tensor  # [n_tiles], 0 where the tile is not needed
+    tile_end: torch.Tensor  # [n_tiles]; it and tile_row are 0 where the tile is not needed
     band_start: torch.Tensor  # [n_tiles]
     band_size: torch.Tensor  # [n_tiles]
     block_m: int
@@ -91,7 +92,7 @@ def _tile_schedule_kernel(
 ):
     e = tl.arange(0, BLOCK_E)  # [BLOCK_E]
     sizes = tl.load(m_sizes_ptr + e, mask=e < E, other=0).to(tl.int32)
-    sizes = tl.where(e == E, M - tl.sum(sizes, 0), sizes)
+    sizes = tl.maximum(tl.where(e == E, M - tl.sum(sizes, 0), sizes), 0)
     tiles = (sizes + (block_m - 1)) // block_m
     row_ends = tl.cumsum(sizes, 0)
     tile_ends = tl.cumsum(tiles, 0)
@@ -101,10 +102,10 @@ def _tile_schedule_kernel(
     tile = t[:, None]
     is_its = (tile_starts[None, :] <= tile) & (tile < tile_ends[None, :])  # [BLOCK_T, BLOCK_E], one expert at most
     end = tl.sum(tl.where(is_its, row_ends[None, :], 0), 1)
-    row = tl.sum(tl.where(is_its, row_shift[None, :], 0), 1) + t * block_m
+    is_needed = end > 0
+    row = tl.where(is_needed, tl.sum(tl.where(is_its, row_shift[None, :], 0), 1) + t * block_m, 0)
     tile_start = tl.sum(tl.where(is_its, tile_starts[None, :], 0), 1)
-    tile_end = tl.sum(tl.where(is_its, tile_ends[None, :], 0), 1)
-    is_needed = tile_end > 0
+    tile_end = tl.minimum(tl.sum(tl.where(is_its, tile_ends[None, :], 0), 1), n_tiles)
     band_start = tl.where(is_needed, t - (t - tile_start) % _BAND, t)
     mask_t = t < n_tiles
     tl.store(tile_expert_ptr + t, tl.sum(tl.where(is_its, e[None, :], 0), 1), mask=mask_t)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -28,3 +29,11 @@ def test_each_row_is_owned_once_and_bands_are_of_one_expert(sizes: list[int], no
         first, tiles = sum(length for _, length in bands), -(-rows // block_m)
         bands += [(first + i, min(16, tiles - i)) for i in range(0, tiles, 16)]
     assert [(start[t], size[t]) for t in range(needed)] == [band for band in bands for _ in range(band[1])]
+
+
+@pytest.mark.parametrize(("sizes", "M"), [([300], 32), ([16, 300], 32), ([48, 300], 64), ([-100, 400], 64), ([400, -100], 64), ([-5], 70)])
+def test_sizes_that_no_caller_may_pass_leave_each_tile_in_one_band(sizes: list[int], M: int) -> None:
+    schedule = tile_schedule(torch.tensor(sizes), M, 16)
+    n_tiles = len(schedule.tile_row)
+    bands = sorted(set(zip(schedule.band_start.tolist(), schedule.band_size.tolist(), strict=True)))
+    assert [t for start, size in bands for t in range(start, start + size)] == list(range(n_tiles))
