@@ -190,14 +190,15 @@ class _GroupedGemm(torch.autograd.Function):
         configs: tuple[KernelConfig | None, KernelConfig | None, KernelConfig | None],
         autotune: bool,
     ) -> torch.Tensor:
+        row_map = RowMap(rows.gather_indices, row_weights, call.permute_x, call.permute_y, call.x_divisor)
+
         def launch(config: KernelConfig) -> torch.Tensor:
             y = X.new_zeros(rows.M, W.shape[1]) if call.permute_y else X.new_empty(rows.M, W.shape[1])
-            row_map = RowMap(rows.gather_indices, row_weights, call.permute_x, call.permute_y, call.x_divisor)
             return _rows(X, W, y, rows.schedule(config.block_m), row_map, config=config, block_n=config.block_n, block_k=config.block_k)
 
         ctx.save_for_backward(X, W, rows.m_sizes, rows.gather_indices)  # the last two so that they are not changed meanwhile
         ctx.rows, ctx.call, ctx.configs, ctx.autotune = rows, call, configs, autotune
-        choice = autotuning.Choice("forward", X, W, rows.M, W.shape[0], call, plain=not (call.permuted or call.fuse_mul_post))
+        choice = autotuning.Choice("forward", X, W, rows.M, W.shape[0], call, plain=row_map.is_identity)
         return launch(choice.config(configs[0], launch if autotune else None))
 
     @staticmethod

@@ -34,10 +34,10 @@ from .hopper import (
     take,
 )
 
-_PART = gl.constexpr(64)
-"""Columns that are stored at once."""
 STORED = 128
 """Columns of a tile in shared memory on their way out: two parts."""
+_PART = gl.constexpr(STORED // 2)
+"""Columns that are stored at once."""
 _RAGGED_ROWS = gl.constexpr(1 << 30)
 """So many a ragged box is declared to have: as far below it as a row stands, so far before its slice's end (triton.tools.ragged_tma)."""
 

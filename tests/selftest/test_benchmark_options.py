@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-OPTIONS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "options.py"))
+from .test_plugin import ROOT
+
+OPTIONS = runpy.run_path(str(ROOT / "benchmarks" / "options.py"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import runpy
-from pathlib import Path
 
 import pytest
 from hypothesis import given, seed
@@ -17,6 +16,8 @@ from moefuzz.harness.profiles import drawn
 from moefuzz.harness.verdict import check
 from moefuzz.strategies import experts_cases
 from moefuzz.strategies.regimes import any_cases
+
+from .test_plugin import ROOT
 
 SAMPLE = (
     "grouped_gemm.py forward: unwritten: X.new_zeros(",
@@ -46,7 +47,7 @@ def test_every_mutant_has_a_name_of_its_own_and_changes_its_file() -> None:
 
 
 def test_what_is_proven_equivalent_is_a_mutant() -> None:
-    proven = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "equivalent_mutants.py"))["EQUIVALENT"]
+    proven = runpy.run_path(str(ROOT / "benchmarks" / "equivalent_mutants.py"))["EQUIVALENT"]
     assert set(proven) <= {mutant.name for mutant in mutants()}
 
 
