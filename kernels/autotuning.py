@@ -77,7 +77,7 @@ class Choice:
 
     def _candidates(self) -> tuple[KernelConfig, ...]:
         if self.a.element_size() == 2 and boxes.are_there(self.a.device):
-            return hopper_configs(self.kind, self.M / self.E, plain=self.plain)
+            return hopper_configs(self.kind, self.M / self.E, self.a.shape[1], plain=self.plain)
         return _CANDIDATES[self.kind]
 
     def is_aligned(self, config: KernelConfig) -> bool:

@@ -16,7 +16,7 @@ from .combine_rows import sum_by_token
 from .elementwise import check_dtype
 from .gathered_rows import gathered_rows
 from .grouped_gemm_dw import grouped_gemm_dw
-from .grouped_gemm_dw_hopper import STORED, grouped_gemm_dw_hopper
+from .grouped_gemm_dw_hopper import grouped_gemm_dw_hopper
 from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
 from .grouped_gemm_rows import RowMap, grouped_gemm_rows
 from .grouped_gemm_rows_hopper import grouped_gemm_rows_hopper
@@ -259,7 +259,7 @@ def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.T
 
     def launch(config: KernelConfig) -> torch.Tensor:
         dw = torch.empty(W.shape, dtype=W.dtype, device=W.device)
-        stages = stages_of(config, dw, config.block_n, config.block_k, config.block_m, STORED)
+        stages = stages_of(config, dw, config.block_n, config.block_k, config.block_m)
         if stages and not (gather_x or call.permute_y):
             return grouped_gemm_dw_hopper(
                 X, dY, dw, rows.m_sizes, rows.row_ends, block_m=config.block_m, block_k=config.block_k, stages=stages

@@ -6,7 +6,7 @@ The function of grouped_gemm_dw_tma.py where no row is gathered; shapes are mean
 
 A tile is rows n + [0, 128) and columns k + [0, BLOCK_K) of expert e; group h owns its rows h*64 + [0, 64). The expert's rows
 [row_ends[e] - m_sizes[e], row_ends[e]) pass through the ring in steps of BLOCK_M. An expert without rows takes no step: zeros are stored.
-A group stores its rows in parts of 64 columns, which take turns in two boxes of shared memory: the ring is as deep as what is left.
+What a group has made it stores in parts between the steps of its next tile.
 x and dy come in ragged boxes, which the hardware fills with zeros behind the expert's last row, and beyond N and K. Nothing is masked.
 """
 
@@ -22,22 +22,23 @@ from . import launching
 from .boxes import boxes, ragged_boxes
 from .hopper import (
     HALF,
+    PART,
     ROWS,
     barriers,
     hand_out,
     later_tile,
     load_box,
     mailbox,
+    parts_of,
     programs_at_once,
+    steps_before,
     store_box,
     swizzled,
     take,
 )
 
-STORED = 128
-"""Columns of a tile in shared memory on their way out: two parts."""
-_PART = gl.constexpr(STORED // 2)
-"""Columns that are stored at once."""
+_NO_EXPERT = gl.constexpr(1 << 30)
+"""A box that begins there has nothing to store. (One that begins before the first expert is refused.)"""
 _RAGGED_ROWS = gl.constexpr(1 << 30)
 """So many a ragged box is declared to have: as far below it as a row stands, so far before its slice's end (triton.tools.ragged_tma)."""
 
@@ -78,27 +79,28 @@ def _load(x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M: gl.constexp
 
 
 @gluon.jit
-def _halves(tile, WIDTH: gl.constexpr):
-    """[64, WIDTH] by its left and its right columns, which each thread has some of."""
-    layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, WIDTH // 2, 16])
-    left, right = tile.reshape([HALF, 2, WIDTH // 2]).permute([0, 2, 1]).split()
-    return gl.convert_layout(left, layout, assert_trivial=True), gl.convert_layout(right, layout, assert_trivial=True)
-
-
-@gluon.jit
 def _store(part, dw_desc, e, n, k, dw_box, AT_ONCE: gl.constexpr):
     """``dw_box`` is free when only AT_ONCE - 1 stores, of other boxes, still read."""
     tma.store_wait(AT_ONCE - 1)
-    dw_box.reshape([HALF, _PART]).store(part)
+    dw_box.reshape([HALF, PART]).store(part)
     fence_async_shared()
     store_box(dw_desc, [e, n, k], dw_box)
 
 
 @gluon.jit
-def _store_two(parts, dw_desc, e, n, k, out):
-    left, right = _halves(parts, 2 * _PART)
-    _store(left, dw_desc, e, n, k, out[0], 2)
-    _store(right, dw_desc, e, n, k + _PART, out[1], 2)
+def _steps(
+    WHICH: gl.constexpr, acc, first, begin, end, stages, BLOCK_M: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr
+):  # fmt: skip
+    """Steps [begin, end) of the tile whose first one is step ``first`` of this program; the last goes on while the caller does."""
+    dy_stages, x_stages, full, empty = stages
+    for i in range(begin, end):
+        stage = (first + i) % STAGES
+        mbarrier.wait(full.index(stage), (first + i) // STAGES & 1)
+        dy = dy_stages.index(stage * 2 + WHICH).reshape([BLOCK_M, HALF]).permute([1, 0])
+        acc = warpgroup_mma(dy, x_stages.index(stage).reshape([BLOCK_M, BLOCK_K]), acc, is_async=True)
+        acc = warpgroup_mma_wait(1, deps=(acc,))
+        mbarrier.arrive(empty.index((first + i + STAGES - 1) % STAGES), count=1, pred=i > 0)
+    return acc
 
 
 @gluon.jit
@@ -107,37 +109,35 @@ def _multiply(
     BLOCK_M: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
     dy_stages, x_stages, full, empty = stages
-    out = (dw_boxes.index(2 * WHICH), dw_boxes.index(2 * WHICH + 1))
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_K, 16])
-    step = 0
+    PARTS: gl.constexpr = BLOCK_K // PART
+    AT_ONCE: gl.constexpr = min(PARTS, 2)
+    first = 0
     count = 0
+    made = gl.zeros((HALF, BLOCK_K), dw_desc.dtype, layout)
+    made_e, made_n, made_k = _NO_EXPERT, 0, 0  # nothing of it is stored
     e, tile, end, size = take(box, count)
     while size >= 0:
+        n_steps = (size + BLOCK_M - 1) // BLOCK_M
         acc = gl.zeros((HALF, BLOCK_K), gl.float32, layout)
-        if size > 0:
-            for m in range(0, size, BLOCK_M):
-                stage = step % STAGES
-                mbarrier.wait(full.index(stage), step // STAGES & 1)
-                dy = dy_stages.index(stage * 2 + WHICH).reshape([BLOCK_M, HALF]).permute([1, 0])
-                acc = warpgroup_mma(dy, x_stages.index(stage).reshape([BLOCK_M, BLOCK_K]), acc, is_async=True)
-                acc = warpgroup_mma_wait(1, deps=(acc,))
-                mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1, pred=m > 0)
-                step += 1
-            acc = warpgroup_mma_wait(0, deps=(acc,))
-            mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1)
+        parts = parts_of(made, BLOCK_K)
+        done = 0
+        for p in gl.static_range(PARTS):
+            until = steps_before(p, n_steps, PARTS)
+            acc = _steps(WHICH, acc, first, done, until, stages, BLOCK_M, BLOCK_K, STAGES)
+            _store(parts[p], dw_desc, made_e, made_n, made_k + p * PART, dw_boxes.index(2 * WHICH + p % 2), AT_ONCE)
+            done = until
+        acc = _steps(WHICH, acc, first, done, n_steps, stages, BLOCK_M, BLOCK_K, STAGES)
+        acc = warpgroup_mma_wait(0, deps=(acc,))
+        mbarrier.arrive(empty.index((first + n_steps + STAGES - 1) % STAGES), count=1, pred=n_steps > 0)
         made = acc.to(dw_desc.dtype)
-        n = (tile // n_column_tiles * 2 + WHICH) * HALF
-        k = tile % n_column_tiles * BLOCK_K
-        if BLOCK_K == _PART:
-            _store(made, dw_desc, e, n, k, out[0], 1)
-        elif BLOCK_K == 2 * _PART:
-            _store_two(made, dw_desc, e, n, k, out)
-        else:
-            left, right = _halves(made, BLOCK_K)
-            _store_two(left, dw_desc, e, n, k, out)
-            _store_two(right, dw_desc, e, n, k + 2 * _PART, out)
+        made_e, made_n, made_k = e, (tile // n_column_tiles * 2 + WHICH) * HALF, tile % n_column_tiles * BLOCK_K
+        first += n_steps
         count += 1
         e, tile, end, size = take(box, count)
+    parts = parts_of(made, BLOCK_K)
+    for p in gl.static_range(PARTS):
+        _store(parts[p], dw_desc, made_e, made_n, made_k + p * PART, dw_boxes.index(2 * WHICH + p % 2), AT_ONCE)
     tma.store_wait(0)
 
 

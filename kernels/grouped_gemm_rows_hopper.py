@@ -5,10 +5,10 @@ The function of grouped_gemm_rows_tma.py where no row is gathered, scattered or 
     x [M, K]   w [E, N, K], contiguous along k, or under W_ALONG_N along n   y [M, N] in their type, accumulated in float32
 
 A tile is the 128 rows of tile t by columns j*BLOCK_N + [0, BLOCK_N), band by band (tile_schedule.py). Group h owns its rows h*64 + [0, 64):
-where an expert's last tile has none for the second, that one only passes on the stages. While one group stores, the other may multiply, and
-the next tile is loaded: that is what the pipeline is for.
-A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. 64 whole rows of y are stored as a box,
-fewer by pointers. Masks, where pointers are used: m < tile_end, and n < N by groups of 8 columns, of which N is a multiple.
+where an expert's last tile has none for the second, that one only passes on the stages. What a group has made it stores in parts, between
+the steps of its next tile. 64 whole rows of y are stored as boxes, fewer by pointers.
+A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. Masks, where pointers are used:
+m < tile_end, and n < N by groups of 8 columns, of which N is a multiple.
 Rows that no expert owns have no depth: zeros are stored.
 """
 
@@ -24,12 +24,15 @@ from . import launching
 from .boxes import boxes
 from .hopper import (
     HALF,
+    PART,
     barriers,
     hand_out,
     later_tile,
     load_box,
     mailbox,
+    parts_of,
     programs_at_once,
+    steps_before,
     store_box,
     swizzled,
     take,
@@ -91,54 +94,86 @@ def _load(
 
 
 @gluon.jit
+def _steps(
+    WHICH: gl.constexpr, acc, first, begin, end, stages,
+    W_ALONG_N: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr,
+):  # fmt: skip
+    """Steps [begin, end) of the tile whose first one is step ``first`` of this program; the last goes on while the caller does."""
+    x_stages, w_stages, full, empty = stages
+    for i in range(begin, end):
+        stage = (first + i) % STAGES
+        mbarrier.wait(full.index(stage), (first + i) // STAGES & 1)
+        if W_ALONG_N:
+            w = w_stages.index(stage).reshape([BLOCK_K, BLOCK_N])
+        else:
+            w = w_stages.index(stage).reshape([BLOCK_N, BLOCK_K]).permute([1, 0])
+        acc = warpgroup_mma(x_stages.index(stage * 2 + WHICH), w, acc, is_async=True)
+        acc = warpgroup_mma_wait(1, deps=(acc,))
+        mbarrier.arrive(empty.index((first + i + STAGES - 1) % STAGES), count=1, pred=i > 0)
+    return acc
+
+
+@gluon.jit
+def _store(part, y_desc, y_ptr, N, stride_ym, row, end, n, y_box, AT_ONCE: gl.constexpr):
+    """``y_box`` is free when only AT_ONCE - 1 stores, of other boxes, still read."""
+    if row + HALF <= end:
+        tma.store_wait(AT_ONCE - 1)
+        y_box.store(part)
+        fence_async_shared()
+        store_box(y_desc, [row, n], y_box)
+    else:
+        wide: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [4, 1], [1, 0])
+        tma.store_wait(0)
+        y_box.store(part)
+        rm = row + gl.arange(0, HALF, gl.SliceLayout(1, wide))
+        rn = n + gl.arange(0, PART, gl.SliceLayout(0, wide))
+        ptrs = gl.multiple_of((y_ptr + rm.to(gl.int64) * stride_ym)[:, None] + rn[None, :], (16, 16))
+        gl.store(ptrs, y_box.load(wide), mask=(rm < end)[:, None] & (rn // 8 * 8 < N)[None, :])
+
+
+@gluon.jit
 def _multiply(
     WHICH: gl.constexpr, y_desc, y_ptr, E, N, K, stride_ym, y_boxes, stages, box,
     W_ALONG_N: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
     x_stages, w_stages, full, empty = stages
-    y_box = y_boxes.index(WHICH)
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
-    wide: gl.constexpr = gl.BlockedLayout([1, 8], [1, 32], [4, 1], [1, 0])
-    step = 0
+    PARTS: gl.constexpr = BLOCK_N // PART
+    AT_ONCE: gl.constexpr = min(PARTS, 2)
+    first = 0
     count = 0
+    made = gl.zeros((HALF, BLOCK_N), y_desc.dtype, layout)
+    made_row, made_end, made_j = 0, 0, 0  # no rows: nothing of it is stored
     e, row, end, j = take(box, count)
     while end >= 0:
-        n = j * BLOCK_N  # known to be a multiple, so that pointers of y need one mask for 8 columns
-        depth = gl.where(e < E, K, 0)
+        n_steps = gl.where(e < E, (K + BLOCK_K - 1) // BLOCK_K, 0)
         row += WHICH * HALF
         if row < end:
             acc = gl.zeros((HALF, BLOCK_N), gl.float32, layout)
-            if depth > 0:
-                for k in range(0, depth, BLOCK_K):
-                    stage = step % STAGES
-                    mbarrier.wait(full.index(stage), step // STAGES & 1)
-                    if W_ALONG_N:
-                        w = w_stages.index(stage).reshape([BLOCK_K, BLOCK_N])
-                    else:
-                        w = w_stages.index(stage).reshape([BLOCK_N, BLOCK_K]).permute([1, 0])
-                    acc = warpgroup_mma(x_stages.index(stage * 2 + WHICH), w, acc, is_async=True)
-                    acc = warpgroup_mma_wait(1, deps=(acc,))
-                    mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1, pred=k > 0)
-                    step += 1
-                acc = warpgroup_mma_wait(0, deps=(acc,))
-                mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1)
-            tma.store_wait(0)
-            y_box.store(acc.to(y_desc.dtype))
-            if row + HALF <= end:
-                fence_async_shared()
-                store_box(y_desc, [row, n], y_box)
-            else:
-                rm = row + gl.arange(0, HALF, gl.SliceLayout(1, wide))
-                rn = n + gl.arange(0, BLOCK_N, gl.SliceLayout(0, wide))
-                ptrs = gl.multiple_of((y_ptr + rm.to(gl.int64) * stride_ym)[:, None] + rn[None, :], (16, 16))
-                gl.store(ptrs, y_box.load(wide), mask=(rm < end)[:, None] & (rn // 8 * 8 < N)[None, :])
+            parts = parts_of(made, BLOCK_N)
+            done = 0
+            for p in gl.static_range(PARTS):
+                until = steps_before(p, n_steps, PARTS)
+                acc = _steps(WHICH, acc, first, done, until, stages, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)
+                n = made_j * BLOCK_N + p * PART
+                _store(parts[p], y_desc, y_ptr, N, stride_ym, made_row, made_end, n, y_boxes.index(2 * WHICH + p % 2), AT_ONCE)
+                done = until
+            acc = _steps(WHICH, acc, first, done, n_steps, stages, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)
+            acc = warpgroup_mma_wait(0, deps=(acc,))
+            mbarrier.arrive(empty.index((first + n_steps + STAGES - 1) % STAGES), count=1, pred=n_steps > 0)
+            made = acc.to(y_desc.dtype)
+            made_row, made_end, made_j = row, end, j
         else:
-            for _ in range(0, depth, BLOCK_K):
+            for step in range(first, first + n_steps):
                 mbarrier.wait(full.index(step % STAGES), step // STAGES & 1)
                 mbarrier.arrive(empty.index(step % STAGES), count=1)
-                step += 1
+        first += n_steps
         count += 1
         e, row, end, j = take(box, count)
+    parts = parts_of(made, BLOCK_N)
+    for p in gl.static_range(PARTS):
+        n = made_j * BLOCK_N + p * PART
+        _store(parts[p], y_desc, y_ptr, N, stride_ym, made_row, made_end, n, y_boxes.index(2 * WHICH + p % 2), AT_ONCE)
     tma.store_wait(0)
 
 
@@ -151,7 +186,7 @@ def _multiply(
 def _grouped_gemm_rows_hopper_kernel(
     x_desc,  # boxes [64, BLOCK_K]
     w_desc,  # boxes [1, BLOCK_N, BLOCK_K], under W_ALONG_N [1, BLOCK_K, BLOCK_N]
-    y_desc,  # boxes [64, BLOCK_N]
+    y_desc,  # boxes [64, 64]
     y_ptr,
     tile_expert_ptr,
     tile_row_ptr,
@@ -172,7 +207,7 @@ def _grouped_gemm_rows_hopper_kernel(
 ):
     x_stages = gl.allocate_shared_memory(x_desc.dtype, [2 * STAGES, HALF, BLOCK_K], x_desc.layout)
     w_stages = gl.allocate_shared_memory(w_desc.dtype, [STAGES] + w_desc.block_type.shape, w_desc.layout)
-    y_boxes = gl.allocate_shared_memory(y_desc.dtype, [2, HALF, BLOCK_N], y_desc.layout)
+    y_boxes = gl.allocate_shared_memory(y_desc.dtype, [4, HALF, PART], y_desc.layout)
     stages = (x_stages, w_stages, barriers(STAGES, 1), barriers(STAGES, 2))
     box = mailbox()
     gl.warp_specialize(
@@ -211,7 +246,7 @@ def grouped_gemm_rows_hopper(
     _grouped_gemm_rows_hopper_kernel[(min(programs_at_once(x.device), n_tiles * n_column_tiles),)](
         swizzled(boxes(x, 64, block_k)),
         swizzled(boxes(w.transpose(1, 2), 1, block_k, block_n) if along_n else boxes(w, 1, block_n, block_k)),
-        swizzled(boxes(y, 64, block_n)), y,
+        swizzled(boxes(y, 64, 64)), y,
         schedule.tile_expert, schedule.tile_row, schedule.tile_end, schedule.band_start, schedule.band_size, counter,
         E, N, K, n_tiles, n_column_tiles, y.stride(0),
         W_ALONG_N=along_n, BLOCK_N=block_n, BLOCK_K=block_k, STAGES=stages, num_warps=4,

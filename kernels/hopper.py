@@ -1,10 +1,14 @@
-"""What the warp-specialised kernels of Hopper share, written in Gluon: a ring of stages, and tiles that are handed out one after another.
+"""What the warp-specialised kernels of Hopper share, written in Gluon: a ring of stages, and tiles handed out and stored one after another.
 
 One warp chooses tiles, one loads their operands, and two groups of four warps multiply and store, each its own 64 rows of a tile of 128.
 They meet at barriers, of which use i of an entry waits for parity i & 1:
 
     full[s], empty[s]    stage s of the ring holds operands; both groups that multiply are done with it
     known[s], taken[s]   slot s of the mailbox holds the next tile; the three others have read it
+
+The registers of a tile's sums are free for the next tile once they are rounded to 16 bits. So a group begins to multiply the next one, and
+stores parts of 64 columns of the last one meanwhile, spread over its steps, which take turns in two boxes of shared memory: matrix
+instructions do not wait for stores, and the ring is as deep as what is left.
 
 A program takes its first tile by its number, each later one from a counter in memory, so that none waits for one with a larger tile.
 Nothing that is stored depends on which program has which tile. Triton's interpreter does not run Gluon: on a CPU these kernels are compiled
@@ -32,6 +36,10 @@ HALF = gl.constexpr(64)
 """Rows of a group that multiplies: those of one matrix instruction."""
 ROWS = 128
 """Of a tile."""
+PART = gl.constexpr(64)
+"""Columns that a group stores at once."""
+_STORED = 2 * ROWS * 64
+"""Numbers of a result in shared memory on their way out: two parts of each group."""
 _SWIZZLED_BYTES = 128
 _SHARED_BYTES = 226 << 10
 """Of a program, less a KiB for barriers and the mailbox."""
@@ -51,16 +59,15 @@ def programs_at_once(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def stages_of(config: KernelConfig, result: torch.Tensor, rows: int, columns: int, depth: int, stored: int | None = None) -> int:
+def stages_of(config: KernelConfig, result: torch.Tensor, rows: int, columns: int, depth: int) -> int:
     """How many stages the ring has for such tiles of a result [*, rows, columns]; 0 where they are computed without specialised warps.
 
-    ``stored``: so many columns of the result are in shared memory at once, where it is not all of them.
     There is no ring where the config does not ask for one, on another GPU, and for other tiles than those of 128 rows, of 16 bits and
     whole swizzled columns, of which two steps fit into shared memory: a group waits for the next stage before it gives back the last.
     """
     if not (config.specialized and result.element_size() == 2 and rows == ROWS and is_there(result.device)):
         return 0
-    fitting = min(config.num_stages, (_SHARED_BYTES // 2 - rows * (stored or columns)) // ((rows + columns) * depth))
+    fitting = min(config.num_stages, (_SHARED_BYTES // 2 - _STORED) // ((rows + columns) * depth))
     return fitting if fitting >= 2 and (2 * columns) % _SWIZZLED_BYTES == 0 else 0
 
 
@@ -117,3 +124,27 @@ def take(box, count):
 @gluon.jit
 def later_tile(counter_ptr):
     return gl.num_programs(0) + gl.atomic_add(counter_ptr, 1, sem="relaxed")
+
+
+@gluon.jit
+def _halves(tile, WIDTH: gl.constexpr):
+    """[64, WIDTH] by its left and its right columns, which each thread has some of."""
+    layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, WIDTH // 2, 16])
+    left, right = tile.reshape([HALF, 2, WIDTH // 2]).permute([0, 2, 1]).split()
+    return gl.convert_layout(left, layout, assert_trivial=True), gl.convert_layout(right, layout, assert_trivial=True)
+
+
+@gluon.jit
+def parts_of(tile, WIDTH: gl.constexpr):
+    """[64, WIDTH] as parts of 64 columns."""
+    if WIDTH == PART:
+        return (tile,)
+    else:
+        left, right = _halves(tile, WIDTH)
+        return parts_of(left, WIDTH // 2) + parts_of(right, WIDTH // 2)
+
+
+@gluon.jit
+def steps_before(part, n_steps, PARTS: gl.constexpr):
+    """So many steps of a tile begin before a part of the last tile is stored: one before the first part, the others are spread evenly."""
+    return gl.minimum(n_steps, 1 + part * ((n_steps + PARTS - 2) // PARTS))

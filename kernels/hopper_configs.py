@@ -1,10 +1,10 @@
-"""The configs of 16-bit operands on a Hopper GPU, by the mean rows of an expert: the fastest of a sweep on an H100 (docs/speed.md).
+"""The configs of 16-bit operands on a Hopper GPU, by the mean rows of an expert and the contraction: fastest on an H100 (docs/speed.md).
 
 Few rows: the weights' way from memory decides, so tiles are as high as an expert has rows. Many: tiles are as large as registers allow, for
 each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
-Warps are specialised where that won: in dW of more rows, whose tiles are short, so that much of their time is what comes before and after
-the products; in the forward pass where most tiles are half empty; and where there are many rows. Between, where the weights take as long to
-read as to multiply, a program for each tile did better.
+Warps are specialised where that won: in dW of more rows and in short contractions, where much of a tile's time is what comes before and
+after the products; in the forward pass where most tiles are half empty; and where there are many rows. Between, where the weights take as
+long to read as to multiply, a program for each tile did better. A fourth stage of the ring helps short contractions and harms long ones.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ def _turned(config: KernelConfig) -> KernelConfig:
 
 _ANY = 1 << 31
 _FORWARD = [
-    (16, _tma(16, 128, 128, 4, 5)),
-    (32, _tma(32, 128, 128, 4, 4)),
-    (96, _specialized(128, 128, 64, 5)),
-    (96, _tma(64, 128, 128, 4, 4)),
-    (384, _tma(128, 256, 64, 8, 4)),
-    (_ANY, _specialized(128, 256, 64, 4)),
-    (_ANY, _tma(128, 256, 64, 8, 4)),
+    (16, _ANY, _tma(16, 128, 128, 4, 5)),
+    (32, _ANY, _tma(32, 128, 128, 4, 4)),
+    (96, _ANY, _specialized(128, 128, 64, 5)),
+    (96, _ANY, _tma(64, 128, 128, 4, 4)),
+    (_ANY, 1536, _specialized(128, 256, 64, 4)),
+    (384, 2048, _specialized(128, 256, 64, 3)),
+    (384, _ANY, _tma(128, 256, 64, 8, 4)),
+    (_ANY, _ANY, _specialized(128, 256, 64, 3)),
+    (_ANY, _ANY, _tma(128, 256, 64, 8, 4)),
 ]
-_UP_TO = {  # rows of an expert; the first that fits
+_UP_TO = {  # rows of an expert, depth; the first that fits
     "forward": _FORWARD,
-    "dX": [(most, _turned(config)) for most, config in _FORWARD if most != 96],  # which wins in the forward pass alone
+    "dX": [(rows, depth, _turned(config)) for rows, depth, config in _FORWARD if rows != 96],  # which wins in the forward pass alone
     "dW": [
-        (16, _tma(16, 128, 128, 4, 8)),
-        (96, _specialized(64, 128, 128, 6)),
-        (96, _tma(32, 128, 128, 4, 4)),
-        (_ANY, _specialized(32, 128, 256, 8)),
-        (512, _tma(16, 128, 128, 4, 8)),
-        (_ANY, _tma(32, 256, 128, 8, 5)),
+        (16, _ANY, _tma(16, 128, 128, 4, 8)),
+        (96, _ANY, _specialized(64, 128, 128, 6)),
+        (96, _ANY, _tma(32, 128, 128, 4, 4)),
+        (_ANY, _ANY, _specialized(32, 128, 256, 8)),
+        (512, _ANY, _tma(16, 128, 128, 4, 8)),
+        (_ANY, _ANY, _tma(32, 256, 128, 8, 5)),
     ],
 }
 _OTHERS = {
@@ -57,20 +59,25 @@ _OTHERS = {
 }
 
 
-def hopper_configs(kind: str, rows: float, *, plain: bool) -> tuple[KernelConfig, ...]:
-    """For a pass ("forward", "dX", "dW") and so many rows an expert: the default first, then what else the autotune mode tries.
+def hopper_configs(kind: str, rows: float, depth: int, *, plain: bool) -> tuple[KernelConfig, ...]:
+    """For a pass ("forward", "dX", "dW"), so many rows an expert, and a contraction of ``depth`` (of rows, for dW, where it is not asked).
 
-    ``plain``: no row is gathered, scattered or weighed, and the result has 16 bits, so that warps may be specialised.
+    The default comes first, then what else the autotune mode tries. ``plain``: no row is gathered, scattered or weighed, and the result has
+    16 bits, so that warps may be specialised.
 
-    >>> [hopper_configs("dX", rows, plain=True)[0].block_m for rows in (4, 1000)]
+    >>> [hopper_configs("dX", rows, 4096, plain=True)[0].block_m for rows in (4, 1000)]
     [16, 128]
     """
-    return _configs(kind, next(most for most, _ in _UP_TO[kind] if rows <= most), plain)
+    return _configs(kind, *(next(most for most in _STEPS if size <= most) for size in (rows, depth)), plain)
+
+
+_STEPS = sorted({most for table in _UP_TO.values() for *both, _ in table for most in both})
+"""All that sizes are compared with: between two of them nothing depends on a size."""
 
 
 @functools.cache
-def _configs(kind: str, rows: int, plain: bool) -> tuple[KernelConfig, ...]:
-    fitting = [(most, config) for most, config in _UP_TO[kind] if plain or not config.specialized]
-    default = next(config for most, config in fitting if rows <= most)
+def _configs(kind: str, rows: int, depth: int, plain: bool) -> tuple[KernelConfig, ...]:
+    possible = [row for row in _UP_TO[kind] if plain or not row[-1].specialized]
+    default = next(config for most, deepest, config in possible if rows <= most and depth <= deepest)
     others = [config for config in _OTHERS[kind] if plain or not config.specialized]
-    return tuple(dict.fromkeys([default, *(config for _, config in fitting), *others]))
+    return tuple(dict.fromkeys([default, *(config for *_, config in possible), *others]))

@@ -14,6 +14,7 @@ from moefuzz.harness.device import device
 from moefuzz.kernels import hopper
 from moefuzz.kernels.autotuning import Choice
 from moefuzz.kernels.grouped_gemm import grouped_gemm
+from moefuzz.kernels.hopper_configs import hopper_configs
 from moefuzz.kernels.kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig
 from moefuzz.kernels.reference import grouped_gemm_reference
 
@@ -132,14 +133,21 @@ def test_specialised_warps_are_chosen_where_no_row_is_gathered_scattered_or_weig
         KernelConfig(specialized=True)
 
 
+def test_a_config_follows_the_rows_of_an_expert_and_the_depth_of_the_contraction() -> None:
+    by_depth = [hopper_configs("forward", 256, depth, plain=True)[0] for depth in (1536, 2048, 2049)]
+    assert [(config.specialized, config.num_stages) for config in by_depth] == [(True, 4), (True, 3), (False, 4)]
+    assert hopper_configs("forward", 385, 2049, plain=True)[0] == by_depth[1]
+    assert not any(config.specialized for config in hopper_configs("dX", 256, 768, plain=False))
+
+
 def test_a_ring_has_two_stages_or_there_are_no_specialised_warps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hopper, "is_there", lambda _: True)
     result, wish = torch.zeros(1, dtype=torch.bfloat16), KernelConfig(num_stages=4, tma=True, specialized=True)
-    assert [hopper.stages_of(wish, result, 128, *tile) for tile in ((256, 64), (128, 64), (256, 128), (32, 64))] == [3, 4, 0, 0]
+    assert [hopper.stages_of(wish, result, 128, *tile) for tile in ((256, 64), (128, 64), (256, 256), (32, 64))] == [4, 4, 0, 0]
     assert [hopper.stages_of(wish, result, rows, 128, 64) for rows in (64, 256)] == [0, 0]
     assert hopper.stages_of(dataclasses.replace(wish, num_stages=1), result, 128, 128, 64) == 0
     assert hopper.stages_of(wish, result.float(), 128, 128, 64) == hopper.stages_of(KernelConfig(), result, 128, 128, 64) == 0
-    assert hopper.stages_of(dataclasses.replace(wish, num_stages=9), result, 128, 256, 32, stored=128) == 8
+    assert hopper.stages_of(dataclasses.replace(wish, num_stages=9), result, 128, 256, 32) == 8
     with pytest.raises(ValueError, match="specialized must be True or False, got 'no'"):
         KernelConfig(tma=True, specialized="no")  # type: ignore[arg-type]
 
