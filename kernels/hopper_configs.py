@@ -40,9 +40,15 @@ _FORWARD = [
     (_ANY, _ANY, _specialized(128, 256, 64, 3)),
     (_ANY, _ANY, _tma(128, 256, 64, 8, 4)),
 ]
+_DX = [
+    *_FORWARD[:2],
+    (96, _ANY, _tma(128, 256, 64, 8, 4)),
+    (384, 2048, _specialized(128, 256, 64, 3)),
+    *_FORWARD[4:],
+]
 _UP_TO = {  # rows of an expert, depth; the first that fits
     "forward": _FORWARD,
-    "dX": [(rows, depth, _turned(config)) for rows, depth, config in _FORWARD if rows != 96],  # which wins in the forward pass alone
+    "dX": [(rows, depth, _turned(config)) for rows, depth, config in _DX],
     "dW": [
         (16, _ANY, _tma(16, 128, 128, 4, 8)),
         (96, _ANY, _specialized(64, 128, 128, 6)),

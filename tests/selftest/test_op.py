@@ -137,6 +137,7 @@ def test_a_config_follows_the_rows_of_an_expert_and_the_depth_of_the_contraction
     by_depth = [hopper_configs("forward", 256, depth, plain=True)[0] for depth in (1536, 2048, 2049)]
     assert [(config.specialized, config.num_stages) for config in by_depth] == [(True, 4), (True, 3), (False, 4)]
     assert hopper_configs("forward", 385, 2049, plain=True)[0] == by_depth[1]
+    assert [hopper_configs("dX", rows, 1536, plain=True)[0].num_stages for rows in (97, 385)] == [3, 4]
     assert not any(config.specialized for config in hopper_configs("dX", 256, 768, plain=False))
 
 
