@@ -148,8 +148,8 @@ class _Call(NamedTuple):
         for name, operand in others:
             if operand is not None and operand.device != X.device:
                 raise ValueError(f"{name} must be on X's device {X.device}, got {operand.device}")
-        if M > 2**31 - 2**16:  # rounded up to whole tiles it fits into 32 bits
-            raise ValueError(f"M must be at most 2**31 - 2**16 rows, got {M}")
+        if max(M, N, K) > 2**31 - 2**16:  # rounded up to whole tiles they fit into 32 bits
+            raise ValueError(f"M, N and K must be at most 2**31 - 2**16, got {M}, {N} and {K}")
         return M
 
     def _check_weights(self, X: torch.Tensor, W: torch.Tensor, topk_weights: torch.Tensor | None, M: int) -> None:

@@ -30,7 +30,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "rank of W": ({"W": W[0]}, ValueError, "W must have 3 dimensions, got shape (3, 8)"),
     "K": ({"X": X[:, :7]}, ValueError, "X has 7 columns but W has K = 8"),
     "E": ({"m_sizes": SIZES[:1]}, ValueError, "one entry for each of the 2 experts of W, got 1"),
-    "M": ({"X": X[:1].expand(2**31 - 1, 8)}, ValueError, "M must be at most 2**31 - 2**16 rows, got 2147483647"),
+    "M": ({"X": X[:1].expand(2**31 - 1, 8)}, ValueError, "M, N and K must be at most 2**31 - 2**16, got 2147483647, 3 and 8"),
+    "large K": ({"X": X[:, :1].expand(4, 2**31 - 1), "W": W[:, :, :1].expand(2, 3, 2**31 - 1)}, ValueError, "got 4, 3 and 2147483647"),
     "dtype of X": (
         {"X": X.double()},
         TypeError,
