@@ -79,12 +79,13 @@ def _load(x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M: gl.constexp
 
 
 @gluon.jit
-def _store(part, dw_desc, e, n, k, dw_box, AT_ONCE: gl.constexpr):
-    """``dw_box`` is free when only AT_ONCE - 1 stores, of other boxes, still read."""
-    tma.store_wait(AT_ONCE - 1)
-    dw_box.reshape([HALF, PART]).store(part)
+def _store(WHICH: gl.constexpr, p: gl.constexpr, parts, dw_desc, e, n, k, dw_boxes):
+    """Part ``p`` of a tile; its box is free when at most the last store, from the other box, still reads."""
+    dw_box = dw_boxes.index(2 * WHICH + p % 2)
+    tma.store_wait(min(len(parts), 2) - 1)
+    dw_box.reshape([HALF, PART]).store(parts[p])
     fence_async_shared()
-    store_box(dw_desc, [e, n, k], dw_box)
+    store_box(dw_desc, [e, n, k + p * PART], dw_box)
 
 
 @gluon.jit
@@ -111,7 +112,6 @@ def _multiply(
     dy_stages, x_stages, full, empty = stages
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_K, 16])
     PARTS: gl.constexpr = BLOCK_K // PART
-    AT_ONCE: gl.constexpr = min(PARTS, 2)
     first = 0
     count = 0
     made = gl.zeros((HALF, BLOCK_K), dw_desc.dtype, layout)
@@ -125,7 +125,7 @@ def _multiply(
         for p in gl.static_range(PARTS):
             until = steps_before(p, n_steps, PARTS)
             acc = _steps(WHICH, acc, first, done, until, stages, BLOCK_M, BLOCK_K, STAGES)
-            _store(parts[p], dw_desc, made_e, made_n, made_k + p * PART, dw_boxes.index(2 * WHICH + p % 2), AT_ONCE)
+            _store(WHICH, p, parts, dw_desc, made_e, made_n, made_k, dw_boxes)
             done = until
         acc = _steps(WHICH, acc, first, done, n_steps, stages, BLOCK_M, BLOCK_K, STAGES)
         acc = warpgroup_mma_wait(0, deps=(acc,))
@@ -137,7 +137,7 @@ def _multiply(
         e, tile, end, size = take(box, count)
     parts = parts_of(made, BLOCK_K)
     for p in gl.static_range(PARTS):
-        _store(parts[p], dw_desc, made_e, made_n, made_k + p * PART, dw_boxes.index(2 * WHICH + p % 2), AT_ONCE)
+        _store(WHICH, p, parts, dw_desc, made_e, made_n, made_k, dw_boxes)
     tma.store_wait(0)
 
 

@@ -114,17 +114,22 @@ def _steps(
 
 
 @gluon.jit
-def _store(part, y_desc, y_ptr, N, stride_ym, row, end, n, y_box, AT_ONCE: gl.constexpr):
-    """``y_box`` is free when only AT_ONCE - 1 stores, of other boxes, still read."""
+def _store(WHICH: gl.constexpr, p: gl.constexpr, parts, y_desc, y_ptr, N, stride_ym, row, end, n, y_boxes):
+    """Part ``p`` of a tile; its box is free when at most the last store, from the other box, still reads.
+
+    A part that goes by pointers is no such store, so that after it the last one may be of this box: it waits for all before it.
+    """
+    y_box = y_boxes.index(2 * WHICH + p % 2)
+    n += p * PART
     if row + HALF <= end:
-        tma.store_wait(AT_ONCE - 1)
-        y_box.store(part)
+        tma.store_wait(min(len(parts), 2) - 1)
+        y_box.store(parts[p])
         fence_async_shared()
         store_box(y_desc, [row, n], y_box)
     else:
         wide: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [4, 1], [1, 0])
         tma.store_wait(0)
-        y_box.store(part)
+        y_box.store(parts[p])
         rm = row + gl.arange(0, HALF, gl.SliceLayout(1, wide))
         rn = n + gl.arange(0, PART, gl.SliceLayout(0, wide))
         ptrs = gl.multiple_of((y_ptr + rm.to(gl.int64) * stride_ym)[:, None] + rn[None, :], (16, 16))
@@ -139,7 +144,6 @@ def _multiply(
     x_stages, w_stages, full, empty = stages
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     PARTS: gl.constexpr = BLOCK_N // PART
-    AT_ONCE: gl.constexpr = min(PARTS, 2)
     first = 0
     count = 0
     made = gl.zeros((HALF, BLOCK_N), y_desc.dtype, layout)
@@ -155,8 +159,7 @@ def _multiply(
             for p in gl.static_range(PARTS):
                 until = steps_before(p, n_steps, PARTS)
                 acc = _steps(WHICH, acc, first, done, until, stages, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)
-                n = made_j * BLOCK_N + p * PART
-                _store(parts[p], y_desc, y_ptr, N, stride_ym, made_row, made_end, n, y_boxes.index(2 * WHICH + p % 2), AT_ONCE)
+                _store(WHICH, p, parts, y_desc, y_ptr, N, stride_ym, made_row, made_end, made_j * BLOCK_N, y_boxes)
                 done = until
             acc = _steps(WHICH, acc, first, done, n_steps, stages, W_ALONG_N, BLOCK_N, BLOCK_K, STAGES)
             acc = warpgroup_mma_wait(0, deps=(acc,))
@@ -172,8 +175,7 @@ def _multiply(
         e, row, end, j = take(box, count)
     parts = parts_of(made, BLOCK_N)
     for p in gl.static_range(PARTS):
-        n = made_j * BLOCK_N + p * PART
-        _store(parts[p], y_desc, y_ptr, N, stride_ym, made_row, made_end, n, y_boxes.index(2 * WHICH + p % 2), AT_ONCE)
+        _store(WHICH, p, parts, y_desc, y_ptr, N, stride_ym, made_row, made_end, made_j * BLOCK_N, y_boxes)
     tma.store_wait(0)
 
 

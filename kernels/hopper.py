@@ -38,7 +38,7 @@ ROWS = 128
 """Of a tile."""
 PART = gl.constexpr(64)
 """Columns that a group stores at once."""
-_STORED = 2 * ROWS * 64
+_STORED = 2 * ROWS * PART.value
 """Numbers of a result in shared memory on their way out: two parts of each group."""
 _SWIZZLED_BYTES = 128
 _SHARED_BYTES = 226 << 10

@@ -4,14 +4,15 @@ Few rows: the weights' way from memory decides, so tiles are as high as an exper
 each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
 Warps are specialised where that won: in dW of more rows and in short contractions, where much of a tile's time is what comes before and
 after the products; in the forward pass where most tiles are half empty; and where there are many rows. Between, where the weights take as
-long to read as to multiply, a program for each tile did better. A fourth stage of the ring helps short contractions and harms long ones,
-of dX with up to 384 rows all.
+long to read as to multiply, a program for each tile did better. A fourth stage of the ring helps short contractions; it harms long
+ones, and dX of up to 384 rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from bisect import bisect_left
 
 from .kernel_config import KernelConfig
 
@@ -30,24 +31,30 @@ def _turned(config: KernelConfig) -> KernelConfig:
 
 
 _ANY = 1 << 31
-_FORWARD = [
+_FEW_ROWS = [  # of an expert, and the depth: up to so many
     (16, _ANY, _tma(16, 128, 128, 4, 5)),
     (32, _ANY, _tma(32, 128, 128, 4, 4)),
-    (96, _ANY, _specialized(128, 128, 64, 5)),
-    (96, _ANY, _tma(64, 128, 128, 4, 4)),
+]
+_MANY_ROWS = [
     (_ANY, 1536, _specialized(128, 256, 64, 4)),
     (384, 2048, _specialized(128, 256, 64, 3)),
     (384, _ANY, _tma(128, 256, 64, 8, 4)),
     (_ANY, _ANY, _specialized(128, 256, 64, 3)),
     (_ANY, _ANY, _tma(128, 256, 64, 8, 4)),
 ]
+_FORWARD = [
+    *_FEW_ROWS,
+    (96, _ANY, _specialized(128, 128, 64, 5)),
+    (96, _ANY, _tma(64, 128, 128, 4, 4)),
+    *_MANY_ROWS,
+]
 _DX = [
-    *_FORWARD[:2],
+    *_FEW_ROWS,
     (96, _ANY, _tma(128, 256, 64, 8, 4)),
     (384, 2048, _specialized(128, 256, 64, 3)),
-    *_FORWARD[4:],
+    *_MANY_ROWS,
 ]
-_UP_TO = {  # rows of an expert, depth; the first that fits
+_UP_TO = {  # the first that fits
     "forward": _FORWARD,
     "dX": [(rows, depth, _turned(config)) for rows, depth, config in _DX],
     "dW": [
@@ -75,10 +82,10 @@ def hopper_configs(kind: str, rows: float, depth: int, *, plain: bool) -> tuple[
     >>> [hopper_configs("dX", rows, 4096, plain=True)[0].block_m for rows in (4, 1000)]
     [16, 128]
     """
-    return _configs(kind, *(next(most for most in _STEPS if size <= most) for size in (rows, depth)), plain)
+    return _configs(kind, _BOUNDS[bisect_left(_BOUNDS, rows)], _BOUNDS[bisect_left(_BOUNDS, depth)], plain)
 
 
-_STEPS = sorted({most for table in _UP_TO.values() for *both, _ in table for most in both})
+_BOUNDS = sorted({most for table in _UP_TO.values() for *both, _ in table for most in both})
 """All that sizes are compared with: between two of them nothing depends on a size."""
 
 
