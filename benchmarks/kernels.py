@@ -7,7 +7,8 @@
 bfloat16, random data. A number is the median of so many calls, the L2 cache cleared before each; all contenders take turns, so that each
 meets the GPU as hot as the others do. A call is what a user calls, schedule and autograd included, captured in a CUDA graph, so that it is
 the GPU's time; with ``--eager`` it is called from Python each time.
-``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: one expert has half of them.
+``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: the first expert has half of them. Where asked
+for, ``last``: the last one has.
 Others are measured where they can be imported: torch.nn.functional.grouped_mm; unsloth's kernels, the best of three configurations with TMA
 loads; quack's, which SonicMoE runs on, in its default configuration. ``--tuned`` puts those named (without a name: ours, unsloth's and
 quack's) beside these, as each tunes itself for a shape, which takes minutes a shape where nothing is compiled yet.
@@ -39,6 +40,7 @@ from moefuzz.harness.device import describe, versions
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 
 MODELS = {"qwen3-30b": (128, 8, 2048, 768), "qwen3-235b": (128, 8, 4096, 1536)}  # E, topk, hidden size, intermediate size
+ROUTINGS = ("uniform", "power", "half")
 TUNED = ("unsloth", "quack", "moefuzz")
 CALLS = 50
 Key = TypeVar("Key")
@@ -66,9 +68,12 @@ class Shape:
     def rows(self) -> list[int]:
         """Of each expert."""
         E, M, _, _ = self.sizes
-        shares = {"uniform": [1.0] * E, "power": [1 / (e + 1) for e in range(E)], "half": [E - 1.0, *[1.0] * (E - 1)]}[self.routing]
+        shares = [1 / (e + 1) for e in range(E)] if self.routing == "power" else [1.0] * E
+        if self.routing in ("half", "last"):
+            shares[0] = E - 1.0
         counts = [int(M * share / sum(shares)) for share in shares]
-        return [counts[0] + M - sum(counts), *counts[1:]]
+        counts[0] += M - sum(counts)
+        return counts[::-1] if self.routing == "last" else counts
 
     def intensity(self, which: str) -> float:
         """Operations for each byte that a pass moves at least: operands and result once, and of W what experts with rows have."""
@@ -242,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--tokens", nargs="+", type=positive, default=[64, 1024, 4096, 16384])
-    parser.add_argument("--routing", nargs="+", choices=("uniform", "power", "half"), default=["uniform", "power", "half"])
+    parser.add_argument("--routing", nargs="+", choices=(*ROUTINGS, "last"), default=ROUTINGS)
     parser.add_argument("--tuned", nargs="*", choices=TUNED, help="measure these as they tune themselves as well")
     parser.add_argument("--eager", action="store_true", help="call from Python each time, rather than replay a CUDA graph")
     parser.add_argument("--rounds", type=positive, default=CALLS, help="calls of which a number is the median")

@@ -6,6 +6,7 @@ The function of grouped_gemm_dw_tma.py where no row is gathered; shapes are mean
 
 A tile is rows n + [0, 128) and columns k + [0, BLOCK_K) of expert e; group h owns its rows h*64 + [0, 64). The expert's rows
 [row_ends[e] - m_sizes[e], row_ends[e]) pass through the ring in steps of BLOCK_M. An expert without rows takes no step: zeros are stored.
+Experts with many rows come first (heavy_first.py).
 What a group has made it stores in parts between the steps of its next tile.
 x and dy come in ragged boxes, which the hardware fills with zeros behind the expert's last row, and beyond N and K. Nothing is masked.
 """
@@ -20,7 +21,9 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 
 from . import launching
 from .boxes import boxes, ragged_boxes
+from .heavy_first import heavy_first
 from .hopper import (
+    AHEAD,
     HALF,
     PART,
     ROWS,
@@ -35,6 +38,7 @@ from .hopper import (
     store_box,
     swizzled,
     take,
+    want,
 )
 
 _NO_EXPERT = gl.constexpr(1 << 30)
@@ -44,14 +48,14 @@ _RAGGED_ROWS = gl.constexpr(1 << 30)
 
 
 @gluon.jit
-def _choose(m_sizes_ptr, row_ends_ptr, counter_ptr, n_programs, tiles_of_expert, box):
+def _choose(order_ptr, m_sizes_ptr, row_ends_ptr, counter_ptr, n_programs, tiles_of_expert, box):
     program = gl.program_id(0)
     count = 0
     while program < n_programs:
-        e = program // tiles_of_expert
+        e = gl.load(order_ptr + program // tiles_of_expert)
         hand_out(box, count, e, program % tiles_of_expert, gl.load(row_ends_ptr + e), gl.maximum(gl.load(m_sizes_ptr + e), 0))
         count += 1
-        program = later_tile(counter_ptr)
+        program = later_tile(counter_ptr, box, count)
     hand_out(box, count, 0, 0, 0, -1)
 
 
@@ -64,10 +68,13 @@ def _load(x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M: gl.constexp
     while size >= 0:
         n = tile // n_column_tiles * (2 * HALF)
         k = tile % n_column_tiles * BLOCK_K
-        for m in range(0, size, BLOCK_M):
+        n_steps = (size + BLOCK_M - 1) // BLOCK_M
+        want(box, n_steps == 0)
+        for i in range(n_steps):
+            want(box, i == gl.maximum(n_steps - AHEAD, 0))
             stage = step % STAGES
             ready = full.index(stage)
-            at = _RAGGED_ROWS - size + m
+            at = _RAGGED_ROWS - size + i * BLOCK_M
             mbarrier.wait(empty.index(stage), step // STAGES & 1 ^ 1)
             mbarrier.expect(ready, BLOCK_M * (2 * HALF + BLOCK_K) * 2)
             load_box(dy_ragged, [_RAGGED_ROWS, end, at, n], ready, dy_stages.index(stage * 2))
@@ -141,11 +148,14 @@ def _multiply(
     tma.store_wait(0)
 
 
-@launching.gluon_jit(do_not_specialize=["m_sizes_ptr", "row_ends_ptr", "counter_ptr", "n_programs", "tiles_of_expert", "n_column_tiles"])
+@launching.gluon_jit(
+    do_not_specialize=["order_ptr", "m_sizes_ptr", "row_ends_ptr", "counter_ptr", "n_programs", "tiles_of_expert", "n_column_tiles"]
+)
 def _grouped_gemm_dw_hopper_kernel(
     x_ragged,  # boxes [BLOCK_M, BLOCK_K]
     dy_ragged,  # boxes [BLOCK_M, 64]
     dw_desc,  # boxes [1, 64, 64]
+    order_ptr,
     m_sizes_ptr,
     row_ends_ptr,
     counter_ptr,  # [1], zero
@@ -166,7 +176,7 @@ def _grouped_gemm_dw_hopper_kernel(
             (_multiply, (0, dw_desc, n_column_tiles, dw_boxes, stages, box, BLOCK_M, BLOCK_K, STAGES)),
             (_multiply, (1, dw_desc, n_column_tiles, dw_boxes, stages, box, BLOCK_M, BLOCK_K, STAGES)),
             (_load, (x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M, BLOCK_K, STAGES)),
-            (_choose, (m_sizes_ptr, row_ends_ptr, counter_ptr, n_programs, tiles_of_expert, box)),
+            (_choose, (order_ptr, m_sizes_ptr, row_ends_ptr, counter_ptr, n_programs, tiles_of_expert, box)),
         ],
         [4, 1, 1],
         [240, 24, 24],
@@ -191,10 +201,10 @@ def grouped_gemm_dw_hopper(
     n_column_tiles = -(-K // block_k)
     tiles_of_expert = -(-N // ROWS) * n_column_tiles
     n_programs = E * tiles_of_expert
-    counter = torch.zeros(1, dtype=torch.int32, device=x.device)
+    order, counter = heavy_first(m_sizes)
     _grouped_gemm_dw_hopper_kernel[(min(programs_at_once(x.device), n_programs),)](
         swizzled(ragged_boxes(x, block_m, block_k)), swizzled(ragged_boxes(dy, block_m, 64)), swizzled(boxes(dw, 1, 64, 64)),
-        m_sizes, row_ends, counter, n_programs, tiles_of_expert, n_column_tiles,
+        order, m_sizes, row_ends, counter, n_programs, tiles_of_expert, n_column_tiles,
         BLOCK_M=block_m, BLOCK_K=block_k, STAGES=stages, num_warps=4,
     )  # fmt: skip
     return dw

@@ -23,6 +23,7 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 from . import launching
 from .boxes import boxes
 from .hopper import (
+    AHEAD,
     HALF,
     PART,
     barriers,
@@ -36,6 +37,7 @@ from .hopper import (
     store_box,
     swizzled,
     take,
+    want,
 )
 from .tile_schedule import TileSchedule
 
@@ -55,7 +57,7 @@ def _choose(tile_expert_ptr, tile_row_ptr, tile_end_ptr, band_start_ptr, band_si
         if row < end:
             hand_out(box, count, gl.load(tile_expert_ptr + t), row, end, place // size)
             count += 1
-            program = later_tile(counter_ptr)
+            program = later_tile(counter_ptr, box, count)
         else:
             program = n_programs  # tiles that are not needed come last
     hand_out(box, count, 0, 0, -1, 0)
@@ -74,7 +76,11 @@ def _load(
     while end >= 0:
         n = j * BLOCK_N
         both = row + HALF < end
-        for k in range(0, gl.where(e < E, K, 0), BLOCK_K):
+        n_steps = gl.where(e < E, (K + BLOCK_K - 1) // BLOCK_K, 0)
+        want(box, n_steps == 0)
+        for i in range(n_steps):
+            want(box, i == gl.maximum(n_steps - AHEAD, 0))
+            k = i * BLOCK_K
             stage = step % STAGES
             ready = full.index(stage)
             mbarrier.wait(empty.index(stage), step // STAGES & 1 ^ 1)

@@ -5,12 +5,14 @@ They meet at barriers, of which use i of an entry waits for parity i & 1:
 
     full[s], empty[s]    stage s of the ring holds operands; both groups that multiply are done with it
     known[s], taken[s]   slot s of the mailbox holds the next tile; the three others have read it
+    wanted               the next tile is to be chosen
 
 The registers of a tile's sums are free for the next tile once they are rounded to 16 bits. So a group begins to multiply the next one, and
 stores parts of 64 columns of the last one meanwhile, spread over its steps, which take turns in two boxes of shared memory: matrix
 instructions do not wait for stores, and the ring is as deep as what is left.
 
-A program takes its first tile by its number, each later one from a counter in memory, so that none waits for one with a larger tile.
+A program takes its first tile by its number, each later one from a counter in memory, once few steps of this one are left to load: tiles
+are loaded in the order in which they are chosen, and none waits for a program with a larger one while others have nothing left.
 Nothing that is stored depends on which program has which tile. Triton's interpreter does not run Gluon: on a CPU these kernels are compiled
 in a test, and every property of theirs is checked on a Hopper GPU.
 """
@@ -45,6 +47,8 @@ _SHARED_BYTES = 226 << 10
 """Of a program, less a KiB for barriers and the mailbox."""
 _SLOTS = gl.constexpr(2)
 _NUMBERS = gl.constexpr(4)
+AHEAD = gl.constexpr(8)
+"""So many steps of a tile are left to load when the next one is wanted: some microseconds, in which it is chosen."""
 
 
 @functools.cache
@@ -87,16 +91,16 @@ def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr):
 
 @gluon.jit
 def mailbox():
-    """(numbers, known, taken)"""
+    """(numbers, known, taken, wanted)"""
     layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
-    return gl.allocate_shared_memory(gl.int32, [_SLOTS * _NUMBERS, 1], layout), barriers(_SLOTS, 1), barriers(_SLOTS, 3)
+    return gl.allocate_shared_memory(gl.int32, [_SLOTS * _NUMBERS, 1], layout), barriers(_SLOTS, 1), barriers(_SLOTS, 3), barriers(1, 1)
 
 
 @gluon.jit
 def hand_out(box, count, a, b, c, d):
     """Tell the others the four numbers of tile ``count`` of this program."""
     layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
-    numbers, known, taken = box
+    numbers, known, taken, _ = box
     slot = count % _SLOTS
     mbarrier.wait(taken.index(slot), count // _SLOTS & 1 ^ 1)
     numbers.index(slot * _NUMBERS).store(gl.full([1], a, gl.int32, layout))
@@ -110,7 +114,7 @@ def hand_out(box, count, a, b, c, d):
 def take(box, count):
     """The four numbers of tile ``count``."""
     layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
-    numbers, known, taken = box
+    numbers, known, taken, _ = box
     slot = count % _SLOTS
     mbarrier.wait(known.index(slot), count // _SLOTS & 1)
     a = gl.max(numbers.index(slot * _NUMBERS).load(layout), 0)
@@ -122,7 +126,15 @@ def take(box, count):
 
 
 @gluon.jit
-def later_tile(counter_ptr):
+def want(box, now):
+    """Ask for the next tile, if ``now``: once for each tile."""
+    mbarrier.arrive(box[3].index(0), count=1, pred=now)
+
+
+@gluon.jit
+def later_tile(counter_ptr, box, count):
+    """The tile of a program that has handed out ``count`` others, once it is wanted."""
+    mbarrier.wait(box[3].index(0), count - 1 & 1)
     return gl.num_programs(0) + gl.atomic_add(counter_ptr, 1, sem="relaxed")
 
 

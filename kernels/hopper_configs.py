@@ -2,10 +2,8 @@
 
 Few rows: the weights' way from memory decides, so tiles are as high as an expert has rows. Many: tiles are as large as registers allow, for
 each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
-Warps are specialised where that won: in dW of more rows and in short contractions, where much of a tile's time is what comes before and
-after the products; in the forward pass where most tiles are half empty; and where there are many rows. Between, where the weights take as
-long to read as to multiply, a program for each tile did better. A fourth stage of the ring helps short contractions; it harms long
-ones, and dX of up to 384 rows.
+Warps are specialised where there are more rows than that, except in dX of up to 96, where a program for each tile is a little ahead. A
+fourth stage of the ring helps, except where a long contraction meets many rows.
 """
 
 from __future__ import annotations
@@ -36,9 +34,8 @@ _FEW_ROWS = [  # of an expert, and the depth: up to so many
     (32, _ANY, _tma(32, 128, 128, 4, 4)),
 ]
 _MANY_ROWS = [
-    (_ANY, 1536, _specialized(128, 256, 64, 4)),
-    (384, 2048, _specialized(128, 256, 64, 3)),
-    (384, _ANY, _tma(128, 256, 64, 8, 4)),
+    (_ANY, 2048, _specialized(128, 256, 64, 4)),
+    (384, _ANY, _specialized(128, 256, 64, 4)),
     (_ANY, _ANY, _specialized(128, 256, 64, 3)),
     (_ANY, _ANY, _tma(128, 256, 64, 8, 4)),
 ]
@@ -51,7 +48,6 @@ _FORWARD = [
 _DX = [
     *_FEW_ROWS,
     (96, _ANY, _tma(128, 256, 64, 8, 4)),
-    (384, 2048, _specialized(128, 256, 64, 3)),
     *_MANY_ROWS,
 ]
 _UP_TO = {  # the first that fits

@@ -135,10 +135,10 @@ def test_specialised_warps_are_chosen_where_no_row_is_gathered_scattered_or_weig
 
 
 def test_a_config_follows_the_rows_of_an_expert_and_the_depth_of_the_contraction() -> None:
-    by_depth = [hopper_configs("forward", 256, depth, plain=True)[0] for depth in (1536, 2048, 2049)]
-    assert [(config.specialized, config.num_stages) for config in by_depth] == [(True, 4), (True, 3), (False, 4)]
-    assert hopper_configs("forward", 385, 2049, plain=True)[0] == by_depth[1]
-    assert [hopper_configs("dX", rows, 1536, plain=True)[0].num_stages for rows in (97, 385)] == [3, 4]
+    for kind in ("forward", "dX"):
+        sizes = [(384, 2048), (385, 2048), (384, 2049), (385, 2049)]
+        assert [hopper_configs(kind, *size, plain=True)[0].num_stages for size in sizes] == [4, 4, 4, 3]
+    assert [hopper_configs("dX", rows, 1536, plain=True)[0].specialized for rows in (96, 97)] == [False, True]
     assert not any(config.specialized for config in hopper_configs("dX", 256, 768, plain=False))
 
 
