@@ -48,7 +48,7 @@ _SHARED_BYTES = 226 << 10
 _SLOTS = gl.constexpr(2)
 _NUMBERS = gl.constexpr(4)
 AHEAD = gl.constexpr(8)
-"""So many steps of a tile are left to load when the next one is wanted: some microseconds, in which it is chosen."""
+"""So many steps of a tile are left to load when the next one is wanted, or all of fewer."""
 
 
 @functools.cache

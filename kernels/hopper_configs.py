@@ -2,7 +2,7 @@
 
 Few rows: the weights' way from memory decides, so tiles are as high as an expert has rows. Many: tiles are as large as registers allow, for
 each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
-Warps are specialised where there are more rows than that, except in dX of up to 96, where a program for each tile is a little ahead. A
+Warps are specialised where there are more rows than that, except in dX of up to 192, where a program for each tile is a little ahead. A
 fourth stage of the ring helps, except where a long contraction meets many rows.
 """
 
@@ -47,7 +47,7 @@ _FORWARD = [
 ]
 _DX = [
     *_FEW_ROWS,
-    (96, _ANY, _tma(128, 256, 64, 8, 4)),
+    (192, _ANY, _tma(128, 256, 64, 8, 4)),
     *_MANY_ROWS,
 ]
 _UP_TO = {  # the first that fits

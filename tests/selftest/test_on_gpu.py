@@ -94,7 +94,7 @@ def test_specialised_warps_walk_over_all_tiles(monkeypatch: pytest.MonkeyPatch, 
     for module in (grouped_gemm_rows_hopper, grouped_gemm_dw_hopper):
         monkeypatch.setattr(module, "programs_at_once", lambda _: programs)
     counts = [1, 0, 64, 65, 128, 129, 2200, 0]  # 2,200 are more tiles than stand in a band
-    M, E, N, K = sum(counts) + 70, len(counts), 264, 328
+    M, E, N, K = sum(counts) + 70, len(counts), 712, 776  # more steps than are left when the next tile is wanted
     X, W, dY = (numbers(stream, *shape).sign().to(dtype) for stream, shape in enumerate(((M, K), (E, N, K), (M, N))))
     X[sum(counts) :] = dY[sum(counts) :] = torch.nan
     x, w, sizes = X.requires_grad_(), W.requires_grad_(), torch.tensor(counts, device="cuda")

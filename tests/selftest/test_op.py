@@ -138,7 +138,7 @@ def test_a_config_follows_the_rows_of_an_expert_and_the_depth_of_the_contraction
     for kind in ("forward", "dX"):
         sizes = [(384, 2048), (385, 2048), (384, 2049), (385, 2049)]
         assert [hopper_configs(kind, *size, plain=True)[0].num_stages for size in sizes] == [4, 4, 4, 3]
-    assert [hopper_configs("dX", rows, 1536, plain=True)[0].specialized for rows in (96, 97)] == [False, True]
+    assert [hopper_configs("dX", rows, 1536, plain=True)[0].specialized for rows in (192, 193)] == [False, True]
     assert not any(config.specialized for config in hopper_configs("dX", 256, 768, plain=False))
 
 
