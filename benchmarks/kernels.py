@@ -13,7 +13,8 @@ Others are measured where they can be imported: torch.nn.functional.grouped_mm; 
 loads; quack's, which SonicMoE runs on, in its default configuration. ``--tuned`` puts those named (without a name: ours, unsloth's and
 quack's) beside these, as each tunes itself for a shape, which takes minutes a shape where nothing is compiled yet.
 The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
-the result once, at the measured rate of a copy. The last table has ours to each of the others; kernel_tables.py makes it of several runs.
+the result once, at the measured rate of a copy. The last table has ours to each of the others; kernel_tables.py makes it of several runs,
+of other shapes each.
 """
 
 from __future__ import annotations
@@ -255,6 +256,7 @@ def main() -> None:
     parser.add_argument("--plot", type=picture, help="draw them there, by tokens")
     parser.add_argument("--roofline", type=picture, help="draw them there, by operations for each byte, under the ceilings")
     options = parser.parse_args()
+    models, tokens_of, routings = (list(dict.fromkeys(given)) for given in (options.models, options.tokens, options.routing))
     gemms = contenders(TUNED if options.tuned == [] else options.tuned or ())
     if missing := [name for name in options.tuned or () if f"{name}, tuned" not in gemms]:
         parser.error(f"not installed: {', '.join(missing)}")
@@ -264,9 +266,9 @@ def main() -> None:
     flops, bytes_ = ceilings()
     console.print(f"dense product of 8192: {flops / 1e12:.0f} TFLOP/s; copy: {bytes_ / 1e12:.2f} TB/s", highlight=False)
     results: list[dict[str, object]] = []
-    for model, tokens in itertools.product(options.models, options.tokens):
+    for model, tokens in itertools.product(models, tokens_of):
         table = Table("GEMM, routing", "pass", *gemms, "ceiling", title=f"{model}, T = {tokens}, TFLOP/s")
-        for gemm, routing in itertools.product(("gate_up", "down"), options.routing):
+        for gemm, routing in itertools.product(("gate_up", "down"), routings):
             shape = Shape(model, tokens, routing, gemm)
             ceiling = {which: min(flops, shape.intensity(which) * bytes_) / 1e12 for which in PASSES}
             with console.status("") as status:

@@ -22,14 +22,15 @@ def code_of(target: Target) -> str | None:
         return None
     home = imported(module)
     source = inspect.getsource(home)
+    folder = Path(str(home.__file__)).parents[module.count(".")]
+    where = "" if "site-packages" in str(folder) or module.startswith("moefuzz.") else f"sys.path.insert(0, {str(folder)!r})\n"
     if not re.search(r"^\s*(from|import) moefuzz", source, re.MULTILINE) or module.startswith(
         ("moefuzz.kernels", "moefuzz.harness.blocks", *_FAULTY)
     ):
-        folder = Path(str(home.__file__)).parents[module.count(".")]
-        where = "" if "site-packages" in str(folder) or module.startswith("moefuzz.") else f"sys.path.insert(0, {str(folder)!r})\n"
         given = f"from {module} import {attribute} as target"
         return where + given + ("\n\ntarget = target.function" if isinstance(getattr(home, attribute), Target) else "")
-    return _needed_by(target.function.__name__, source)
+    needed = _needed_by(target.function.__name__, source)
+    return None if needed is None else where + needed  # what it imports may stand beside it
 
 
 def _needed_by(function: str, source: str) -> str | None:

@@ -4,7 +4,7 @@
 
 A tile of dW takes as long as its expert has rows: for one that begins last, all other programs wait. The others keep their order: sorted by
 rows they took longer (docs/speed.md).
-One program holds all experts [BLOCK_E]. Mask: e < E. Whatever the sizes are, each expert has a place of its own.
+One program holds all experts [BLOCK_E]. Mask: e < E. Whatever sizes are passed on a GPU, each expert has a place of its own.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ def listed() -> dict[str, str]:
     try:
         rows = _smi("index,uuid")
     except (OSError, subprocess.SubprocessError) as error:
-        raise NoSuchGpu(f"no NVIDIA GPU here: {str(error).partition(chr(10))[0]}") from None
+        why = "there is no nvidia-smi" if isinstance(error, FileNotFoundError) else str(error).partition("\n")[0]
+        raise NoSuchGpu(f"no NVIDIA GPU here: {why}; without --gpus, a process for each core") from None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = {uuid: index for index, uuid in rows}
     if visible is None:

@@ -118,6 +118,26 @@ def test_a_script_of_an_adapter_holds_what_the_adapter_needs(tmp_path: Path) -> 
     assert shows(made.write(tmp_path), failure) == ""
 
 
+ADAPTER = """from moefuzz.harness.targets import Target
+from theirs import leaves_an_expert_unwritten
+
+def call(X, W, m_sizes):
+    return leaves_an_expert_unwritten(X, W, m_sizes)
+
+target = Target("adapter", call)
+"""
+
+
+def test_a_script_of_an_adapter_finds_the_kernel_beside_it(theirs: Path) -> None:
+    (theirs / "adapter.py").write_text(ADAPTER)
+    failure = failing("adapter:target", Gemm((1, 1)))
+    folder = theirs / "report"
+    folder.mkdir()
+    path = script(failure, load_target("adapter:target")).write(folder)
+    assert "moefuzz.harness" not in path.read_text()
+    assert ran(path) == (1, "wrong") and shows(path, failure) == ""
+
+
 def test_a_script_that_does_not_show_the_failure_is_known_as_such(tmp_path: Path) -> None:
     failure, path = failing(FAULTS + "forgets_the_row_mask", Gemm((1, 1))), tmp_path / "reproduce.py"
     for text, says in (
