@@ -256,7 +256,6 @@ def main() -> None:
     parser.add_argument("--plot", type=picture, help="draw them there, by tokens")
     parser.add_argument("--roofline", type=picture, help="draw them there, by operations for each byte, under the ceilings")
     options = parser.parse_args()
-    models, tokens_of, routings = (list(dict.fromkeys(given)) for given in (options.models, options.tokens, options.routing))
     gemms = contenders(TUNED if options.tuned == [] else options.tuned or ())
     if missing := [name for name in options.tuned or () if f"{name}, tuned" not in gemms]:
         parser.error(f"not installed: {', '.join(missing)}")
@@ -266,9 +265,9 @@ def main() -> None:
     flops, bytes_ = ceilings()
     console.print(f"dense product of 8192: {flops / 1e12:.0f} TFLOP/s; copy: {bytes_ / 1e12:.2f} TB/s", highlight=False)
     results: list[dict[str, object]] = []
-    for model, tokens in itertools.product(models, tokens_of):
+    for model, tokens in dict.fromkeys(itertools.product(options.models, options.tokens)):
         table = Table("GEMM, routing", "pass", *gemms, "ceiling", title=f"{model}, T = {tokens}, TFLOP/s")
-        for gemm, routing in itertools.product(("gate_up", "down"), routings):
+        for gemm, routing in dict.fromkeys(itertools.product(("gate_up", "down"), options.routing)):
             shape = Shape(model, tokens, routing, gemm)
             ceiling = {which: min(flops, shape.intensity(which) * bytes_) / 1e12 for which in PASSES}
             with console.status("") as status:

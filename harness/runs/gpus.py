@@ -16,7 +16,7 @@ def listed() -> dict[str, str]:
         rows = _smi("index,uuid")
     except (OSError, subprocess.SubprocessError) as error:
         why = "there is no nvidia-smi" if isinstance(error, FileNotFoundError) else str(error).partition("\n")[0]
-        raise NoSuchGpu(f"no NVIDIA GPU here: {why}; without --gpus, a process for each core") from None
+        raise NoSuchGpu(f"no NVIDIA GPU here: {why}") from None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = {uuid: index for index, uuid in rows}
     if visible is None:

@@ -133,6 +133,12 @@ def test_gpus_are_named_by_uuid_or_index(monkeypatch: pytest.MonkeyPatch) -> Non
     assert gpus.chosen("all") == ["GPU-bb"]
 
 
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(gpus.NoSuchGpu, match=r"^no NVIDIA GPU here: there is no nvidia-smi$"):
+        gpus.chosen("all")
+
+
 def started(folder: Path, *more: str, seconds: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "moefuzz.harness", "fuzz", "--run", str(folder), "--time", f"{seconds}s", *more]
     environment = {**os.environ, "CI": ""}
