@@ -11,10 +11,11 @@ import torch
 
 from .cases import Case
 from .device import float32_reductions
-from .failures import INPUT_MODIFIED, WroteOutside, raised
+from .failures import INPUT_MODIFIED, WroteOutside, raised, said_by
 from .memory import Allocations, Arena
-from .resources import NoRoom, lack_of_memory
-from .targets import Target
+from .resources import NoRoom, is_beyond_reason, lack_of_memory, text_of
+from .signals import is_ours
+from .targets import NeedsGpu, Target
 
 Result = TypeVar("Result")
 
@@ -24,7 +25,7 @@ def call_in_fences(
 ) -> Result:
     """What ``run`` returns; what it allocates is fenced and starts with ``poison``, and so are the inputs in ``arena``.
 
-    Raises the failures Raised, WroteOutside, ReadOutside and InputModified.
+    Raises the failures Raised, WroteOutside, ReadOutside and InputModified; NoRoom without memory for the case, and NeedsGpu.
     """
     __tracebackhide__ = True
     allocations = Allocations(device, poison)
@@ -34,9 +35,13 @@ def call_in_fences(
     try:
         with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
             result = run()
-    except (Exception, SystemExit) as error:
-        if lack := lack_of_memory(error):
+    except BaseException as error:
+        if is_ours(error):
+            raise
+        if (lack := lack_of_memory(error)) and not is_beyond_reason(lack, 8 * case.elements):
             raise NoRoom(lack) from error
+        if device.type == "cpu" and (lack := _lack_of_gpu(error)):
+            raise NeedsGpu(f"target {target.name!r} needs a CUDA GPU, and there is none: {lack}; {_ON_A_CPU}") from error
         raise raised(case, target.name, error) from error
     for name, byte in arena.changes() if arena is not None else ():
         if name is None:
@@ -45,3 +50,12 @@ def call_in_fences(
         raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
     allocations.hold(case, target.name)
     return result
+
+
+_ON_A_CPU = "on a CPU a launcher takes the device of its inputs, and asks neither torch.cuda nor Triton's driver"
+_NO_GPU = ("active drivers", "Torch not compiled with CUDA", "Found no NVIDIA driver", "No CUDA GPUs are available")
+
+
+def _lack_of_gpu(error: BaseException) -> str:
+    """What an exception says of a GPU that it wanted, and where; empty where it is about something else."""
+    return said_by(error) if any(said in text_of(error) for said in _NO_GPU) else ""

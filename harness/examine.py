@@ -52,7 +52,7 @@ def examine(failure: Failure, target: Target) -> Examination | None:
     """Run the case of a failure again, where cases run, and look at all its tensors; None where it gives none."""
     isolation = isolation_for(target)
     if isolation is not None:
-        return isolation.apart(_examined_by_name, failure.case, target)
+        return isolation.apart(_examined_by_name, failure.case, target.name)
     return _examined(failure.case, target)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .cases import Case
+from .resources import text_of
 
 PASS_OF = {
     "Y": "forward",
@@ -129,11 +130,7 @@ def said_by(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent]
     at = (own or frames)[-1]
-    try:
-        text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
-    except Exception:  # the message of an exception is the target's, too
-        text = "(its text cannot be had)"
-    return f"raised {type(error).__name__}: {text[:1000]}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
+    return f"raised {type(error).__name__}: {text_of(error)[:1000]}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
 
 
 class Disagreement(AssertionError):

@@ -9,20 +9,20 @@ pebble starts, watches and kills the processes. A target that is no name and no 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import covered
+from . import covered, crash_stack, forkserver
 from .cases import Case
 from .compiles import add as compiled_there
 from .failures import Crash, CudaError, Failure, Hang, not_refused, unreproducible
-from .isolation_worker import LOOK_SECONDS, counted, is_alive, start
+from .isolation_worker import counted, is_alive, loaded, start
 from .resources import LostDevice, NoRoom
 from .sanitized import is_wanted
 from .target_names import load_target
@@ -39,7 +39,7 @@ CASE_SECONDS = 60.0
 CONFIRMATIONS = 3
 """In how many new processes a case is tried before its failure counts as one that does not come back."""
 
-_START_SECONDS = 120.0
+_START_SECONDS, _LOOK_SECONDS = 120.0, 0.25
 _NO_STATUS = 255  # what multiprocessing gives where the process that starts workers, and would know, is no more
 
 
@@ -47,10 +47,10 @@ class Isolation:
     """A worker and its spare. A hang is minimised while ``hurrying``, where a case may take less; ``confirming`` grants all of it again."""
 
     def __init__(self, seconds: float = CASE_SECONDS) -> None:
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # without it the forkserver's look for a GPU makes its children unfit for one
         self.seconds, self._limit, self._took = seconds, seconds, deque[float](maxlen=100)
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["moefuzz.harness.verdict", "moefuzz.harness.block_oracle"])
+        self._context = forkserver.context()
+        self._stacks = tempfile.TemporaryDirectory(prefix="moefuzz-", ignore_cleanup_errors=True)
+        self._pools = 0
         self._spare = self._started()
         self._renew()
 
@@ -61,21 +61,22 @@ class Isolation:
 
         began = time.monotonic()
         try:
-            said, compiles, reached = self._answer(counted, case, target.name, is_wanted(), covered.is_wanted(), seconds=self._limit)
+            wanted = is_wanted(), covered.is_wanted()
+            said, compiles, reached = self._answer(counted, case, target.name, *wanted, self._limit, seconds=self._limit)
             compiled_there(compiles)
             covered.add(reached)
         except TimeoutError:
-            failure: Failure = Hang(case, target.name, f"still ran after {self._limit:.0f} s")
+            failure: Failure = self._with_stack(Hang, case, target, f"still ran after {self._limit:.0f} s")
         except ProcessExpired as death:
             if again and death.exitcode in (-signal.SIGKILL, _NO_STATUS):  # nobody does that to himself: lack of memory, or a person?
                 self._renew()
                 return self.check(case, target, again=False)
-            failure = Crash(case, target.name, _end_in_words(death.exitcode))
+            failure = self._with_stack(Crash, case, target, _end_in_words(death.exitcode))
         except _Gone:
             if again:  # the process that starts workers may have gone by itself
                 self._renew()
                 return self.check(case, target, again=False)
-            failure = Crash(case, target.name, "ended its process, or the one that starts them, without a word")
+            failure = self._with_stack(Crash, case, target, "ended its process, or the one that starts them, without a word")
         else:
             self._took.append(time.monotonic() - began)
             if isinstance(said, str):
@@ -90,16 +91,41 @@ class Isolation:
         limit = target.limit_on(case)
         raise failure if limit is None else not_refused(failure, limit)
 
-    def apart(self, function: Callable[[Case, str], Answer], case: Case, target: Target) -> Answer | None:
-        """What a function of a module says of a case and a target's name in the worker; None if it does not come back."""
+    def apart(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
+        """What a function of a module returns in the worker; None if the worker ends meanwhile, or takes too long."""
         from pebble import ProcessExpired
 
         try:
-            answer: Answer = self._answer(function, case, target.name, seconds=self.seconds)
+            answer: Answer = self._answer(function, *arguments, seconds=self.seconds)
         except (TimeoutError, ProcessExpired, _Gone):
             self._renew()
             return None
         return answer
+
+    def load(self, spec: str) -> None:
+        """Import a target in the worker, before this process does. Raises BadTarget where that ends the worker, or takes too long."""
+        from pebble import ProcessExpired
+
+        try:
+            self._answer(loaded, spec, _START_SECONDS, seconds=_START_SECONDS)
+            return
+        except TimeoutError:
+            end = f"took more than {_START_SECONDS:.0f} s"
+        except ProcessExpired as death:
+            end = _end_in_words(death.exitcode)
+        except _Gone:
+            end = "ended its process"
+        stack = crash_stack.read(self._stack)
+        self._renew()
+        raise BadTarget(f"target {spec!r}: importing it {stack.ending(end)}")
+
+    def _with_stack(self, kind: type[Failure], case: Case, target: Target, end: str) -> Failure:
+        """The failure of a worker that is no more, with where it was."""
+        stack = crash_stack.read(self._stack)
+        failure = kind(case, target.name, stack.ending(end))
+        if stack.text:
+            failure.add_note(stack.text)
+        return failure
 
     def _answer(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
         """What the worker answers. Raises TimeoutError, pebble's ProcessExpired, _Gone, or what the function raised."""
@@ -109,7 +135,7 @@ class Isolation:
             future = self._pool.schedule(function, args=arguments, timeout=seconds)
             while True:
                 try:
-                    return future.result(timeout=LOOK_SECONDS)
+                    return future.result(timeout=_LOOK_SECONDS)
                 except TimeoutError:
                     if future.done() or not is_alive(self._worker):
                         break
@@ -147,12 +173,13 @@ class Isolation:
         """End the processes."""
         for pool in (self._pool, self._spare[0]):
             _end(pool)
+        self._stacks.cleanup()
 
     def _renew(self, *, again: bool = True) -> None:
         """The spare takes the worker's place, and another is started."""
         if old := getattr(self, "_pool", None):
             _end(old)  # and with it the memory that it holds on the device
-        (self._pool, ready), self._spare = self._spare, self._started()
+        (self._pool, ready, self._stack), self._spare = self._spare, self._started()
         try:
             self._worker = ready.result()
             self._pool.schedule(os.getpid).result()
@@ -165,11 +192,13 @@ class Isolation:
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise LostDevice(f"no worker process can be started: {said}") from error
 
-    def _started(self) -> tuple[Any, Any]:
+    def _started(self) -> tuple[Any, Any, str]:
         from pebble import ProcessPool
 
+        self._pools += 1
+        stack = os.path.join(self._stacks.name, str(self._pools))  # noqa: PTH118
         pool = ProcessPool(max_workers=1, context=self._context)
-        return pool, pool.schedule(start, args=(os.getpid(),), timeout=_START_SECONDS)
+        return pool, pool.schedule(start, args=(os.getpid(), stack), timeout=_START_SECONDS), stack
 
 
 class _Gone(Exception):

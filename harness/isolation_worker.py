@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from . import covered
+from . import covered, crash_stack
 from .cases import Case
 from .compiles import compiled
 from .compiles import watch as watch_compiles
-from .failures import CudaError, Failure, raised
+from .failures import CudaError, Failure
 from .resources import NoRoom
 from .sanitized import sanitizing
+from .signals import leave_to_parent
 from .target_names import load_target
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def start(owner: int) -> int:
-    """Make a new process ready; its number. It ends with the one that ``owner`` is, however that ends."""
+def start(owner: int, stack: str) -> int:
+    """Make a new process ready; its number. It ends with the one that ``owner`` is, however that ends, and writes its stack to a file."""
     from .device import device, one_thread
 
     def watch() -> None:
@@ -46,17 +47,27 @@ def start(owner: int) -> int:
             time.sleep(LOOK_SECONDS)
         os._exit(1)
 
+    leave_to_parent()
+    crash_stack.record(stack)
     threading.Thread(target=watch, daemon=True).start()
     one_thread()
     torch.zeros(1, device=device())
     return os.getpid()
 
 
-def counted(case: Case, spec: str, sanitize: bool, cover: bool) -> tuple[Agreement | Failure | str, int, covered.Covered]:
+def loaded(spec: str, seconds: float) -> None:
+    """In the worker: import a target. Raises BadTarget."""
+    with crash_stack.watched(seconds):
+        load_target(spec)
+
+
+def counted(
+    case: Case, spec: str, sanitize: bool, cover: bool, seconds: float
+) -> tuple[Agreement | Failure | str, int, covered.Covered]:
     """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
     watch_compiles()
     before, reached = compiled(), covered.Covered()
-    with covered.covering(reached if cover else None):
+    with crash_stack.watched(seconds), covered.covering(reached if cover else None):
         said = _said_of(case, spec, sanitize)
     return said, compiled() - before, reached
 
@@ -75,8 +86,6 @@ def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str
             failure.add_note("".join(traceback.format_exception(failure.__cause__)))
     except NoRoom as error:
         said = str(error)
-    except KeyboardInterrupt as error:  # Ctrl-C does not reach this process: it is the target's own
-        said = raised(case, spec, error)
     except Exception as error:
         if not (lost := _lost_device()):
             raise

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ from .device import describe, versions
 from .examine import draw, examine
 from .explain import Explanation, Region, explain, in_words
 from .failures import PASS_OF, Failure, Hang, ends_a_process
+from .isolation import isolation_for
 from .related_calls import NoScript
 from .reproduce import TEMPLATES, script, shows
+from .target_names import load_target
 from .targets import Target
 
 FORMAT_VERSION = 1
 DEFAULT = "moefuzz-reports"
+_MOST_LINES = 60  # of a stack, on the page
 
 
 class BadReport(Exception):
@@ -77,17 +81,31 @@ def write(failure: Failure, target: Target, into: Path, explanation: Explanation
         explanation = Explanation() if quick else explain(failure, functools.partial(failure_of, target=target), target)
     without = explanation.irrelevant
     folder = into / id_of(failure, without)
-    folder.mkdir(parents=True, exist_ok=True)
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=into, ignore_cleanup_errors=True) as whole_or_not_at_all:
+        new = Path(whole_or_not_at_all, folder.name)
+        new.mkdir()
+        _fill(new, failure, target, explanation, unrun=unrun)
+        if folder.exists():
+            folder.rename(Path(whole_or_not_at_all, "old"))
+        new.rename(folder)
+    return folder
+
+
+def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanation, *, unrun: bool) -> None:
+    """Write all files of a report."""
+    without = explanation.irrelevant
     _write(folder / "case.json", json.dumps(_as_json(failure, without), indent=1) + "\n")
     _write(folder / "region.json", json.dumps(explanation.region.plain()) + "\n")
-    if log := getattr(failure, "__notes__", []) or (failure.__cause__ and traceback.format_exception(failure.__cause__)):
-        _write(folder / "log.txt", "".join(log))
+    log = "".join(getattr(failure, "__notes__", []) or (traceback.format_exception(failure.__cause__) if failure.__cause__ else []))
+    if log:
+        _write(folder / "log.txt", log)
     seen = None if unrun or ends_a_process(failure.kind) else examine(failure, target)
     if seen is not None and seen.picture is not None:
         draw(seen.picture, folder / "mismatch.png")
     no_script = shown = ""
     try:
-        path = script(failure, target).write(folder)
+        path = _write_script(failure, target, folder, unrun=unrun)
         shown = "it was not run" if unrun else shows(path, failure)
     except NoScript as reason:
         no_script = str(reason)
@@ -96,9 +114,33 @@ def write(failure: Failure, target: Target, into: Path, explanation: Explanation
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
         without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, unrun=unrun,
         passes=PASS_OF, ends=ends_a_process(failure.kind), device=describe(), versions=versions(),
+        log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if ends_a_process(failure.kind) else [],
     )  # fmt: skip
     _write(folder / "report.md", page)
-    return folder
+
+
+def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool) -> Path:
+    """Write the script, where cases run if that takes a call of the target, as a relation's does. Raises NoScript."""
+    isolation = isolation_for(target) if failure.case.relation else None
+    if unrun and failure.case.relation:
+        raise NoScript("reducing the failure was interrupted")
+    if isolation is None:
+        return script(failure, target).write(folder)
+    no_script = isolation.apart(_script_by_name, failure, target.name, folder)
+    if no_script is None:
+        raise NoScript("the target ended its process while the script was made")
+    if no_script:
+        raise NoScript(no_script)
+    return folder / "reproduce.py"
+
+
+def _script_by_name(failure: Failure, spec: str, folder: Path) -> str:
+    """In a worker: write the script; why there is none."""
+    try:
+        script(failure, load_target(spec)).write(folder)
+    except NoScript as reason:
+        return str(reason)
+    return ""
 
 
 def read(path: Path) -> Report:

@@ -1,12 +1,19 @@
-"""What the machine lacks is no failure of a target: memory for a case, or a device that answers."""
+"""What the machine lacks is no failure of a target: memory for a case, or a device that answers. What no machine has, is one."""
 
 from __future__ import annotations
 
+import re
+import resource
 from collections.abc import Iterable
 
+import psutil
+import torch
 from hypothesis import settings
 from hypothesis.database import ExampleDatabase
 from hypothesis.errors import UnsatisfiedAssumption
+
+BEYOND_REASON = 1000
+"""So many times the bytes of a case's own tensors may a target ask for, before memory that cannot be had is its failure."""
 
 _SAID = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -50,8 +57,45 @@ class LostDevice(BaseException):
 
 def lack_of_memory(error: BaseException) -> str:
     """What an exception says of memory that could not be had, in one line; empty where it is about something else."""
+    text = text_of(error)
     if isinstance(error, MemoryError):
-        return f"{type(error).__name__}: {error}".rstrip(": ")
-    text = " ".join(str(error).split()).rpartition("Allocator: ")[2]
+        return f"{type(error).__name__}: {text}".rstrip(": ")
+    text = text.rpartition("Allocator: ")[2]
     lacks = isinstance(error, RuntimeError) and any(said in text for said in _SAID)
     return text.partition(". GPU ")[0].partition(" Search for")[0] if lacks else ""
+
+
+def text_of(error: BaseException) -> str:
+    """The message of an exception in one line. The exception may be a target's: its text may raise, and hold anything."""
+    try:
+        return " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+    except BaseException:
+        return "(its text cannot be had)"
+
+
+def is_beyond_reason(lack: str, case_bytes: int) -> bool:
+    """Whether no machine like this one has the memory that a target asked for, for a case whose tensors take ``case_bytes`` in all.
+
+    ``lack`` is what ``lack_of_memory`` gave. A request counts that is larger than all memory of the device and than a thousand times the
+    case's tensors. Where the size is not said, as by a MemoryError that a target raises itself, all memory that is free now counts instead.
+    """
+    needed = BEYOND_REASON * case_bytes
+    if (asked := _asked_for(lack)) is not None:
+        return asked > max(needed, _memory("total"))
+    return _memory("available") > needed
+
+
+def _asked_for(lack: str) -> float | None:
+    """Bytes."""
+    match = re.search(r"([\d.]+(?:e[+-]?\d+)?) (bytes|[KMGTPE]iB)", lack)
+    return None if match is None else float(match[1]) * 1024 ** "bKMGTPE".index(match[2][0])
+
+
+def _memory(what: str) -> int:
+    """Bytes of the device that targets run on: "total" or "available"."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        available, total = torch.cuda.mem_get_info()
+        return total if what == "total" else available
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    here: int = getattr(psutil.virtual_memory(), what)
+    return here if limit == resource.RLIM_INFINITY else min(here, limit) if what == "total" else 0  # what is left of a limit is not known

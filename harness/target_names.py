@@ -19,6 +19,8 @@ from moefuzz.kernels import interpreter
 
 from .device import describe, device
 from .environment import TARGET_VARIABLE
+from .resources import text_of
+from .signals import is_ours
 from .targets import BadTarget, Target, signature_of
 
 GROUP = "moefuzz.targets"
@@ -80,8 +82,10 @@ def load_target(spec: str) -> Target:
         interpreter.repair()  # before the package defines its kernels
         try:
             importlib.import_module(target.module)
-        except (Exception, SystemExit) as error:
-            said = f"importing {target.module} failed with {type(error).__name__}: {_in_one_line(error)}"
+        except BaseException as error:
+            if is_ours(error):
+                raise
+            said = f"importing {target.module} failed with {type(error).__name__}: {text_of(error)}"
             raise BadTarget(f"target {spec!r}: {said} (to install it: {target.install})") from error
     return target
 
@@ -119,12 +123,15 @@ def declared_target(spec: str) -> Target:
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
+    interpreter.repair()  # before the module defines its kernels
     try:
         module = imported(module_name)
     except BadTarget:
         raise
-    except (Exception, SystemExit) as error:
-        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {_in_one_line(error)}") from error
+    except BaseException as error:
+        if is_ours(error):
+            raise
+        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {text_of(error)}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
         package = found.module.partition(".")[0]
@@ -146,10 +153,6 @@ def _level_of(function: Callable[..., Any]) -> str:
     """The level of a plain function, told by the name of its first parameter."""
     first = next(iter(signature_of(function).parameters), None)
     return {"block": "moe_block", "hidden_states": "experts"}.get(str(first), "grouped_gemm")
-
-
-def _in_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def imported(name: str) -> ModuleType:

@@ -44,6 +44,10 @@ class UndeclaredCase(BadTarget):
     """A case that cannot be put to the target: it has no keyword for it, or says nothing about it."""
 
 
+class NeedsGpu(BadTarget):
+    """A target that asked for a GPU where there is none: nothing can be said of it here."""
+
+
 @dataclass(frozen=True)
 class Target:
     """An implementation at one of three levels.

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from moefuzz.kernels import interpreter
+
 from . import known_issues
 from .cases import Case
 from .claims import Claim, judge_all
@@ -30,6 +32,8 @@ from .sanitized import run_watched
 from .signals import end_if_told
 from .target_names import default_target, met
 from .targets import BadTarget, Target, UndeclaredCase
+
+interpreter.repair()  # a test's kernel may have been made before, or be made after
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Triton's CPU interpreter: in force where there is no GPU, and repaired so that bfloat16 kernels mean under it what they mean on one.
 
-Eight faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
+Ten faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
 
 - ``tl.dot`` of bfloat16 multiplied the bit patterns; it now multiplies the values.
 - Arithmetic, comparisons, reductions and scans of bfloat16 worked on the bit patterns; they now go through float32 and round to nearest.
@@ -12,6 +12,8 @@ Eight faults of Triton 3.6 to 3.9 are mended here, for every kernel of the proce
 - An argument that is annotated as an integer type, ``stride: tl.int64``, had the type of its value; it now has its own.
 - Triton's own helpers, ``tl.cdiv``, ``tl.zeros``, ``tl.max``, could not be called where triton was imported before the interpreter was
   chosen, as transformers imports it; they are now interpreted like any kernel, and so are those of ``triton.tools.ragged_tma``.
+- A kernel that ``triton.jit`` made before the interpreter was chosen, as in a test that imports its kernel first, asked for a GPU's driver;
+  it is now interpreted like any other. ``triton.autotune`` asked for a driver to measure with; it now takes its first config.
 
 The first five are in ``interpreter_bfloat16.py``. ``interpreter_events.py`` fills what a ``tl.load`` without ``other`` gives where its mask
 is false, and shows what kernels do to watchers; ``interpreter_launches.py`` shows launches.
@@ -36,6 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton.language as tl
+from triton.runtime.autotuner import Autotuner
 from triton.runtime.jit import JITFunction
 
 from . import interpreter_bfloat16, interpreter_events, interpreter_launches
@@ -72,7 +75,36 @@ def repair() -> None:
     interpreter_events.install(interpreter)
     interpreter_launches.install(interpreter)
     _interpret_helpers(interpreter.InterpretedFunction)
+    _interpret_what_was_compiled(interpreter.InterpretedFunction)
+    Autotuner.do_bench = property(lambda _: _no_measurement)
+    Autotuner.check_disk_cache = lambda _self, _key, _configs, measure: measure() or False
     _repaired = True
+
+
+def _interpret_what_was_compiled(interpreted: Any) -> None:
+    """Have every ``JITFunction`` that exists by now run under the interpreter, as a kernel and as a helper of one.
+
+    Those of Gluon stay as they are: the interpreter has no Gluon.
+    """
+
+    def of(function: Any) -> Any:
+        if _INTERPRETED not in vars(function):
+            setattr(function, _INTERPRETED, interpreted(function.fn))
+            vars(function)[_INTERPRETED].pre_run_hooks = function.pre_run_hooks
+        return vars(function)[_INTERPRETED]
+
+    def run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        runs = functools.partial(compiled, self) if self.is_gluon() else of(self).run
+        return runs(*args, grid=grid, warmup=warmup, **kwargs)
+
+    compiled = JITFunction.run
+    JITFunction.run = run
+    JITFunction.__call__ = lambda self, *args, **kwargs: of(self)(*args, **kwargs)
+
+
+def _no_measurement(_kernel_call: Any, quantiles: Any = (0.5, 0.2, 0.8)) -> list[float]:
+    """What a benchmark gives without one: all configs are equally fast."""
+    return [0.0] * len(quantiles)
 
 
 def _interpret_helpers(interpreted: Any) -> None:
@@ -244,4 +276,4 @@ def _shapes_kept(init: Any) -> Any:
     return repaired
 
 
-_KEPT = "_moefuzz_kept"
+_KEPT, _INTERPRETED = "_moefuzz_kept", "_moefuzz_interpreted"

@@ -11,6 +11,7 @@ from moefuzz.kernels.kernel_config import KernelConfig
 
 from .base import (
     DTYPES,
+    FAR_AXES,
     FAR_DY_LAYOUTS,
     FAR_LAYOUTS,
     GRADS,
@@ -104,6 +105,12 @@ class GroupedGemmCase(BaseCase):
     @property
     def E(self) -> int:
         return len(self.m_sizes)
+
+    @property
+    def elements(self) -> int:
+        """Of X, W and Y, and of the gaps in an operand whose strides are far."""
+        far = sum(layout in FAR_AXES for layout in (self.x_layout, self.w_layout, self.dy_layout))
+        return self.M * (self.K + self.N) + self.E * self.N * self.K + far * 2**31
 
     @property
     def configs(self) -> tuple[KernelConfig | None, KernelConfig | None, KernelConfig | None]:

@@ -61,6 +61,11 @@ class RoutedCase(BaseCase):
     def E(self) -> int:
         return len(self.loads)
 
+    @property
+    def elements(self) -> int:
+        """Of the hidden states, the output, the router and the weights of all experts."""
+        return (2 * self.T + self.E + 3 * self.E * self.moe_intermediate_size) * self.hidden_size + self.T * self.E
+
 
 @dataclass(frozen=True, repr=False)
 class MoeBlockCase(RoutedCase):
