@@ -111,7 +111,7 @@ def reports_of(folder: Path) -> dict[str, list[tuple[float, Report]]]:
     for report in read_all(folder / "reports"):
         page = folder / "reports" / (report.id if isinstance(report, Report) else "") / "report.md"
         if isinstance(report, Report) and isinstance(report.case, GroupedGemmCase) and page.exists():
-            said, made = " of ".join(filter(None, (report.kind, report.tensor))), page.stat().st_mtime
+            said, made = report.title, page.stat().st_mtime
             faults = [fault for fault in planted(report.case) if any(said.startswith(kind) for kind in FAULTS[fault][0].split("|"))]
             found.setdefault(faults[0] if len(faults) == 1 else "unclear", []).append((made, report))
     return found
@@ -171,7 +171,7 @@ def main() -> int:
             if report is None:
                 say(f"| {name} | **not found** | | |")
             else:
-                words = " of ".join(filter(None, (report.kind, report.tensor)))
+                words = report.title
                 say(f"| {name} | {made - began:.0f} | {words} | `{report.case!r}` |")
     events, broken = events_of(folder)
     examples = sum(event.get("examples", 0) for event in events if event["kind"] == "turn")

@@ -12,7 +12,7 @@ import typer
 from .cases import Case, case_from_json, case_from_repr
 from .device import device, versions
 from .exit_codes import FOUND, INFRASTRUCTURE
-from .failures import Failure, ends_a_process, is_misuse
+from .failures import Failure
 from .isolation import CASE_SECONDS, isolated
 from .listings import models_command, named_report, report_command, targets_command
 from .options import ISOLATE, SANITIZE, WHAT, named_target, refuse
@@ -58,8 +58,8 @@ def replay(
     try:
         parsed, reported = _case_of(case)
         if reported is not None:
-            target, isolate = target or reported.target, isolate or ends_a_process(reported.kind) or None
-            sanitize = sanitize or is_misuse(reported.kind)
+            target, isolate = target or reported.target, isolate or reported.kind.ends_a_process or None
+            sanitize = sanitize or reported.kind.is_misuse
         with _isolation(isolate), _sanitizing(wanted=sanitize):
             agreement = check(parsed, None if target is None else named_target(target))
     except (ValueError, OverflowError, MemoryError, BadReport, BadTarget, NoRoom) as error:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .cases import Case
+from .kinds import OF_INPUTS, OF_RESULTS, Kind, titled
 from .resources import text_of
+
+Bucket = tuple[str, str, str | None, str | None]
+"""Target, kind, tensor, and the pass that makes it."""
 
 PASS_OF = {
     "Y": "forward",
@@ -40,6 +44,11 @@ PASS_OF = {
 INPUTS = ("X", "W", "m_sizes", "gather_indices", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
 
 
+def bucket_of(target: str, kind: Kind, tensor: str | None) -> Bucket:
+    """The bucket of a target's failures of a kind and tensor."""
+    return (target, str(kind), tensor, PASS_OF.get(tensor) if tensor else None)
+
+
 @dataclass(frozen=True)
 class Mismatch:
     """Where a tensor is wrong. Ranges are inclusive; ``axes`` names what the entries of ``worst`` and ``box`` count."""
@@ -60,7 +69,7 @@ class Mismatch:
 class Failure(AssertionError):
     """A target that broke its contract on a case."""
 
-    kind: ClassVar[str] = "Failure"
+    kind: ClassVar[Kind] = Kind("Failure")
     tensor: ClassVar[str | None] = None
 
     def __init__(self, case: Case, target: str, finding: str, mismatch: Mismatch | None = None) -> None:
@@ -71,12 +80,17 @@ class Failure(AssertionError):
         self.mismatch = mismatch
 
     @property
-    def bucket(self) -> tuple[str, str, str | None, str | None]:
-        """(target, kind, tensor, pass): what makes two failures one bug."""
-        return (self.target, self.kind, self.tensor, PASS_OF.get(self.tensor) if self.tensor else None)
+    def title(self) -> str:
+        """Its kind and tensor in words: "WrongValue of dW"."""
+        return titled(self.kind, self.tensor)
+
+    @property
+    def bucket(self) -> Bucket:
+        """What makes two failures one bug."""
+        return bucket_of(self.target, self.kind, self.tensor)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        made_of = (type(self).__name__, self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
+        made_of = (self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
         return revived, made_of, {"__notes__": list(getattr(self, "__notes__", ()))}
 
     def __str__(self) -> str:
@@ -88,41 +102,116 @@ class Failure(AssertionError):
 class Raised(Failure):
     """The target raised an exception on a case inside its declaration; a class of its own for each type of exception."""
 
-    kind = "Raised"
-
-
-@functools.cache
-def _raised_class(error: str) -> type[Raised]:
-    return type(f"Raised_{error}", (Raised,), {"kind": f"Raised {error}"})
-
-
-def raised(case: Case, target: str, error: BaseException) -> Raised:
-    """The failure that an exception of a target is."""
-    return _raised_class(type(error).__name__)(case, target, said_by(error))
+    kind = Kind("Raised")
 
 
 class NotRefused(Failure):
     """A case outside the declaration was neither refused with an exception nor computed right."""
 
-    kind = "NotRefused"
+
+class Unreproducible(Failure):
+    """A failure that the same case did not show again in processes of their own; a class for each kind that was seen once."""
 
 
-def not_refused(failure: Failure, limit: str) -> NotRefused:
-    """What a failure is outside the declaration, where ``limit`` says why the case lies there."""
-    made = _not_refused_class(failure.kind, failure.tensor)
-    return made(failure.case, failure.target, f"{limit}, and instead of an exception: {failure.finding}", failure.mismatch)
-
-
-@functools.cache
-def _not_refused_class(kind: str, tensor: str | None) -> type[NotRefused]:
-    name = "_".join(["NotRefused", *kind.split(), *([tensor] if tensor else [])])
-    return type(name, (NotRefused,), {"kind": f"NotRefused {kind}", "tensor": tensor})
+class Misuse(Failure):
+    """What the sanitizer saw a kernel do with memory; a class of its own for each kind, kernel and argument."""
 
 
 class WrongRouting(Failure):
     """Another expert was chosen although the logits are further apart than their bounds."""
 
-    kind = "WrongRouting"
+    kind = Kind("WrongRouting")
+
+
+class WroteOutside(Failure):
+    """A store beyond the end of an allocation, before its start, or into a stride gap of an input."""
+
+    kind = Kind("WroteOutside")
+
+
+class ReadOutside(Failure):
+    """A load from beyond the end of an allocation or from before its start; seen under Triton's interpreter."""
+
+    kind = Kind("ReadOutside")
+
+
+class Crash(Failure):
+    """The process in which the target ran ended: a signal, or an exit that is no exception."""
+
+    kind = Kind("Crash")
+
+
+class Hang(Failure):
+    """The target had not returned after the time that a case may take."""
+
+    kind = Kind("Hang")
+
+
+class CudaError(Failure):
+    """The device answers no more: an error that stays with the CUDA context and fails every later call of the process."""
+
+    kind = Kind("CudaError")
+
+
+_PLAIN: dict[Kind, type[Failure]] = {made.kind: made for made in (Failure, WrongRouting, WroteOutside, ReadOutside, Crash, Hang, CudaError)}
+
+
+def class_of(kind: Kind, tensor: str | None = None) -> type[Failure]:
+    """The class of a kind and tensor, always the same one. Raises ValueError where no failure has these two."""
+    return _class_of(kind, tensor)
+
+
+@functools.cache
+def _class_of(kind: Kind, tensor: str | None) -> type[Failure]:
+    if kind in _PLAIN and tensor is None:
+        return _PLAIN[kind]
+    if tensor not in _tensors_of(kind):
+        raise ValueError(f"no failure that this version of moefuzz knows is {titled(kind, str(tensor))!r:.200}")
+    base: type[Failure] = Failure
+    if kind.unreproducible:
+        base = Unreproducible
+    elif kind.not_refused:
+        base = NotRefused
+    elif kind.base == "Raised":
+        base = Raised
+    elif kind.is_misuse:
+        base = Misuse
+    words = ("Unreproducible" * kind.unreproducible, "NotRefused" * kind.not_refused, kind.base, kind.detail, tensor)
+    return type("_".join(filter(None, words)), (base,), {"kind": kind, "tensor": tensor, "__doc__": _MEANING.get(kind.base)})
+
+
+def _tensors_of(kind: Kind) -> Collection[str | None]:
+    """Which tensors a failure of a kind may be about. One that did not come back is about none."""
+    if kind.unreproducible or kind.is_misuse or kind.base not in (*OF_INPUTS, *OF_RESULTS):
+        return (None,)
+    return INPUTS if kind.base in OF_INPUTS else PASS_OF
+
+
+def revived(kind: Kind, tensor: str | None, *fields: Any) -> Failure:
+    """A failure that another process found: its kind and tensor, and what it is made of. Raises ValueError for an unknown kind."""
+    return class_of(kind, tensor)(*fields)
+
+
+def raised(case: Case, target: str, error: BaseException) -> Failure:
+    """The failure that an exception of a target is."""
+    return class_of(Kind("Raised", _type_name(error)))(case, target, said_by(error))
+
+
+def not_refused(failure: Failure, limit: str) -> Failure:
+    """What a failure is outside the declaration, where ``limit`` says why the case lies there."""
+    made = class_of(replace(failure.kind, not_refused=True), failure.tensor)
+    return made(failure.case, failure.target, f"{limit}, and instead of an exception: {failure.finding}", failure.mismatch)
+
+
+def unreproducible(failure: Failure, finding: str) -> Failure:
+    """What a failure is that was seen once."""
+    made = class_of(replace(failure.kind, unreproducible=True))
+    return made(failure.case, failure.target, finding, failure.mismatch)
+
+
+def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> Failure:
+    """The failure that a finding of the sanitizer is; ``argument`` as kernel.argument."""
+    return class_of(Kind(kind, argument))(case, target, finding)
 
 
 def said_by(error: BaseException) -> str:
@@ -130,117 +219,39 @@ def said_by(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent]
     at = (own or frames)[-1]
-    return f"raised {type(error).__name__}: {text_of(error)[:1000]}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
+    return f"raised {_type_name(error)}: {text_of(error)[:1000]}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
+
+
+def _type_name(error: BaseException) -> str:
+    """The name of an exception's type as Python keeps it, whatever the type itself gives for its name, in printable letters."""
+    return Kind("Raised", type.__dict__["__name__"].__get__(type(error))).detail
 
 
 class Disagreement(AssertionError):
     """Two implementations differ by more than two right results can."""
 
 
-class WroteOutside(Failure):
-    """A store beyond the end of an allocation, before its start, or into a stride gap of an input."""
-
-    kind = "WroteOutside"
-
-
-class Crash(Failure):
-    """The process in which the target ran ended: a signal, or an exit that is no exception."""
-
-    kind = "Crash"
-
-
-class Hang(Failure):
-    """The target had not returned after the time that a case may take."""
-
-    kind = "Hang"
+_MEANING = {
+    "InputModified": "An input holds other bits after the call.",
+    "WrongShape": "Another shape or dtype than the contract's.",
+    "GradMissing": "An input that requires grad was left without one.",
+    "NotWritten": "Elements still hold what the memory held before the call.",
+    "NonFinite": "NaN or infinity where every right result is finite.",
+    "WrongValue": "A finite number that no right computation gives.",
+    "NonDeterministic": "Other bits from the same call.",
+    "BrokenRelation": "Other bits from a call that must give the same.",
+}
 
 
-class CudaError(Failure):
-    """The device answers no more: an error that stays with the CUDA context and fails every later call of the process."""
-
-    kind = "CudaError"
+def _for_each(tensors: Iterable[str], kind: str) -> dict[str, type[Failure]]:
+    return {tensor: class_of(Kind(kind), tensor) for tensor in tensors}
 
 
-ENDS_A_PROCESS = (Crash.kind, Hang.kind, CudaError.kind)
-"""What can be run again in a process of its own alone."""
-
-
-class Unreproducible(Failure):
-    """A failure that the same case did not show again in processes of their own; a class for each kind that was seen once."""
-
-    kind = "Unreproducible"
-
-
-def unreproducible(failure: Failure, finding: str) -> Unreproducible:
-    """What a failure is that was seen once."""
-    return _unreproducible_class(failure.kind)(failure.case, failure.target, finding, failure.mismatch)
-
-
-@functools.cache
-def _unreproducible_class(kind: str) -> type[Unreproducible]:
-    return type("_".join(["Unreproducible", *kind.split()]), (Unreproducible,), {"kind": f"Unreproducible {kind}"})
-
-
-def ends_a_process(kind: str) -> bool:
-    """Whether a failure of this kind, NotRefused or seen once, is shown again in a process of its own alone."""
-    return any(word in ENDS_A_PROCESS for word in kind.split())
-
-
-class Misuse(Failure):
-    """What the sanitizer saw a kernel do with memory; a class of its own for each kind, kernel and argument."""
-
-    kind = "Misuse"
-
-
-MISUSES = ("OutOfBounds", "UninitialisedRead", "Race", "NotWritten")
-"""The kinds of ``Misuse``, the worst first; NotWritten is also said of a result."""
-
-
-def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> Misuse:
-    """The failure that a finding of the sanitizer is; ``argument`` as kernel.argument."""
-    return _misuse_class(kind, argument)(case, target, finding)
-
-
-def is_misuse(kind: str) -> bool:
-    """Whether the sanitizer alone sees failures of a kind, NotRefused or not."""
-    of, _, argument = kind.removeprefix(f"{NotRefused.kind} ").partition(" ")
-    return of in MISUSES and bool(argument)
-
-
-@functools.cache
-def _misuse_class(kind: str, argument: str) -> type[Misuse]:
-    return type(f"{kind}_{argument}", (Misuse,), {"kind": f"{kind} {argument}"})
-
-
-class ReadOutside(Failure):
-    """A load from beyond the end of an allocation or from before its start; seen under Triton's interpreter."""
-
-    kind = "ReadOutside"
-
-
-def _one_for_each(tensors: Iterable[str], kind: str, meaning: str) -> dict[str, type[Failure]]:
-    return {tensor: type(f"{kind}_{tensor}", (Failure,), {"kind": kind, "tensor": tensor, "__doc__": meaning}) for tensor in tensors}
-
-
-INPUT_MODIFIED = _one_for_each(INPUTS, "InputModified", "An input holds other bits after the call.")
-WRONG_SHAPE = _one_for_each(PASS_OF, "WrongShape", "Another shape or dtype than the contract's.")
-GRAD_MISSING = _one_for_each(PASS_OF, "GradMissing", "An input that requires grad was left without one.")
-NOT_WRITTEN = _one_for_each(PASS_OF, "NotWritten", "Elements still hold what the memory held before the call.")
-NON_FINITE = _one_for_each(PASS_OF, "NonFinite", "NaN or infinity where every right result is finite.")
-WRONG_VALUE = _one_for_each(PASS_OF, "WrongValue", "A finite number that no right computation gives.")
-NON_DETERMINISTIC = _one_for_each(PASS_OF, "NonDeterministic", "Other bits from the same call.")
-BROKEN_RELATION = _one_for_each(PASS_OF, "BrokenRelation", "Other bits from a call that must give the same.")
-
-
-def revived(name: str, kind: str, tensor: str | None, *fields: Any) -> Failure:
-    """A failure that another process found: the name of its class, its kind and tensor, and what it is made of."""
-    of, _, rest = kind.partition(" ")
-    if of == NotRefused.kind:
-        return _not_refused_class(rest, tensor)(*fields)
-    if of == Raised.kind:
-        return _raised_class(rest)(*fields)
-    if of == Unreproducible.kind and rest:
-        return _unreproducible_class(rest)(*fields)
-    if of in MISUSES and rest:
-        return _misuse_class(of, rest)(*fields)
-    return next(made for made in Failure.__subclasses__() if made.__name__ == name)(*fields)
+INPUT_MODIFIED = _for_each(INPUTS, "InputModified")
+WRONG_SHAPE = _for_each(PASS_OF, "WrongShape")
+GRAD_MISSING = _for_each(PASS_OF, "GradMissing")
+NOT_WRITTEN = _for_each(PASS_OF, "NotWritten")
+NON_FINITE = _for_each(PASS_OF, "NonFinite")
+WRONG_VALUE = _for_each(PASS_OF, "WrongValue")
+NON_DETERMINISTIC = _for_each(PASS_OF, "NonDeterministic")
+BROKEN_RELATION = _for_each(PASS_OF, "BrokenRelation")

@@ -86,7 +86,7 @@ class FailureReports:
             smallest = confirmed(minimise(failure, fails), fails, target)
         said = {
             "target": smallest.target,
-            "failure": " of ".join(filter(None, (smallest.kind, smallest.tensor))),
+            "failure": smallest.title,
             "finding": smallest.finding,
             "case": repr(smallest.case),
             "replay": replay_line(smallest),

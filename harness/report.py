@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from .device import guards_in_words
-from .failures import PASS_OF, Failure, Mismatch, ends_a_process, is_misuse
+from .failures import PASS_OF, Failure, Mismatch
 from .target_names import has_a_name
 
 
@@ -13,7 +13,7 @@ def render(failure: Failure) -> str:
     """The text of a failure, ready to be pasted."""
     lines = [f"{failure.kind}: {failure.finding} ({failure.target})", f"    case      {failure.case!r}"]
     if failure.mismatch is not None:
-        lines += _mismatch(failure.mismatch, failure.tensor or "")
+        lines += _mismatch(failure.mismatch, failure.tensor)
     lines.append(f"    memory    {guards_in_words()}")
     lines.append(f"    replay    {replay_line(failure)}")
     return "\n".join(lines)
@@ -23,17 +23,17 @@ def replay_line(failure: Failure) -> str:
     """The command that runs the case of a failure again, or why there is none."""
     if not has_a_name(failure.target):
         return f"check({failure.case!r}, TARGET): {failure.target!r} is no name, such as pkg.mod:attr, by which a command finds the target"
-    apart = "--isolate " if ends_a_process(failure.kind) else "--sanitize " if is_misuse(failure.kind) else ""
+    apart = "--isolate " if failure.kind.ends_a_process else "--sanitize " if failure.kind.is_misuse else ""
     return f'moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"'
 
 
-def _mismatch(m: Mismatch, tensor: str) -> list[str]:
+def _mismatch(m: Mismatch, tensor: str | None) -> list[str]:
     place = ", ".join(f"{axis} {index}" for axis, index in zip(m.axes, m.worst, strict=True))
     box = ", ".join(f"{axis} {_range(span)}" for axis, span in zip(m.axes, m.box, strict=True))
     tiles = ", ".join(f"{axis} tile {_range(span)}" for axis, span in zip(m.axes, m.tiles, strict=True) if span is not None)
     allowed = f"exactly {m.low:.9g}" if m.bound == 0 else f"from {m.low:.9g} to {m.high:.9g} (reference {m.expected:.9g})"
     return [
-        f"    tensor    {tensor}, {PASS_OF[tensor]} pass",
+        *([f"    tensor    {tensor}, {PASS_OF[tensor]} pass"] if tensor else []),
         f"    worst     {place}: got {m.got:.9g}, expected {allowed}",
         f"    bound     {m.bound:.3g}" + (": every order of accumulation gives this number" if m.bound == 0 else " on the accumulation"),
         f"    wrong     {m.wrong} of {m.total} elements",

@@ -24,8 +24,9 @@ from .cases import Case, case_from_json
 from .device import describe, versions
 from .examine import draw, examine
 from .explain import Explanation, Region, explain, in_words
-from .failures import PASS_OF, Failure, Hang, ends_a_process
+from .failures import PASS_OF, Bucket, Failure, Hang, bucket_of, class_of
 from .isolation import isolation_for
+from .kinds import Kind, titled
 from .related_calls import NoScript
 from .reproduce import TEMPLATES, script, shows
 from .target_names import load_target
@@ -46,14 +47,19 @@ class Report:
 
     id: str
     target: str
-    kind: str
+    kind: Kind
     tensor: str | None
     finding: str
     case: Case
 
     @property
-    def bucket(self) -> tuple[str, str, str | None, str | None]:
-        return (self.target, self.kind, self.tensor, PASS_OF.get(self.tensor) if self.tensor else None)
+    def title(self) -> str:
+        """Its kind and tensor in words."""
+        return titled(self.kind, self.tensor)
+
+    @property
+    def bucket(self) -> Bucket:
+        return bucket_of(self.target, self.kind, self.tensor)
 
 
 def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
@@ -100,7 +106,7 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
     log = "".join(getattr(failure, "__notes__", []) or (traceback.format_exception(failure.__cause__) if failure.__cause__ else []))
     if log:
         _write(folder / "log.txt", log)
-    seen = None if unrun or ends_a_process(failure.kind) else examine(failure, target)
+    seen = None if unrun or failure.kind.ends_a_process else examine(failure, target)
     if seen is not None and seen.picture is not None:
         draw(seen.picture, folder / "mismatch.png")
     no_script = shown = ""
@@ -110,11 +116,11 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
     except NoScript as reason:
         no_script = str(reason)
     page = TEMPLATES.get_template("report.md.jinja").render(
-        title=" ".join(filter(None, [failure.kind, failure.tensor and f"of {failure.tensor}", "in", failure.target])),
+        title=f"{failure.title} in {failure.target}",
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
         without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, unrun=unrun,
-        passes=PASS_OF, ends=ends_a_process(failure.kind), device=describe(), versions=versions(),
-        log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if ends_a_process(failure.kind) else [],
+        passes=PASS_OF, ends=failure.kind.ends_a_process, device=describe(), versions=versions(),
+        log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if failure.kind.ends_a_process else [],
     )  # fmt: skip
     _write(folder / "report.md", page)
 
@@ -153,7 +159,9 @@ def read(path: Path) -> Report:
         said = {name: fields[name] for name in ("id", "target", "kind", "tensor", "finding")}
         if not all(isinstance(text, str) for name, text in said.items() if name != "tensor" or text is not None):
             raise BadReport(f"{file}: id, target, kind, tensor and finding must be texts")
-        return Report(**said, case=case_from_json(json.dumps(fields["case"])))
+        kind = Kind.read(said["kind"])
+        class_of(kind, said["tensor"])  # raises for what no failure is
+        return Report(**{**said, "kind": kind}, case=case_from_json(json.dumps(fields["case"])))
     except OSError as error:
         raise BadReport(f"{file}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -183,7 +191,7 @@ def _as_json(failure: Failure, without: Sequence[str]) -> dict[str, Any]:
         "format": FORMAT_VERSION,
         "id": id_of(failure, without),
         "target": failure.target,
-        "kind": failure.kind,
+        "kind": str(failure.kind),
         "tensor": failure.tensor,
         "finding": failure.finding,
         "case": json.loads(failure.case.to_json()),

@@ -21,8 +21,9 @@ from .block_problems import MoeBlockProblem, build_moe_block
 from .cases import FAR_AXES, GroupedGemmCase
 from .experts_oracle import DIFFERENTIABLE
 from .experts_problems import ExpertsProblem, build_experts
-from .failures import ENDS_A_PROCESS, PASS_OF, Failure, is_misuse
+from .failures import PASS_OF, Failure
 from .grouped_gemm_oracle import keywords_of
+from .kinds import ENDS_A_PROCESS
 from .memory import AROUND, extent, flat
 from .problems import GroupedGemmProblem, build_grouped_gemm, far_stride
 from .related_calls import NoScript, Second, at_fault, related
@@ -43,7 +44,6 @@ _MODES = {
 _NO_MODE = {
     "ReadOutside": "loads are seen by moefuzz under Triton's interpreter alone",
     "WrongRouting": "the choice of experts is no output of the block",
-    "Unreproducible": "the failure did not come back",
 }
 
 
@@ -65,15 +65,17 @@ class Script:
 
 def script(failure: Failure, target: Target) -> Script:
     """The script of a failure. Raises NoScript."""
-    case, kind = failure.case, failure.kind.removeprefix("NotRefused ").partition(" ")[0]
-    if is_misuse(failure.kind):
+    case, kind = failure.case, failure.kind
+    if kind.unreproducible:
+        raise NoScript("the failure did not come back")
+    if kind.is_misuse:
         raise NoScript("moefuzz's sanitizer saw it, which watches each access of the kernel; the line above shows it")
-    if kind not in _MODES:
-        raise NoScript(_NO_MODE.get(kind, f"{kind} shows in moefuzz alone"))
+    if kind.base not in _MODES:
+        raise NoScript(_NO_MODE.get(kind.base, f"{kind.base} shows in moefuzz alone"))
     code = code_of(target)
     if code is None:
         raise NoScript("the target needs moefuzz, or has no name by which it is imported")
-    mode, problem, second = _MODES[kind], _BUILD[case.level](case), None
+    mode, problem, second = _MODES[kind.base], _BUILD[case.level](case), None
     if mode == "related":
         second = related(failure, problem, target)
     elif case.relation and mode in ("value", "unwritten"):
@@ -103,21 +105,21 @@ def script(failure: Failure, target: Target) -> Script:
 
 def shows(path: Path, failure: Failure) -> str:
     """Run a script: empty if it shows the failure for which it was made, else what became of it, in one line."""
-    kind = failure.kind.removeprefix("NotRefused ")
-    seconds = 30.0 if kind == "Hang" else 120.0  # with all imports, and compiling
+    kind = failure.kind
+    seconds = 30.0 if kind.base == "Hang" else 120.0  # with all imports, and compiling
     try:
         command = [sys.executable, path.name]  # our own script
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, check=False, cwd=path.parent
         )
     except subprocess.TimeoutExpired:
-        return "" if kind == "Hang" else f"it still ran after {seconds:.0f} s"
+        return "" if kind.base == "Hang" else f"it still ran after {seconds:.0f} s"
     said = (done.stdout.strip().splitlines() or [""])[-1]
-    if kind.startswith("Raised "):  # a message may have many lines
-        expected = done.returncode == 1 and any(line.startswith(f"raised {kind.partition(' ')[2]}:") for line in done.stdout.splitlines())
-    elif kind == "Crash":
+    if kind.base == "Raised":  # a message may have many lines
+        expected = done.returncode == 1 and any(line.startswith(f"raised {kind.detail}:") for line in done.stdout.splitlines())
+    elif kind.base == "Crash":
         expected = said == "" and done.returncode not in (0, 1)
-    elif kind == "CudaError":
+    elif kind.base == "CudaError":
         expected = done.returncode == 1 and "CUDA error" in done.stderr
     else:
         expected = done.returncode == 1 and said == "wrong"

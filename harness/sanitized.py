@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .cases import FAR_AXES, Case, GroupedGemmCase
 from .device import device
-from .failures import MISUSES, Failure, Misuse, misuse
+from .failures import Failure, misuse
+from .kinds import MISUSES
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def run_watched(run: Callable[[], Result], case: Case, target: Target) -> Result
     return result
 
 
-def _failure(findings: list[Finding], case: Case, target: Target) -> Misuse:
+def _failure(findings: list[Finding], case: Case, target: Target) -> Failure:
     worst = min(findings, key=lambda finding: MISUSES.index(finding.kind))
     first, *further = (line.strip() for line in str(worst).splitlines())
     said = "; ".join([first.removeprefix(f"{worst.kind} in {worst.kernel}").lstrip(":, "), *further, *_place(worst, case, target)])

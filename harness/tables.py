@@ -41,7 +41,7 @@ def print_summary(console: Console, turns: list[Turn], failures: list[Failure], 
     total = sum(turn.examples for turn in turns)
     console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
     for failure in failures:
-        console.print(f"[red]failed[/] {type(failure).__name__}: {failure.case!r}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed[/] {escape(type(failure).__name__)}: {failure.case!r}", highlight=False, soft_wrap=True)
     if not failures:
         console.print("[green]nothing found[/]")
 
@@ -76,7 +76,7 @@ def print_reports(folder: Path, reports: Iterable[Report | BadReport]) -> None:
             unreadable.append(str(report))
         else:
             any_read = True
-            said = f"{report.id}  {' of '.join(filter(None, (report.kind, report.tensor)))} in {report.target}"
+            said = f"{report.id}  {report.title} in {report.target}"
             typer.echo("".join(c if c.isprintable() else "?" for c in said) + f"\n{'':10}{report.case!r}")
     if not any_read:
         typer.echo(f"no reports in {folder}")

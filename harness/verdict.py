@@ -23,6 +23,7 @@ from .failures import NOT_WRITTEN, Failure, Raised, not_refused
 from .follow_ups import Level, check_follow_ups
 from .grouped_gemm_oracle import grouped_gemm_claims, grouped_gemm_tensors, run_grouped_gemm
 from .isolation import isolation_for
+from .kinds import Kind
 from .memory import is_poison
 from .problems import build_grouped_gemm
 from .relations import RELATIONS
@@ -162,7 +163,7 @@ def _judged(claims: list[Claim], again: Callable[[], list[Claim]], case: Case, t
     try:
         return judge_all(claims, case, target.name)
     except Failure as failure:
-        if failure.kind == "NonFinite" and failure.tensor:
+        if failure.kind == Kind("NonFinite") and failure.tensor:
             with_nan, with_number = ({claim.tensor: claim.got.detach() for claim in each}[failure.tensor] for each in (claims, again()))
             unwritten = is_poison(with_nan, "nan") & is_poison(with_number, "number")
             if unwritten.any():

@@ -40,7 +40,7 @@ def collected(runs: Sequence[Path]) -> dict[Case, str]:
         info_of(run)
         for report in read_all(run / "reports"):
             if isinstance(report, Report):
-                kept.setdefault(report.case, " of ".join(filter(None, (report.kind, report.tensor))) + f" in {report.target}")
+                kept.setdefault(report.case, f"{report.title} in {report.target}")
     met: dict[Case, None] = {}
     for run in runs:
         for event in events_of(run):

@@ -23,7 +23,7 @@ from hypothesis.database import ExampleDatabase, choices_to_bytes
 from moefuzz.harness.cases import Case
 from moefuzz.harness.compiles import compiled
 from moefuzz.harness.explain import Region, is_explained
-from moefuzz.harness.failures import ENDS_A_PROCESS, Failure
+from moefuzz.harness.failures import Failure
 from moefuzz.harness.minimise import simpler_cases
 from moefuzz.harness.resources import LostDevice, NoRoom
 from moefuzz.harness.targets import Target
@@ -224,9 +224,7 @@ class Explorer:
 
     def _dear(self, target: Target) -> list[Region]:
         """Where a case costs its process or all of its time, as is known by now: it need not be run again."""
-        ended = [
-            one for one in self.run.found() if one.outcome in EXPLAIN and one.bucket[0] == target.name and one.bucket[1] in ENDS_A_PROCESS
-        ]
+        ended = [one for one in self.run.found() if one.outcome in EXPLAIN and one.bucket[0] == target.name and one.kind.ends_a_process]
         return [one.region for one in ended if one.region.needs and one.region.is_exact]
 
     def _run(self, target: Target, case: Case, done: Turn) -> Failure | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from moefuzz.harness.kinds import titled
+
 from .records import Bucket, Found, Reduced
 
 
@@ -119,4 +121,4 @@ def name_of(bucket: Bucket) -> str:
     >>> name_of(("triton", "WrongValue", "dW", "backward")), name_of(("triton", "Crash", None, None))
     ('WrongValue of dW', 'Crash')
     """
-    return " of ".join(filter(None, bucket[1:3]))
+    return titled(bucket[1], bucket[2])

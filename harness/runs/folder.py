@@ -28,7 +28,8 @@ from typing import Any
 
 from moefuzz.harness.cases import Case, case_from_json
 from moefuzz.harness.explain import Region
-from moefuzz.harness.failures import Failure, revived
+from moefuzz.harness.failures import Bucket, Failure, revived
+from moefuzz.harness.kinds import Kind, titled
 from moefuzz.harness.reports import Report
 from moefuzz.harness.resources import LostDevice
 
@@ -49,8 +50,6 @@ EXPLAIN = ("report", "known")
 _TICK = 100_000_000
 """Nanoseconds in which a folder may change twice and show one time."""
 
-Bucket = tuple[str, str, str | None, str | None]
-
 
 @dataclass
 class Found:
@@ -65,7 +64,6 @@ class Found:
     regime: str
     case: Case
     finding: str
-    name: str  # of the failure's class
     choices: bytes = b""  # of Hypothesis
     tries: int = 0
     outcome: str = ""
@@ -74,22 +72,40 @@ class Found:
     region: Region = field(default_factory=Region)
 
     @property
+    def kind(self) -> Kind:
+        return Kind.read(self.bucket[1])
+
+    @property
     def failure(self) -> Failure:
-        return revived(self.name, self.bucket[1], self.bucket[2], self.case, self.bucket[0], self.finding, None)
+        """As it was met. Raises ValueError for what no failure is, of another version of moefuzz."""
+        return revived(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
 
     def to_json(self) -> str:
-        names = ("key", "bucket", "target", "regime", "finding", "name", "tries", "outcome", "report", "became")
-        fields = {name: getattr(self, name) for name in names}
+        fields = {name: getattr(self, name) for name in _PLAIN_FIELDS}
         choices = base64.b64encode(self.choices).decode()
         return json.dumps({**fields, "case": json.loads(self.case.to_json()), "choices": choices, "region": self.region.plain()})
 
     @classmethod
     def from_json(cls, text: str) -> Found:
-        """Raises ValueError, KeyError or TypeError for what is no such file."""
-        said = json.loads(text)
-        buckets = {name: said[name] and tuple(said[name]) for name in ("bucket", "became")}
-        made = {"case": case_from_json(json.dumps(said["case"])), "region": Region.of(said["region"])}
-        return cls(**{**said, **buckets, **made, "choices": base64.b64decode(said["choices"])})
+        """Raises ValueError for what is no such file."""
+        try:
+            said = json.loads(text)
+            buckets = {name: said[name] and tuple(said[name]) for name in ("bucket", "became")}
+            made = {"case": case_from_json(json.dumps(said["case"])), "region": Region.of(said["region"])}
+            plain = {name: said[name] for name in _PLAIN_FIELDS}
+            if wrong := [name for name, value in plain.items() if not isinstance(value, _PLAIN_FIELDS[name])]:
+                raise ValueError(f"{', '.join(wrong)} cannot be {', '.join(repr(plain[name])[:50] for name in wrong)}")
+            found = cls(**{**plain, **buckets, **made, "choices": base64.b64decode(said["choices"])})
+            found.failure  # noqa: B018 - raises for what no failure is
+        except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            raise ValueError(f"no finding: {type(error).__name__}: {error}") from None
+        return found
+
+
+_PLAIN_FIELDS = {
+    **dict.fromkeys(("key", "target", "regime", "finding", "outcome"), str), "bucket": list, "tries": int,
+    "report": str | None, "became": list | None,
+}  # fmt: skip
 
 
 class Taken(Exception):
@@ -102,7 +118,7 @@ class RunFolder:
     def __init__(self, path: Path, reports: Path | None = None) -> None:
         self.path = path
         self.reports = reports or path / "reports"
-        self._known: tuple[int, list[Found]] = (-1, [])
+        self._known: tuple[int, list[Found], dict[Path, str]] = (-1, [], {})
         for name in ("events", "running", "found", "reports"):
             (path / name).mkdir(parents=True, exist_ok=True)
 
@@ -118,9 +134,16 @@ class RunFolder:
         folder = self.path / "found"
         changed = folder.stat().st_mtime_ns
         if changed != self._known[0]:
-            found = [one for file in sorted(folder.glob("*.json")) if (one := _found(file)) is not None]
-            self._known = changed if time.time_ns() - changed > _TICK else -1, found
+            read = {file: _found(file) for file in sorted(folder.glob("*.json"))}
+            found = [one for one in read.values() if isinstance(one, Found)]
+            unreadable = {file: one for file, one in read.items() if isinstance(one, str)}
+            self._known = changed if time.time_ns() - changed > _TICK else -1, found, unreadable
         return self._known[1]
+
+    def unreadable(self) -> list[str]:
+        """A line for each file among the findings that holds none, with the reason; such a file is left as it is."""
+        self.found()
+        return [f"{file}: {why}" for file, why in self._known[2].items()]
 
     def of_bucket(self, bucket: Bucket) -> list[Found]:
         return [one for one in self.found() if one.bucket == bucket]
@@ -138,8 +161,10 @@ class RunFolder:
         ended = Counter(one.outcome for one in others)
         if ended[""] or ended["report"] >= MOST_OF_A_BUCKET or len(others) >= MOST_CANDIDATES:
             return None
-        key = f"{hashlib.sha256(json.dumps(failure.bucket).encode()).hexdigest()[:12]}-{len(others)}"
-        found = Found(key, failure.bucket, target, regime, failure.case, failure.finding, type(failure).__name__, choices)
+        digest = hashlib.sha256(json.dumps(failure.bucket).encode()).hexdigest()[:12]
+        taken = sum(file.name.startswith(f"{digest}-") for file in self._known[2])  # by files that cannot be read
+        key = f"{digest}-{len(others) + taken}"
+        found = Found(key, failure.bucket, target, regime, failure.case, failure.finding, choices)
         beside = _beside(self._file(key))
         try:
             beside.write_text(found.to_json(), encoding="utf-8")
@@ -155,9 +180,7 @@ class RunFolder:
     def know(self, report: Report, region: Region) -> None:
         """Take what a report of an earlier run explains for known."""
         key = f"known-{report.id}"
-        found = Found(
-            key, report.bucket, report.target, "", report.case, report.finding, "", outcome="known", report=report.id, region=region
-        )
+        found = Found(key, report.bucket, report.target, "", report.case, report.finding, outcome="known", report=report.id, region=region)
         _replace(self._file(key), found.to_json())
 
     @contextmanager
@@ -171,7 +194,7 @@ class RunFolder:
                     except OSError:
                         continue
                     now = _found(self._file(one.key))
-                    if now is not None and not now.outcome:
+                    if isinstance(now, Found) and not now.outcome:
                         now.tries += 1
                         self.keep(now)
                         yield now
@@ -236,14 +259,18 @@ def in_words(bucket: Sequence[str | None]) -> str:
     'WrongValue of Y in triton'
     """
     target, kind, tensor, *_ = bucket
-    return " ".join(filter(None, [kind, tensor and f"of {tensor}", "in", target]))
+    return f"{titled(str(kind), tensor)} in {target}"
 
 
-def _found(file: Path) -> Found | None:
+def _found(file: Path) -> Found | str | None:
+    """The finding of a file, or why it holds none; None where the file is gone."""
     try:
-        return Found.from_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):  # another process makes it just now, or was killed then
+        found = Found.from_json(file.read_text(encoding="utf-8"))
+        return found if found.key == file.stem else f"it holds the finding {found.key[:100]!r}"
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        return " ".join(str(error).split())[:200]
 
 
 def _beside(file: Path) -> Path:

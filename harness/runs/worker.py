@@ -95,7 +95,7 @@ def _say(events: Events, step: Turn | Found | Reduced) -> None:
         found, failure = step.found, step.failure or step.found.failure
         outcome = "report" if found.outcome == "once" else found.outcome
         said = {"key": found.key, "bucket": found.bucket, "outcome": outcome, "report": found.report, "case": repr(failure.case)}
-        said |= {"finding": failure.finding, "failure": " of ".join(filter(None, (failure.kind, failure.tensor)))}
+        said |= {"finding": failure.finding, "failure": failure.title}
         needs = step.explanation.region.in_words()
         events.say("reduced", {**said, "needs": needs, "seconds": step.seconds, "said": step.said})
         for report in step.withdrawn:

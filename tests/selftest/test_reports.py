@@ -38,7 +38,7 @@ def test_a_report_is_found_by_its_id_listed_and_replayed(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     folder = write(failing(LEAVES, TWO), load_target(LEAVES), Path("moefuzz-reports"))
     report = read(folder)
-    assert (report.case, report.target, report.kind, report.tensor) == (TWO, LEAVES, "NotWritten", "Y")
+    assert (report.case, report.target, report.title) == (TWO, LEAVES, "NotWritten of Y")
     for named in (folder.name, str(folder / "case.json")):
         done = CliRunner().invoke(cli.app, ["replay", named])
         assert done.exit_code == 1 and "NotWritten: Y was not written" in done.stdout

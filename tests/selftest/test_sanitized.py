@@ -63,14 +63,14 @@ def test_a_race_is_found_where_programs_run_one_after_the_other_and_minimised() 
     assert failure_of(RACED, load_target(RACES)) is None
     with sanitizing():
         failure = next(found_by_fuzzing(load_target(RACES), 20.0, any_cases))
-    assert failure.case == RACED and failure.kind == "Race _add_without_atomics.y_ptr"
+    assert failure.case == RACED and str(failure.kind) == "Race _add_without_atomics.y_ptr"
     assert "against the store of program 0" in failure.finding and "expert 0, its row 0" in failure.finding
     assert f"moefuzz replay --sanitize --target {RACES}" in str(failure)
 
 
 def test_a_finding_names_expert_and_tile() -> None:
     failure = found(touching(17), GroupedGemmCase((1, 17), N=3))
-    assert failure is not None and failure.kind == "OutOfBounds touch.y_ptr"
+    assert failure is not None and str(failure.kind) == "OutOfBounds touch.y_ptr"
     assert "1 element behind y_ptr" in failure.finding
     inside = found(touching(16), GroupedGemmCase((1, 17), N=3))
     assert inside is None, "a row further on is inside"
@@ -94,7 +94,7 @@ def test_a_finding_goes_before_what_came_of_it_and_can_be_sent() -> None:
 def test_a_worker_sanitizes_as_well() -> None:
     with isolated(30.0), sanitizing():
         failure = failure_of(RACED, load_target(RACES))
-    assert failure is not None and failure.kind.startswith("Race ")
+    assert failure is not None and failure.kind.base == "Race"
 
 
 def test_right_targets_of_each_level_pass() -> None:
