@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	mkdir -p .typing/moefuzz
-	for folder in kernels harness strategies tests; do ln -sfn ../../$$folder .typing/moefuzz/$$folder; done
+	ln -sfn $(addprefix ../../,$(wildcard moefuzz/*.*) kernels harness strategies tests) .typing/moefuzz/
 	touch $@
 
 fuzz: venv  ## fuzz the Triton kernels for two minutes and print a summary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def imports_of(path: Path) -> set[str]:
 def test_imports_go_one_way(path: Path) -> None:
     crossed = {i for i in imports_of(ROOT / path) if i.startswith(FORBIDDEN[path.parts[0]]) and (str(path), i) not in EXCEPTED}
     assert crossed == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_module_imports_the_public_names(path: Path) -> None:
+    """``from moefuzz import check`` is for users: in the house a name comes from where it is defined."""
+    assert "moefuzz" not in imports_of(ROOT / path)
+
+
+def test_the_public_names_are_those_of_harness_and_strategies() -> None:
+    imported = imports_of(ROOT / "moefuzz" / "__init__.py")
+    assert {name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names} == {"moefuzz.harness", "moefuzz.strategies"}
 
 
 def test_kernels_is_a_folder_without_init() -> None:
