@@ -11,9 +11,10 @@ import torch
 
 from .cases import Case
 from .device import float32_reductions
+from .exception_text import text_of
 from .failures import INPUT_MODIFIED, WroteOutside, raised, said_by
 from .memory import Allocations, Arena
-from .resources import NoRoom, is_beyond_reason, lack_of_memory, text_of
+from .resources import NoRoom, is_beyond_reason, lack_of_memory
 from .signals import is_ours
 from .targets import NeedsGpu, Target
 

@@ -1,4 +1,7 @@
-"""The command ``moefuzz``."""
+"""The command ``moefuzz``.
+
+What a command needs beyond its options is imported when it runs: ``--help``, completion and wrong usage wait for no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,33 @@ from typing import Annotated, Any
 import typer
 
 from .cases import Case, case_from_json, case_from_repr
-from .device import device, versions
+from .completion import report_ids
 from .exit_codes import FOUND, INFRASTRUCTURE
 from .failures import Failure
-from .isolation import CASE_SECONDS, isolated
+from .limits import CASE_SECONDS
 from .listings import models_command, named_report, report_command, targets_command
-from .options import ISOLATE, SANITIZE, WHAT, named_target, refuse
+from .options import ISOLATE, ONE_TARGET, SANITIZE, WHAT, named_target, refuse
 from .reports import BadReport, Report, read
-from .resources import LostDevice, NoRoom
 from .runs.commands import merge_command, summary_command
 from .runs.corpus import app as corpus_app
 from .runs.fuzz_command import fuzz_command
 from .sanitize_script import sanitize_command
 from .sanitized import sanitizing, why_not
 from .targets import BadTarget
-from .verdict import check
+from .versions import versions
 
 app = typer.Typer(
     help="Find bugs in Mixture-of-Experts GPU kernels before users do.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 @app.callback(invoke_without_command=True)
-def moefuzz(*, show_version: Annotated[bool, typer.Option("--version", help="Print the versions that decide an outcome.")] = False) -> None:
+def moefuzz(
+    *, show_version: Annotated[bool, typer.Option("--version", "-V", help="Print the versions that decide an outcome.")] = False
+) -> None:
     if show_version:
         typer.echo(f"moefuzz {version('moefuzz')} ({versions()})")
         raise typer.Exit
@@ -45,9 +48,14 @@ def moefuzz(*, show_version: Annotated[bool, typer.Option("--version", help="Pri
 @app.command()
 def replay(
     case: Annotated[
-        str, typer.Argument(metavar="CASE", help="GroupedGemmCase(...) as a report prints it, JSON, a report's folder or file, or its ID.")
+        str,
+        typer.Argument(
+            metavar="CASE",
+            help="GroupedGemmCase(...) as a report prints it, JSON, a report's folder or file, or its ID.",
+            autocompletion=report_ids,
+        ),
     ],
-    target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, metavar="NAME|PKG.MOD:ATTR")] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, **ONE_TARGET)] = None,
     isolate: Annotated[bool | None, ISOLATE] = None,
     sanitize: Annotated[bool, SANITIZE] = False,
 ) -> None:
@@ -55,6 +63,9 @@ def replay(
 
     Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not declare, 1: it fails, 2: wrong usage.
     """
+    from .resources import LostDevice, NoRoom
+    from .verdict import check
+
     try:
         parsed, reported = _case_of(case)
         if reported is not None:
@@ -100,6 +111,9 @@ app.add_typer(corpus_app, name="corpus")
 
 
 def _isolation(wanted: bool | None, seconds: float = CASE_SECONDS) -> AbstractContextManager[Any]:
+    from .device import device
+    from .isolation import isolated
+
     return isolated(seconds) if wanted or (wanted is None and device().type == "cuda") else nullcontext()
 
 

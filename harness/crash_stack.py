@@ -1,7 +1,7 @@
 """Where a worker was when its process ended: a file to which Python's faulthandler writes, and what its parent reads there.
 
-A signal leaves the stack of its thread, ``os._exit`` its call, and a case that takes too long the stacks of all threads shortly before it is
-given up. What ends a process in another way, as ``exit`` in C, leaves nothing.
+A signal leaves the stack of its thread, ``os._exit`` its call, and a case that takes too long the stacks of all threads shortly before it
+is given up. What ends a process in another way, as ``exit`` in C, leaves nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CrashStack:
 def record(path: str) -> None:
     """In a worker: write to this file from now on."""
     global _file
-    _file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+    _file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     faulthandler.enable(_file, all_threads=False)
 
 
@@ -78,7 +78,14 @@ def read(path: str) -> CrashStack:
         return CrashStack()
     frames = [frame for frame in _FRAME.finditer(text) if not any(part in frame["file"] for part in _PASSED_BY)]
     place = f", at {Path(frames[0]['file']).name}:{frames[0]['line']} in {frames[0]['name']}" if frames else ""
-    return CrashStack(text, place)
+    return CrashStack("\n\n".join(filter(None, map(_of_the_target, text.split("\n\n")))), place)
+
+
+def _of_the_target(stack: str) -> str:
+    """The stack of a thread up to the frames of moefuzz, which called the target; empty where it is moefuzz's own."""
+    lines = stack.splitlines()
+    end = next((i for i, line in enumerate(lines) if _HARNESS in line), len(lines))
+    return "" if end == 1 else "\n".join(lines[:end])
 
 
 _exit_now = os._exit

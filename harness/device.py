@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from moefuzz.kernels import interpreter
+
+from .versions import versions as versions  # noqa: PLC0414 - says what decides an outcome, as the device does
 
 
 def device() -> torch.device:
@@ -74,18 +74,3 @@ def describe() -> str:
     "CPU, Triton's interpreter"
     """
     return torch.cuda.get_device_name() if device().type == "cuda" else "CPU, Triton's interpreter"
-
-
-def versions() -> str:
-    """The versions that decide an outcome, in one line."""
-    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in _PACKAGES)])
-
-
-_PACKAGES = ("torch", "triton", "transformers", "hypothesis", "numpy", "moefuzz")
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .cases import Case
+from .exception_text import text_of
 from .kinds import OF_INPUTS, OF_RESULTS, Kind, titled
-from .resources import text_of
 
 Bucket = tuple[str, str, str | None, str | None]
 """Target, kind, tensor, and the pass that makes it."""

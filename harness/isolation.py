@@ -23,6 +23,7 @@ from .cases import Case
 from .compiles import add as compiled_there
 from .failures import Crash, CudaError, Failure, Hang, not_refused, unreproducible
 from .isolation_worker import counted, is_alive, loaded, start
+from .limits import CASE_SECONDS
 from .resources import LostDevice, NoRoom
 from .sanitized import is_wanted
 from .target_names import load_target
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from .verdict import Agreement
 
 Answer = TypeVar("Answer")
-
-CASE_SECONDS = 60.0
-"""What a case may take, compiling included, before its worker is killed."""
 
 CONFIRMATIONS = 3
 """In how many new processes a case is tried before its failure counts as one that does not come back."""
@@ -108,13 +106,14 @@ class Isolation:
 
         try:
             self._answer(loaded, spec, _START_SECONDS, seconds=_START_SECONDS)
-            return
         except TimeoutError:
             end = f"took more than {_START_SECONDS:.0f} s"
         except ProcessExpired as death:
             end = _end_in_words(death.exitcode)
         except _Gone:
             end = "ended its process"
+        else:
+            return
         stack = crash_stack.read(self._stack)
         self._renew()
         raise BadTarget(f"target {spec!r}: importing it {stack.ending(end)}")

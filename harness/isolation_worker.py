@@ -61,9 +61,7 @@ def loaded(spec: str, seconds: float) -> None:
         load_target(spec)
 
 
-def counted(
-    case: Case, spec: str, sanitize: bool, cover: bool, seconds: float
-) -> tuple[Agreement | Failure | str, int, covered.Covered]:
+def counted(case: Case, spec: str, sanitize: bool, cover: bool, seconds: float) -> tuple[Agreement | Failure | str, int, covered.Covered]:
     """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
     watch_compiles()
     before, reached = compiled(), covered.Covered()

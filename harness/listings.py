@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
+from .completion import report_ids
 from .models import presets
 from .options import refuse
 from .reports import DEFAULT, read_all
@@ -28,7 +28,9 @@ def named_report(text: str) -> Path:
 
 
 def report_command(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.")] = Path(DEFAULT),
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.", autocompletion=report_ids)
+    ] = Path(DEFAULT),
 ) -> None:
     """List the reports of a folder, or print one; `moefuzz replay ID` runs one again. Exit code 2: there is none."""
     one = named_report(str(folder))
@@ -70,6 +72,8 @@ def models_command(
     if model_id is None:
         print_shapes(list(presets().values()))
         return
+    from .hub import INSTEAD, HubError, get_expert_metadata, shape_of
+
     try:
         shape = shape_of(model_id)
         experts = "" if INSTEAD in shape.note else str(get_expert_metadata(model_id))

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from .completion import target_names
 from .environment import TARGET_VARIABLE
 from .exit_codes import USAGE
 from .known_issues import BadKnownIssues, KnownIssues
@@ -15,7 +16,8 @@ from .target_names import load_target
 from .targets import BadTarget, Target
 
 WHAT = "The grouped GEMM, experts or MoE block to hold against the reference; `moefuzz targets` lists the names."
-TARGET: dict[str, Any] = {"metavar": "NAME|PKG.MOD:ATTR", "envvar": TARGET_VARIABLE}
+ONE_TARGET: dict[str, Any] = {"metavar": "NAME|PKG.MOD:ATTR", "autocompletion": target_names}
+TARGET = ONE_TARGET | {"envvar": TARGET_VARIABLE}
 ISOLATE = typer.Option(
     "--isolate/--no-isolate",
     help="Run cases in a process of their own, where a crash, a hang and a CUDA error are failures like any other "

@@ -73,9 +73,9 @@ class FailureReports:
         from .isolation import confirmed
         from .minimise import minimise
         from .report import replay_line
-        from .reports import write
         from .target_names import default_target, target_met
         from .verdict import failure_of
+        from .write_report import write
 
         target: Target | None = default_target(failure.case.level)
         if target is not None and target.name != failure.target:  # of a test that is about another one

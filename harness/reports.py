@@ -2,39 +2,30 @@
 
 In it are ``report.md``, ``reproduce.py``, ``case.json``, ``mismatch.png`` where numbers are wrong, and ``log.txt`` where the target raised.
 Its name is an ID made of the bucket and of the case without the fields that do not matter: the same failure found again fills the same
-folder.
+folder. ``write_report.py`` writes one; reading one waits for no torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
-import tempfile
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .cases import Case, case_from_json
-from .device import describe, versions
-from .examine import draw, examine
-from .explain import Explanation, Region, explain, in_words
-from .failures import PASS_OF, Bucket, Failure, Hang, bucket_of, class_of
-from .isolation import isolation_for
+from .failures import Bucket, Failure, bucket_of, class_of
 from .kinds import Kind, titled
-from .related_calls import NoScript
-from .reproduce import TEMPLATES, script, shows
-from .target_names import load_target
-from .targets import Target
+
+if TYPE_CHECKING:
+    from .explain import Region
 
 FORMAT_VERSION = 1
 DEFAULT = "moefuzz-reports"
-_MOST_LINES = 60  # of a stack, on the page
 
 
 class BadReport(Exception):
@@ -74,81 +65,6 @@ def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
     return hashlib.sha256(json.dumps([failure.bucket, fields]).encode()).hexdigest()[:8]
 
 
-def write(failure: Failure, target: Target, into: Path, explanation: Explanation | None = None, *, unrun: bool = False) -> Path:
-    """Explain a failure unless that is done, write its folder, run its script, and return the folder; ``unrun``, write it alone.
-
-    Raises OSError.
-    """
-    from .verdict import failure_of
-
-    if explanation is None:
-        # A hang takes its time limit whatever is tried, and may not be told from mere slowness.
-        quick = unrun or isinstance(failure, Hang)
-        explanation = Explanation() if quick else explain(failure, functools.partial(failure_of, target=target), target)
-    without = explanation.irrelevant
-    folder = into / id_of(failure, without)
-    into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=into, ignore_cleanup_errors=True) as whole_or_not_at_all:
-        new = Path(whole_or_not_at_all, folder.name)
-        new.mkdir()
-        _fill(new, failure, target, explanation, unrun=unrun)
-        if folder.exists():
-            folder.rename(Path(whole_or_not_at_all, "old"))
-        new.rename(folder)
-    return folder
-
-
-def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanation, *, unrun: bool) -> None:
-    """Write all files of a report."""
-    without = explanation.irrelevant
-    _write(folder / "case.json", json.dumps(_as_json(failure, without), indent=1) + "\n")
-    _write(folder / "region.json", json.dumps(explanation.region.plain()) + "\n")
-    log = "".join(getattr(failure, "__notes__", []) or (traceback.format_exception(failure.__cause__) if failure.__cause__ else []))
-    if log:
-        _write(folder / "log.txt", log)
-    seen = None if unrun or failure.kind.ends_a_process else examine(failure, target)
-    if seen is not None and seen.picture is not None:
-        draw(seen.picture, folder / "mismatch.png")
-    no_script = shown = ""
-    try:
-        path = _write_script(failure, target, folder, unrun=unrun)
-        shown = "it was not run" if unrun else shows(path, failure)
-    except NoScript as reason:
-        no_script = str(reason)
-    page = TEMPLATES.get_template("report.md.jinja").render(
-        title=f"{failure.title} in {failure.target}",
-        finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
-        without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, unrun=unrun,
-        passes=PASS_OF, ends=failure.kind.ends_a_process, device=describe(), versions=versions(),
-        log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if failure.kind.ends_a_process else [],
-    )  # fmt: skip
-    _write(folder / "report.md", page)
-
-
-def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool) -> Path:
-    """Write the script, where cases run if that takes a call of the target, as a relation's does. Raises NoScript."""
-    isolation = isolation_for(target) if failure.case.relation else None
-    if unrun and failure.case.relation:
-        raise NoScript("reducing the failure was interrupted")
-    if isolation is None:
-        return script(failure, target).write(folder)
-    no_script = isolation.apart(_script_by_name, failure, target.name, folder)
-    if no_script is None:
-        raise NoScript("the target ended its process while the script was made")
-    if no_script:
-        raise NoScript(no_script)
-    return folder / "reproduce.py"
-
-
-def _script_by_name(failure: Failure, spec: str, folder: Path) -> str:
-    """In a worker: write the script; why there is none."""
-    try:
-        script(failure, load_target(spec)).write(folder)
-    except NoScript as reason:
-        return str(reason)
-    return ""
-
-
 def read(path: Path) -> Report:
     """The report of a folder or of its ``case.json``. Raises BadReport."""
     file = path / "case.json" if path.is_dir() else path
@@ -170,6 +86,8 @@ def read(path: Path) -> Report:
 
 def region_of(folder: Path) -> Region | None:
     """What a report of this folder explains; None where it does not say."""
+    from .explain import Region
+
     try:
         return Region.of(json.loads((folder / "region.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
@@ -183,29 +101,3 @@ def read_all(folder: Path) -> Iterator[Report | BadReport]:
             yield read(file)
         except BadReport as error:
             yield error
-
-
-def _as_json(failure: Failure, without: Sequence[str]) -> dict[str, Any]:
-    mismatch = None if failure.mismatch is None else {name: _finite(value) for name, value in dataclasses.asdict(failure.mismatch).items()}
-    return {
-        "format": FORMAT_VERSION,
-        "id": id_of(failure, without),
-        "target": failure.target,
-        "kind": str(failure.kind),
-        "tensor": failure.tensor,
-        "finding": failure.finding,
-        "case": json.loads(failure.case.to_json()),
-        "irrelevant": list(without),
-        "mismatch": mismatch,
-        "device": describe(),
-        "versions": versions(),
-    }
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinity as texts: JSON has neither."""
-    return str(value) if isinstance(value, float) and value - value != 0 else value
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")

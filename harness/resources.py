@@ -12,6 +12,8 @@ from hypothesis import settings
 from hypothesis.database import ExampleDatabase
 from hypothesis.errors import UnsatisfiedAssumption
 
+from .exception_text import text_of
+
 BEYOND_REASON = 1000
 """So many times the bytes of a case's own tensors may a target ask for, before memory that cannot be had is its failure."""
 
@@ -63,14 +65,6 @@ def lack_of_memory(error: BaseException) -> str:
     text = text.rpartition("Allocator: ")[2]
     lacks = isinstance(error, RuntimeError) and any(said in text for said in _SAID)
     return text.partition(". GPU ")[0].partition(" Search for")[0] if lacks else ""
-
-
-def text_of(error: BaseException) -> str:
-    """The message of an exception in one line. The exception may be a target's: its text may raise, and hold anything."""
-    try:
-        return " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
-    except BaseException:
-        return "(its text cannot be had)"
 
 
 def is_beyond_reason(lack: str, case_bytes: int) -> bool:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from .cases import FAR_AXES, Case, GroupedGemmCase
-from .device import device
 from .failures import Failure, misuse
 from .kinds import MISUSES
 from .targets import Target
@@ -39,6 +38,8 @@ def is_wanted() -> bool:
 def why_not(what: str = "the sanitizer") -> str:
     """Why accesses of Triton kernels cannot be watched here, in one line; empty if they can."""
     from moefuzz.kernels import interpreter
+
+    from .device import device
 
     if device().type == "cpu" and interpreter.in_force():
         return ""

@@ -15,11 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from moefuzz.kernels import interpreter
-
-from .device import describe, device
 from .environment import TARGET_VARIABLE
-from .resources import text_of
+from .exception_text import text_of
 from .signals import is_ours
 from .targets import BadTarget, Target, signature_of
 
@@ -75,6 +72,10 @@ def home_of(name: str, target: Target) -> str:
 @functools.cache
 def load_target(spec: str) -> Target:
     """The target of a name or of ``pkg.mod:attr``, ready to be called. Raises BadTarget with one line that says what to do."""
+    from moefuzz.kernels import interpreter
+
+    from .device import describe, device
+
     target = declared_target(spec)
     if device().type not in target.devices:
         raise BadTarget(f"target {spec!r} runs on {' or '.join(target.devices)} alone, and targets run on: {describe()}")
@@ -123,6 +124,8 @@ def declared_target(spec: str) -> Target:
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
+    from moefuzz.kernels import interpreter
+
     interpreter.repair()  # before the module defines its kernels
     try:
         module = imported(module_name)

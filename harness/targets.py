@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .cases import ACTS, DTYPES, PERMUTES, Case, ExpertsCase, GroupedGemmCase
@@ -135,6 +133,8 @@ class Target:
 
     def multiples(self, dtype: str) -> tuple[int, int]:
         """What N and K are multiples of."""
+        import torch  # which declarations do not wait for
+
         elements = -(-self.row_bytes // getattr(torch, dtype).itemsize)
         return math.lcm(self.n_multiple, elements), math.lcm(self.k_multiple, elements)
 

@@ -11,8 +11,9 @@ from typing import Any
 from hypothesis.database import ExampleDatabase
 
 from moefuzz.harness.device import describe, versions
-from moefuzz.harness.isolation import CASE_SECONDS, isolated
+from moefuzz.harness.isolation import isolated
 from moefuzz.harness.known_issues import KnownIssues, in_force
+from moefuzz.harness.limits import CASE_SECONDS
 from moefuzz.harness.sanitized import sanitizing
 
 from .events import BadRun, said_of

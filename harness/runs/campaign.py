@@ -18,10 +18,10 @@ from moefuzz.harness.cases import Case
 from moefuzz.harness.explain import Explanation, explain, is_explained
 from moefuzz.harness.failures import Failure, Unreproducible
 from moefuzz.harness.profiles import let_shrinking_end
-from moefuzz.harness.reports import write
 from moefuzz.harness.running import LeftOver
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import called, failure_of
+from moefuzz.harness.write_report import write
 
 from .explore import Explorer, Regimes, Turn
 from .folder import EXPLAIN, MOST_TRIES, Found, RunFolder

@@ -16,11 +16,9 @@ from rich.progress import track
 from moefuzz.harness.cases import Case, case_from_json
 from moefuzz.harness.exit_codes import FOUND
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.isolation import isolated
 from moefuzz.harness.options import TARGET, WHAT, named_target, refuse
 from moefuzz.harness.reports import Report, read_all
 from moefuzz.harness.target_names import OWN_TARGETS
-from moefuzz.harness.verdict import failure_of
 
 from .behaviours import labels
 from .events import BadRun, events_of, info_of, list_of
@@ -99,6 +97,9 @@ def check_command(
 
     `pytest --moe-corpus FILE` does the same, a test for each case.
     """
+    from moefuzz.harness.isolation import isolated
+    from moefuzz.harness.verdict import failure_of
+
     try:
         cases = read_corpus(file)
     except BadCorpus as error:

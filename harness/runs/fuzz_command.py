@@ -13,22 +13,16 @@ from typing import Annotated
 import typer
 
 from moefuzz.harness.covered import printed
-from moefuzz.harness.device import device, one_thread
 from moefuzz.harness.environment import KNOWN_ISSUES_VARIABLE, why_not_writable
 from moefuzz.harness.exit_codes import INFRASTRUCTURE
-from moefuzz.harness.isolation import CASE_SECONDS
+from moefuzz.harness.limits import CASE_SECONDS
 from moefuzz.harness.options import COVERAGE, ISOLATE, SANITIZE, TARGET, WHAT, named_issues, named_target, refuse, seconds_of
 from moefuzz.harness.reports import DEFAULT, Report, read_all
 from moefuzz.harness.sanitized import why_not
 from moefuzz.harness.target_names import OWN_TARGETS
 
-from . import gpus, long_run, short_run
-from .asked import Asked
-from .cluster import Cluster, NoCluster, connect
+from . import gpus
 from .events import BadRun
-from .folder import RunFolder, Taken
-from .shared import CannotShare, database_of
-from .supervisor import Supervisor, slots
 
 LONG = "Long runs"
 
@@ -102,6 +96,16 @@ def fuzz_command(
     if workers is not None and workers < 1:
         refuse(f"--workers must be at least 1, got {workers}")
     seconds = seconds_of(duration or "2m") if hours is None else 3600 * hours
+
+    from moefuzz.harness.device import device, one_thread
+
+    from . import long_run, short_run
+    from .asked import Asked
+    from .cluster import Cluster, NoCluster, connect
+    from .folder import RunFolder, Taken
+    from .shared import CannotShare, database_of
+    from .supervisor import Supervisor, slots
+
     try:
         before = Asked.of(folder) if folder and (folder / "run.json").exists() else None
     except BadRun as error:

@@ -25,11 +25,11 @@ from moefuzz.harness.cases import GroupedGemmCase
 from moefuzz.harness.failures import Failure, Hang, not_refused, raised
 from moefuzz.harness.isolation import Isolation, confirmed, isolated, isolation_for
 from moefuzz.harness.process_faults import MINIMAL
-from moefuzz.harness.reports import write
 from moefuzz.harness.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
+from moefuzz.harness.write_report import write
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies.regimes import any_cases
 

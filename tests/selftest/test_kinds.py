@@ -28,9 +28,10 @@ from moefuzz.harness.failures import (
     unreproducible,
 )
 from moefuzz.harness.kinds import BASES, MISUSES, Kind
-from moefuzz.harness.reports import id_of, read, write
+from moefuzz.harness.reports import id_of, read
 from moefuzz.harness.runs.folder import Found, RunFolder
 from moefuzz.harness.targets import Target
+from moefuzz.harness.write_report import write
 
 CASE = GroupedGemmCase((1, 2), N=3)
 

@@ -17,10 +17,11 @@ from moefuzz.harness.examine import draw, examine
 from moefuzz.harness.explain import explain, in_words
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.isolation import isolated
-from moefuzz.harness.reports import BadReport, id_of, read, write
+from moefuzz.harness.reports import BadReport, id_of, read
 from moefuzz.harness.runs.campaign import Reduced, fuzz
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.verdict import failure_of
+from moefuzz.harness.write_report import write
 from moefuzz.kernels.kernel_config import KernelConfig
 
 FAULTS = "moefuzz.harness.faults:"

@@ -1,0 +1,30 @@
+"""What a shell completes: names of targets, and IDs of reports in the working directory. Nothing is imported for it, nor run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from .reports import DEFAULT
+from .target_names import named_targets
+
+
+def target_names(incomplete: str) -> list[str]:
+    """Installed names that begin so."""
+    return sorted(name for name in named_targets() if name.startswith(incomplete))
+
+
+def report_ids(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The IDs in ``moefuzz-reports`` that begin so, each with its failure and target."""
+    for file in sorted(Path(DEFAULT).glob("*/case.json")):
+        if file.parent.name.startswith(incomplete):
+            yield file.parent.name, _said_of(file)
+
+
+def _said_of(file: Path) -> str:
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+        return f"{fields['kind']} in {fields['target']}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "cannot be read"

@@ -1,0 +1,20 @@
+"""The versions that decide an outcome, read from metadata: torch takes seconds to import."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = ("torch", "triton", "transformers", "hypothesis", "numpy", "moefuzz")
+
+
+def versions() -> str:
+    """Python's and the packages', in one line."""
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in _PACKAGES)])
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
