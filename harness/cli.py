@@ -8,15 +8,15 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import forkserver
 from .cases import Case, case_from_json, case_from_repr
 from .completion import report_ids
 from .exit_codes import FOUND, INFRASTRUCTURE
 from .failures import Failure
-from .limits import CASE_SECONDS
 from .listings import models_command, named_report, report_command, targets_command
 from .options import ISOLATE, ONE_TARGET, SANITIZE, WHAT, named_target, refuse
 from .reports import BadReport, Report, read
@@ -27,6 +27,9 @@ from .sanitize_script import sanitize_command
 from .sanitized import sanitizing, why_not
 from .targets import BadTarget
 from .versions import versions
+
+if TYPE_CHECKING:
+    from .isolation import Isolation
 
 app = typer.Typer(
     help="Find bugs in Mixture-of-Experts GPU kernels before users do.",
@@ -61,17 +64,21 @@ def replay(
 ) -> None:
     """Run one case again, by default on the target that its report names, or that of its level in MOEFUZZ_TARGET, or our own.
 
-    Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not declare, 1: it fails, 2: wrong usage.
+    The case runs in a process of its own. Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not
+    declare, 1: it fails, 2: wrong usage.
     """
+    forkserver.start()  # it loads torch while this process does
+
     from .resources import LostDevice, NoRoom
     from .verdict import check
 
     try:
         parsed, reported = _case_of(case)
         if reported is not None:
-            target, isolate = target or reported.target, isolate or reported.kind.ends_a_process or None
-            sanitize = sanitize or reported.kind.is_misuse
-        with _isolation(isolate), _sanitizing(wanted=sanitize):
+            target, sanitize = target or reported.target, sanitize or reported.kind.is_misuse
+        with _isolation(isolate is not False) as isolation, _sanitizing(wanted=sanitize):
+            if target is not None and isolation is not None:
+                isolation.load(target)
             agreement = check(parsed, None if target is None else named_target(target))
     except (ValueError, OverflowError, MemoryError, BadReport, BadTarget, NoRoom) as error:
         refuse(str(error))
@@ -110,11 +117,10 @@ for name, command in (
 app.add_typer(corpus_app, name="corpus")
 
 
-def _isolation(wanted: bool | None, seconds: float = CASE_SECONDS) -> AbstractContextManager[Any]:
-    from .device import device
+def _isolation(wanted: bool) -> AbstractContextManager[Isolation | None]:
     from .isolation import isolated
 
-    return isolated(seconds) if wanted or (wanted is None and device().type == "cuda") else nullcontext()
+    return isolated() if wanted else nullcontext()
 
 
 def _sanitizing(*, wanted: bool) -> AbstractContextManager[None]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .environment import KNOWN_ISSUES_VARIABLE
 from .exit_codes import USAGE
 
 _COUNTS = "moefuzz_known_issues"
 
 
 def start(config: pytest.Config) -> None:
-    """Put the file of ``--moe-known-issues`` in force until the run ends."""
+    """Put the file of ``--moe-known-issues``, or of the environment, in force until the run ends."""
     from .known_issues import BadKnownIssues, KnownIssues, in_force
 
     try:
-        issues = KnownIssues.read(Path(config.getoption("--moe-known-issues")))
+        issues = KnownIssues.read(Path(config.getoption("--moe-known-issues") or os.environ[KNOWN_ISSUES_VARIABLE]))
     except BadKnownIssues as error:
         pytest.exit(f"moefuzz: {error}", USAGE)
     config.pluginmanager.register(_KnownIssuesOfRun(config, issues))

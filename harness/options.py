@@ -20,8 +20,7 @@ ONE_TARGET: dict[str, Any] = {"metavar": "NAME|PKG.MOD:ATTR", "autocompletion": 
 TARGET = ONE_TARGET | {"envvar": TARGET_VARIABLE}
 ISOLATE = typer.Option(
     "--isolate/--no-isolate",
-    help="Run cases in a process of their own, where a crash, a hang and a CUDA error are failures like any other "
-    "(default: on a GPU, and in a long run).",
+    help="Run cases in a process of their own, where a crash, a hang and a CUDA error are failures like any other. (default: yes)",
 )
 SANITIZE = typer.Option("--sanitize", help="Watch every access of Triton kernels under the interpreter: outside, uninitialised, racing.")
 COVERAGE = typer.Option("--coverage", help="Print which lines, branches and masks of Triton kernels were reached, by target.")

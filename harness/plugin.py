@@ -1,29 +1,24 @@
-"""The pytest plugin: the profiles, ``--moe-target``, and the exit code 2 for what cannot run.
+"""The pytest plugin, as it is loaded in every project that has moefuzz installed: a guest, which changes nothing there.
 
-It is loaded in every project that has moefuzz installed, so it imports torch and Triton only where they are needed; the suite's own
-``tests/conftest.py`` asks for the default profile and with it for the header.
+It imports neither torch, Triton nor Hypothesis, registers no profile and touches no setting, until something asks for moefuzz: the run is
+of our own suite, an option ``--moe-*`` is given, a profile of ours is named that the project has not, or a test calls ``check``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis.configuration import set_hypothesis_home_dir
 
-from . import covered_of_run, known_issues_of_run, profiles
-from .environment import CORPUS_VARIABLE, KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE, VARIABLES, unknown_variables, why_not_writable
-from .exit_codes import INFRASTRUCTURE, USAGE
+from . import pytest_process
+from .environment import CORPUS_VARIABLE, KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
+from .profile_names import HYPOTHESIS_OWN, NAMES, NEED_A_GPU
 from .pytest_reports import FailureReports
-from .resources import LostDevice
 
-_OWN_SUITE = pytest.StashKey[bool]()
+OWN_SUITE = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,7 +33,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--moe-known-issues",
         metavar="FILE",
-        default=os.environ.get(KNOWN_ISSUES_VARIABLE),
         help=f"what is reported already, and is fuzzed around (default: {KNOWN_ISSUES_VARIABLE})",
     )
     group.addoption(
@@ -51,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--moe-isolate",
         action=argparse.BooleanOptionalAction,
         help="run cases in a process of their own, so that a crash, a hang and a CUDA error are failures like any other (default: with the "
-        f"profiles {' and '.join(profiles.NEED_A_GPU)})",
+        f"profiles {' and '.join(NEED_A_GPU)})",
     )
 
     group.addoption(
@@ -79,51 +73,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    profiles.register()
-    config.addinivalue_line("markers", "heavy: takes long; run by `make test-heavy` and not by `make test`")
-    config.addinivalue_line("markers", "not_asked: a property of a level of which no target was asked for")
+    pytest_process.begin()
+    own = config.stash.get(OWN_SUITE, False) or _by_package(config)
     profile = config.getoption("--hypothesis-profile", None)
-    known = ("default", *profiles.NAMES)
-    if profile is not None and profile not in settings._profiles:
-        pytest.exit(f"moefuzz: no Hypothesis profile {profile!r}, known are {', '.join(known)}", USAGE)
-    if profile in profiles.NEED_A_GPU:
-        _want_gpu(profile)
-    if _by_package(config):
-        use_default_profile(config)
-    if config.getoption("--moe-target"):
-        os.environ[TARGET_VARIABLE] = " ".join(config.getoption("--moe-target"))
-    if os.environ.get(TARGET_VARIABLE):
-        _target_names()
-    if config.getoption("--moe-corpus"):
-        os.environ[CORPUS_VARIABLE] = str(Path(config.getoption("--moe-corpus")).absolute())
-    if os.environ.get(CORPUS_VARIABLE):
-        _want_corpus(config)
-    if config.getoption("--moe-known-issues"):
-        known_issues_of_run.start(config)
-    _report(config)
-    isolate = config.getoption("--moe-isolate")
-    if profile in profiles.NEED_A_GPU if isolate is None else isolate:
-        _isolate(config)
-    if config.getoption("--moe-sanitize"):
-        _want_interpreter()
-    if config.getoption("--moe-time") and _runs_tests(config):
-        _soak(config)
-    if config.getoption("--moe-coverage"):
-        covered_of_run.start(config)
+    ours = profile in NAMES and (own or profile not in HYPOTHESIS_OWN)
+    if own or ours or _any_option(config) or os.environ.get(KNOWN_ISSUES_VARIABLE):
+        from .pytest_run import configure
+
+        configure(config, own=own, profile=profile if ours else None)
+    collects = not hasattr(config, "workerinput")
+    config.pluginmanager.register(FailureReports(config.getoption("--moe-report-dir"), collects=collects), "moefuzz-failures")
+
+
+def pytest_unconfigure() -> None:
+    pytest_process.end()
 
 
 def pytest_report_header(config: pytest.Config) -> Sequence[str]:
-    return header() if config.stash.get(_OWN_SUITE, False) else ()
+    if not config.stash.get(OWN_SUITE, False):
+        return ()
+    from .pytest_run import header
 
-
-def _by_package(config: pytest.Config) -> bool:
-    """Whether the suite is run by ``--pyargs moefuzz.tests...``, where its own conftest is read too late to choose a profile."""
-    return any(arg.startswith("moefuzz.tests") for arg in config.args)
+    return header()
 
 
 @pytest.fixture(scope="module")
 def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
     """The target that a property is about, which is the default meanwhile."""
+    from hypothesis import settings
+
     from .sanitized import sanitizing, why_not
     from .target_names import chosen
 
@@ -133,116 +111,30 @@ def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
         yield request.param
 
 
-def _target_names() -> str:
-    """The targets of the run; one that cannot be used ends the run with one line."""
-    from .target_names import OWN_TARGETS, load_target
-    from .targets import BadTarget
-
-    specs = os.environ.get(TARGET_VARIABLE, "").split() or [own[0] for own in OWN_TARGETS.values()]
-    try:
-        return ", ".join(load_target(spec).name for spec in specs)
-    except BadTarget as error:
-        pytest.exit(f"moefuzz: {error}", USAGE)
-
-
-def _runs_tests(config: pytest.Config) -> bool:
-    """False in the process of xdist that runs no test itself."""
-    return hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
-
-
-def _report(config: pytest.Config) -> None:
-    """Have failures of kernels reported; a folder for them that cannot be written to ends the run with one line."""
-    folder = config.getoption("--moe-report-dir")
-    if folder is not None and (why := why_not_writable(folder)):
-        pytest.exit(f"moefuzz: --moe-report-dir {folder}: {why}", USAGE)
-    config.pluginmanager.register(FailureReports(folder, collects=not hasattr(config, "workerinput")), "moefuzz-failures")
-
-
-def _write_ahead(config: pytest.Config) -> None:
-    """Write each case before it runs, until the run ends; once, however often it is asked for."""
-    from .running import written_ahead
-
-    if _runs_tests(config) and not config.stash.get(_OWN_SUITE, False):
-        lasting = ExitStack()
-        lasting.enter_context(written_ahead())
-        config.add_cleanup(lasting.close)
-
-
-def _isolate(config: pytest.Config) -> None:
-    """Run cases in a worker until the run ends."""
-    from .isolation import isolated
-
-    if _runs_tests(config):
-        lasting = ExitStack()
-        try:
-            lasting.enter_context(isolated())
-        except LostDevice as error:
-            pytest.exit(f"moefuzz: {error}", INFRASTRUCTURE)
-        config.add_cleanup(lasting.close)
-
-
-def _want_corpus(config: pytest.Config) -> None:
-    """Have its tests collected, wherever this run's own tests lie."""
-    from .corpus_of_run import cases_of_run
-    from .runs.corpus import BadCorpus
-
-    try:
-        cases_of_run()
-    except BadCorpus as error:
-        pytest.exit(f"moefuzz: {error}", USAGE)
-    spec = importlib.util.find_spec("moefuzz.tests.properties.test_corpus")
-    if spec is not None and spec.origin is not None:
-        config.args.append(spec.origin)
-
-
-def _soak(config: pytest.Config) -> None:
-    """Explore the properties before the tests run; without a place for what is found the run ends with one line."""
-    from .options import BadDuration, duration
-    from .soak import Soak
-
-    try:
-        config.pluginmanager.register(Soak(duration(config.getoption("--moe-time"))))
-    except BadDuration as error:
-        pytest.exit(f"moefuzz: --moe-time {error}", USAGE)
-    if settings().database is None:
-        pytest.exit("moefuzz: --moe-time needs a profile with an examples database, from which the tests take what was found", USAGE)
-
-
-def _want_interpreter() -> None:
-    from .sanitized import why_not
-
-    if why := why_not():
-        pytest.exit(f"moefuzz: --moe-sanitize: {why}", USAGE)
-
-
-def _want_gpu(profile: str) -> None:
-    from .device import describe, device
-
-    if device().type != "cuda":
-        pytest.exit(f"moefuzz: profile {profile!r} needs a CUDA GPU, but targets run on: {describe()}; the other profiles need none", USAGE)
-
-
 def use_default_profile(config: pytest.Config) -> None:
     """For a run of moefuzz's own suite: show the header; load ``ci`` where CI is set, else ``dev``, if no profile is asked for."""
-    _write_ahead(config)
-    config.stash[_OWN_SUITE] = True
+    from hypothesis import settings
+
+    from . import profiles
+
+    config.stash[OWN_SUITE] = True
     profiles.register()
     if config.getoption("--hypothesis-profile", None) is None:
         settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-def header() -> Sequence[str]:
-    """The suite's header: what runs where, in which versions, with which profile and database."""
-    from .device import describe, versions
-
-    return [
-        f"moefuzz: {_target_names()} on {describe()}",
-        f"moefuzz: {versions()}",
-        f"moefuzz: profile {settings.get_current_profile_name()}, {settings().max_examples} examples, database {settings().database!r}",
-        *(f"moefuzz: WARNING: unknown environment variable {name}; known are {', '.join(VARIABLES)}" for name in unknown_variables()),
-    ]
-
-
 def use_home(folder: Path) -> None:
     """Make ``folder`` the Hypothesis home, whatever the working directory."""
+    from hypothesis.configuration import set_hypothesis_home_dir
+
     set_hypothesis_home_dir(folder)
+
+
+def _by_package(config: pytest.Config) -> bool:
+    """Whether the suite is run by ``--pyargs moefuzz.tests...``, where its own conftest is read too late to choose a profile."""
+    return any(arg.startswith("moefuzz.tests") for arg in config.args)
+
+
+def _any_option(config: pytest.Config) -> bool:
+    """Whether an option ``--moe-*`` is given."""
+    return any(value not in (None, False) for name, value in vars(config.option).items() if name.startswith("moe_"))

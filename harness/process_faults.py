@@ -121,3 +121,13 @@ def races_below_seventeen_deep(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.
 def asks_for_too_much(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
     """Memory that no machine has."""
     return torch.empty(2**52, device=X.device)
+
+
+def raises_memory_error(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    """As if there were none left, of a machine that has plenty."""
+    raise MemoryError
+
+
+def meets_a_full_device(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+    """Memory that others hold: what torch says of it."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.80 GiB.")

@@ -6,27 +6,34 @@ All start from Hypothesis' own default rather than from what is active: under CI
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import engine
 
 from .resources import KeepsWhatHadNoRoom
 
-NAMES = ("dev", "ci", "gpu", "soak")
-NEED_A_GPU = ("gpu", "soak")
-
 _SOAK_EXAMPLES = 1_000_000
 _SHRINKING_SECONDS = 24 * 3600
 
 
-def let_shrinking_end() -> None:
-    """Let Hypothesis shrink a failure to the end, where it would stop after five minutes: a case that crashes or hangs takes its time."""
+def let_shrinking_end() -> Callable[[], None]:
+    """Let Hypothesis shrink a failure to the end, where it would stop after five minutes: a case that crashes or hangs takes its time.
+
+    What is returned undoes it.
+    """
+    before = engine.MAX_SHRINKING_SECONDS
     engine.MAX_SHRINKING_SECONDS = _SHRINKING_SECONDS
 
+    def undo() -> None:
+        engine.MAX_SHRINKING_SECONDS = before
 
-def register() -> None:
-    """Register the profiles; all but ``ci`` keep the examples database of Hypothesis' home."""
-    let_shrinking_end()
+    return undo
+
+
+def register(*names: str) -> None:
+    """Register the profiles of these names, or all; all but ``ci`` keep the examples database of Hypothesis' home."""
     # Tracing lines for the explain phase costs little from Python 3.12 on; before, it slows the interpreter several times.
     phases = tuple(phase for phase in Phase if phase != Phase.explain or sys.version_info >= (3, 12))
     base = settings(
@@ -38,10 +45,14 @@ def register() -> None:
         phases=phases,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    settings.register_profile("dev", base, max_examples=100)
-    settings.register_profile("gpu", base, max_examples=1_000)
-    settings.register_profile("soak", base, max_examples=_SOAK_EXAMPLES)
-    settings.register_profile("ci", base, max_examples=20, database=None, derandomize=True)
+    own: dict[str, dict[str, Any]] = {
+        "dev": {"max_examples": 100},
+        "gpu": {"max_examples": 1_000},
+        "soak": {"max_examples": _SOAK_EXAMPLES},
+        "ci": {"max_examples": 20, "database": None, "derandomize": True},
+    }
+    for name in names or own:
+        settings.register_profile(name, base, **own[name])
 
 
 def drawn(examples: int) -> settings:

@@ -1,24 +1,26 @@
 """What pytest says of failures of a kernel: the smallest case below each test, reports in folders, and a summary at the end.
 
 Under xdist a worker makes the report, and the process that collects what all say writes the summary. The same facts are properties in
-JUnit's XML, and lines of ``failures.ndjson`` beside the reports.
+JUnit's XML, and lines of ``failures.ndjson`` beside the reports. Nothing is imported for it until a case has run.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .exit_codes import INFRASTRUCTURE
-from .failures import Failure
-from .resources import LostDevice
-from .targets import Target
+
+if TYPE_CHECKING:
+    from .failures import Failure
+    from .targets import Target
 
 PROPERTY = "moefuzz_failure"
 
@@ -27,7 +29,7 @@ class FailureReports:
     """A pytest plugin for one run; ``folder`` is where reports go, if they are asked for."""
 
     def __init__(self, folder: Path | None, *, collects: bool) -> None:
-        self._folder, self._collects = folder, collects
+        self._folder, self._collects = folder and folder.absolute(), collects  # a target may change the working directory
         self._said: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
 
     @pytest.hookimpl(wrapper=True)
@@ -37,6 +39,10 @@ class FailureReports:
         """Below Hypothesis' own text: the smallest case of each failure of a kernel."""
         report = yield
         raised = call.excinfo.value if call.excinfo else None
+        if "moefuzz.harness.verdict" not in sys.modules:  # no case has run
+            return report
+        from .resources import LostDevice
+
         if isinstance(raised, LostDevice):
             pytest.exit(f"moefuzz: {raised}", INFRASTRUCTURE)
         for failure in _failures(raised):
@@ -101,6 +107,8 @@ class FailureReports:
 
 
 def _failures(error: BaseException | None) -> list[Failure]:
+    from .failures import Failure
+
     if isinstance(error, BaseExceptionGroup):
         return [failure for inner in error.exceptions for failure in _failures(inner)]
     return [error] if isinstance(error, Failure) else []

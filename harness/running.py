@@ -7,6 +7,7 @@ lock was left behind. What is in it is a case, so nothing of it is executed.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import uuid
@@ -18,7 +19,9 @@ from typing import Any
 
 from hypothesis.configuration import storage_directory
 
+from . import last_words, pytest_process
 from .cases import Case, case_from_json
+from .target_names import has_a_name
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,15 @@ class _File:
     """The file of this process, made when there is something to write; without a place for it nothing is written."""
 
     def __init__(self, folder: Path | None, also: Callable[[], dict[str, Any]]) -> None:
-        self._folder, self.also = folder, also
-        self._path: Path | None = None
-        self._descriptor = -1
+        self.path, self.also = (folder or _home()).absolute() / f"{uuid.uuid4().hex}.json", also
+        self._descriptor: int | None = None
 
     def write(self, line: bytes) -> None:
         try:
-            if self._path is None:
-                self._path = (self._folder or _home()) / f"{uuid.uuid4().hex}.json"
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            if self._descriptor is None:
+                self._descriptor = -1
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if self._descriptor >= 0:
                 os.pwrite(self._descriptor, line, 0)  # the line before may be longer: what follows the first end of line is no matter
@@ -56,18 +58,24 @@ class _File:
             return
 
     def close(self) -> None:
-        if self._path is not None and self._descriptor >= 0:
-            self._path.unlink(missing_ok=True)
+        if self._descriptor is not None and self._descriptor >= 0:
+            self.path.unlink(missing_ok=True)
             os.close(self._descriptor)
 
 
 _ahead: list[_File] = []
+_has_a_name = functools.cache(has_a_name)
 
 
 @contextmanager
 def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]] = dict) -> Iterator[None]:
     """While it lasts, every case that ``check`` runs is written before, and what there is to say ``also``."""
-    file = _File(folder, also)
+    with _into(_File(folder, also)):
+        yield
+
+
+@contextmanager
+def _into(file: _File) -> Iterator[None]:
     _ahead.append(file)
     try:
         yield
@@ -77,10 +85,15 @@ def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]]
 
 
 def now_running(case: Case, target: str) -> None:
-    """Write a case ahead, if that is asked for."""
+    """Write a case ahead, if that is asked for, or in a process of pytest, where another one says what ran when this one ends."""
+    if not _ahead and pytest_process.stderr >= 0:
+        file = _File(None, dict)
+        pytest_process.until_it_ends.callback(last_words.start(file.path, pytest_process.stderr))  # ended last, once the file is removed
+        pytest_process.until_it_ends.enter_context(_into(file))
     if _ahead:
         file = _ahead[-1]
-        file.write(f'{json.dumps({"target": target, **file.also()})[:-1]}, "case": {case.to_json()}}}\n'.encode())
+        said = {"target": target, "repr": repr(case), "named": _has_a_name(target), **file.also()}
+        file.write(f'{json.dumps(said)[:-1]}, "case": {case.to_json()}}}\n'.encode())
 
 
 def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOver]:

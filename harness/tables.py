@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from rich import box
@@ -13,12 +12,10 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
-from .failures import Failure
 from .models import MoeShape
 from .reports import BadReport, Report
-
-if TYPE_CHECKING:
-    from .runs.explore import Turn
+from .runs.outcome import RegimeCount, RunOutcome
+from .runs.words import several
 
 
 def print_shapes(shapes: list[MoeShape]) -> None:
@@ -33,32 +30,44 @@ def print_shapes(shapes: list[MoeShape]) -> None:
     typer.echo("\nnorm: norm_topk_prob; Qwen3: the whole block is a Qwen3 block. `moefuzz models MODEL` says more of one.")
 
 
-def print_summary(console: Console, turns: list[Turn], failures: list[Failure], seconds: float) -> None:
-    """A table for each target, examples and time, and the failures again, one line each."""
-    for target in dict.fromkeys(turn.target for turn in turns):
+def print_summary(console: Console, outcome: RunOutcome) -> None:
+    """A table for each target, examples and time, the failures again, one line each, and what else there is to know."""
+    for target in dict.fromkeys(regime.target for regime in outcome.regimes):
         console.print(f"[bold]{escape(target)}[/]", highlight=False, soft_wrap=True)
-        console.print(_by_regime([turn for turn in turns if turn.target == target]))
-    total = sum(turn.examples for turn in turns)
-    console.print(f"{total} examples in {seconds:.0f} s, {total / max(seconds, 1e-9):.1f} a second", highlight=False)
-    for failure in failures:
-        console.print(f"[red]failed[/] {escape(type(failure).__name__)}: {failure.case!r}", highlight=False, soft_wrap=True)
-    if not failures:
+        console.print(_by_regime([regime for regime in outcome.regimes if regime.target == target]))
+    exploring = sum(regime.seconds for regime in outcome.regimes)
+    rate = f", {outcome.examples / exploring:.1f} a second while exploring" if exploring else ""
+    console.print(f"{several(outcome.examples, 'example')} in {outcome.seconds:.0f} s{rate}", highlight=False)
+    for failure in outcome.failures:
+        title = " of ".join(filter(None, (failure.kind, failure.tensor)))
+        rest = "" if failure.minimised else " (not minimised to the end)"
+        console.print(f"[red]failed[/] {escape(title)}: {escape(failure.case)}{rest}", highlight=False, soft_wrap=True)
+    failing = sum(regime.failing for regime in outcome.regimes)
+    if not outcome.failures and not outcome.examples:
+        console.print("[yellow]no example ran[/]: nothing is known of the target; give it more --time")
+    elif not outcome.failures and failing:
+        console.print(f"[yellow]nothing new[/]: {several(failing, 'example')} failed, and came to nothing", highlight=False)
+    elif not outcome.failures:
         console.print("[green]nothing found[/]")
+    if outcome.unreached:
+        names = ", ".join(dict.fromkeys(regime for _, regime in outcome.unreached))
+        console.print(f"[yellow]no time for[/] {escape(names)}", highlight=False, soft_wrap=True)
+    for note in outcome.notes:
+        console.print(f"[yellow]{escape(note)}[/]", highlight=False, soft_wrap=True)
 
 
-def _by_regime(turns: list[Turn]) -> Table:
+def _by_regime(regimes: list[RegimeCount]) -> Table:
     table = Table("regime", box=box.SIMPLE_HEAD, collapse_padding=True)
-    seen = [name for name in ("no_room", "refused", "known") if any(getattr(turn, name) for turn in turns)]
+    seen = [name for name in ("no_room", "refused", "known") if any(getattr(regime, name) for regime in regimes)]
     for column in ("examples", "per s", *seen, "failing", "bound used"):
         table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
     table.add_column("by", overflow="fold")
     table.columns[0].no_wrap = True
-    for turn in turns:
-        tensor, share = max(turn.shares.items(), key=lambda item: item[1], default=("-", 0.0))
-        rate = f"{turn.examples / turn.seconds:.1f}" if turn.seconds else "-"
-        failing = f"[red]{turn.failing}[/]" if turn.failing else "0"
-        counts = [str(getattr(turn, name)) for name in seen]
-        table.add_row(turn.regime, str(turn.examples), rate, *counts, failing, f"{share:.1%}", tensor)
+    for regime in regimes:
+        rate = f"{regime.examples / regime.seconds:.1f}" if regime.seconds else "-"
+        failing = f"[red]{regime.failing}[/]" if regime.failing else "0"
+        counts = [str(getattr(regime, name)) for name in seen]
+        table.add_row(regime.regime, str(regime.examples), rate, *counts, failing, f"{regime.share:.1%}", regime.share_tensor or "-")
     return table
 
 

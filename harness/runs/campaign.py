@@ -14,7 +14,6 @@ from pathlib import Path
 from hypothesis.database import ExampleDatabase
 
 from moefuzz.harness import compiles
-from moefuzz.harness.cases import Case
 from moefuzz.harness.explain import Explanation, explain, is_explained
 from moefuzz.harness.failures import Failure, Unreproducible
 from moefuzz.harness.profiles import let_shrinking_end
@@ -25,7 +24,7 @@ from moefuzz.harness.write_report import write
 
 from .explore import Explorer, Regimes, Turn
 from .folder import EXPLAIN, MOST_TRIES, Found, RunFolder
-from .reduce import Interrupted, hurrying, reduced
+from .reduce import SECONDS, hurrying, reduced
 
 _KEEP_SECONDS = 1.0
 
@@ -38,8 +37,9 @@ class Reduced:
     failure: Failure | None
     explanation: Explanation
     seconds: float
-    said: str = ""  # why its report could not be written
+    said: str = ""  # why its report could not be written, or why nothing came of it
     withdrawn: tuple[str, ...] = ()  # reports that this one explains
+    finished: bool = True  # False where the run ended before
 
     def where(self, reports: Path) -> str:
         """Where its report lies, as a line below the failure says it."""
@@ -61,7 +61,10 @@ def fuzz(
 
 
 class Campaign:
-    """Fuzzes targets into a run's folder; reports go to ``reports``."""
+    """Fuzzes targets into a run's folder; reports go to ``reports``.
+
+    A failure is reduced and explained for ``seconds_each`` at most, if that is given, a crash and a hang included.
+    """
 
     def __init__(
         self,
@@ -71,26 +74,55 @@ class Campaign:
         *,
         database: ExampleDatabase | None = None,
         shuffled: bool = False,
+        seed: str = "",
+        seconds_each: float | None = None,
     ) -> None:
         let_shrinking_end()
         compiles.watch()
         self.run, self.targets = run, {target.name: target for target in targets}
-        self.explorer = Explorer(targets, regimes, run, database=database, shuffled=shuffled)
+        self.explorer = Explorer(targets, regimes, run, database=database, shuffled=shuffled, seed=seed)
+        self._reduces = SECONDS if seconds_each is None else seconds_each / 2
+        self._explains = 60.0 if seconds_each is None else seconds_each / 2
+        self._now: Found | None = None
+        self._smallest: Failure | None = None  # of the failure that is reduced now
 
-    def steps(self, stop: float) -> Iterator[Step]:
-        """What is done, until ``time.monotonic()`` is ``stop``; what is found by then is reduced beyond it.
+    def steps(self, stop: float, *, examples: int | None = None, apart: bool = False) -> Iterator[Step]:
+        """What is done, until ``time.monotonic()`` is ``stop``, or so many examples have run.
 
-        Raises LostDevice where nothing can run or be kept any more, and Interrupted where something was found and not reduced to the end.
+        What is found by then is reduced beyond it. Exploring loses no time by reducing where both are counted ``apart``. Raises LostDevice
+        where nothing can run or be kept any more.
         """
         while True:
             with self.run.taken(self.targets) as found:
                 if found is not None:
+                    began = time.monotonic()
                     yield found
                     yield self._reduced(found)
+                    stop += time.monotonic() - began if apart else 0.0
                     continue
-            if time.monotonic() >= stop or not self.explorer.lines:
+            left = None if examples is None else examples - self.explorer.examples
+            if time.monotonic() >= stop or not self.explorer.lines or (left is not None and left <= 0):
                 return
-            yield self.explorer.turn(stop)
+            yield self.explorer.turn(stop, left)
+
+    def keep_now(self) -> None:
+        """Write down how far the failure is reduced that was being reduced, with a report of its smallest case by now."""
+        found = self._now
+        if found is not None and not found.outcome:
+            self._report(found, self._smallest or found.failure, Explanation(), unrun=True)
+
+    def unfinished(self) -> Iterator[Reduced]:
+        """The failures that an interrupt left before they were reduced to the end, each with a report of its smallest case by now.
+
+        Nothing of a target runs for it.
+        """
+        waiting = [one for one in self.run.found() if not one.outcome and one.target in self.targets]
+        for one in waiting:
+            is_now = self._now is not None and self._now.key == one.key
+            found, smallest = (self._now, self._smallest) if is_now and self._now is not None else (one, None)
+            failure = smallest or found.failure
+            said = self._report(found, failure, Explanation(), unrun=True)
+            yield Reduced(found, failure, Explanation(), 0.0, said, finished=False)
 
     def again(self, left: Iterable[LeftOver]) -> Iterator[Turn]:
         """Run cases again that an earlier process did not survive."""
@@ -111,28 +143,26 @@ class Campaign:
     def _reduced(self, found: Found) -> Reduced:
         began, target = time.monotonic(), self.targets[found.target]
         kept = began
+        self._now, self._smallest = found, None
 
-        def keep(case: Case, choices: bytes) -> None:
+        def keep(failure: Failure, choices: bytes) -> None:
             nonlocal kept
-            found.case, found.choices, found.tries = case, choices, 0
+            self._smallest = failure
+            found.case, found.finding, found.choices, found.tries = failure.case, failure.finding, choices, 0
             if time.monotonic() > kept + _KEEP_SECONDS:
                 kept = time.monotonic()
                 self.run.keep(found)
 
         if self._is_of_second_call(found, target):
             self.run.keep(found, surely=True)
-            return Reduced(found, None, Explanation(), time.monotonic() - began)
+            return Reduced(found, None, Explanation(), time.monotonic() - began, "the second call of its relation fails by itself")
         line = self.explorer.line(found.target, found.regime)
         regions = self.run.regions(found.bucket)
         explanation, unrun = Explanation(), found.tries > MOST_TRIES
-        try:
-            failure = found.failure if unrun else reduced(
-                found.failure, target, strategy=line.strategy if line else None, choices=found.choices, apart_from=regions, keep=keep
-            )  # fmt: skip
-        except Interrupted as interrupt:
-            self._report(found, interrupt.found, explanation, unrun=True)
-            interrupt.report = found.report or ""
-            raise
+        failure = found.failure if unrun else reduced(
+            found.failure, target, strategy=line.strategy if line else None, choices=found.choices, apart_from=regions,
+            seconds=self._reduces, keep=keep,
+        )  # fmt: skip
         said, withdrawn = "", tuple[str, ...]()
         if failure is None:
             explaining = [one for one in self.run.of_bucket(found.bucket) if one.outcome in EXPLAIN]
@@ -140,14 +170,16 @@ class Campaign:
             found.outcome = "gone" if same is None else "same"
             self._forget(found.report)
             found.report = same.report if same else None
+            said = f"explained by {same.report}" if same else "it did not fail again, but as a known issue says"
         else:
+            self._smallest = failure
             if failure.bucket == found.bucket and not unrun:
                 fails = functools.partial(failure_of, target=target)
                 with hurrying(failure, target):
-                    explanation = explain(failure, fails, target, apart_from=regions)
+                    explanation = explain(failure, fails, target, seconds=self._explains, apart_from=regions)
             if (same := self._same(failure, explanation)) is not None:
                 self._forget(found.report)
-                found.outcome, found.report = "same", same.report
+                found.outcome, found.report, said = "same", same.report, f"the same bug as {same.report}"
             else:
                 found.region = explanation.region
                 said = self._report(found, failure, explanation, unrun=unrun)

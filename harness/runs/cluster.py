@@ -91,8 +91,11 @@ class Cluster:
         self._deaths = dict.fromkeys(self.names, 0)
         self._barren = dict.fromkeys(self.names, 0)
 
-    def watch(self, look: Callable[[], None]) -> int:
-        """Start the actors and watch them; ``look`` is called twice a second. What to end with; failures are no matter here."""
+    def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
+        """Start the actors and watch them; ``look`` is called twice a second. What to end with; failures are no matter here.
+
+        The run ends early once ``enough`` is true.
+        """
         why, status = "time is up", 0
         try:
             self._place()
@@ -101,6 +104,9 @@ class Cluster:
                 for reference in done:
                     self._ended(self._running.pop(reference), reference)
                 look()
+                if enough():
+                    why = "as many failures as were asked for"
+                    break
             if all(count >= MOST_DEATHS for count in self._barren.values()):
                 why, status = "no worker is left", INFRASTRUCTURE
         except KeyboardInterrupt:

@@ -6,6 +6,7 @@ The regimes of all targets take turns, each in order at first and then by chance
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import random
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.control import current_build_context
 from hypothesis.database import ExampleDatabase, choices_to_bytes
@@ -26,6 +27,7 @@ from moefuzz.harness.explain import Region, is_explained
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.minimise import simpler_cases
 from moefuzz.harness.resources import LostDevice, NoRoom
+from moefuzz.harness.signals import held
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import check, failure_of
 
@@ -131,13 +133,16 @@ class Explorer:
         *,
         database: ExampleDatabase | None = None,
         shuffled: bool = False,
+        seed: str = "",
     ) -> None:
         drawn = [(target, name, regime(target)) for target in targets for name, regime in regimes[target.level].items()]
         self.lines = [Line(target, name, strategy) for target, name, strategy in drawn if strategy is not None]
         self.run, self.database = run, database
-        self._behaviours, self._chance, self._barren = Behaviours(), random.SystemRandom(), 0
+        self.examples, self.seed = 0, seed or str(random.SystemRandom().getrandbits(32))
+        self._behaviours, self._chance, self._barren = Behaviours(), random.Random(self.seed), 0  # noqa: S311 - a run can be repeated
         if shuffled:  # where many start together, or one again and again, no regime is always the last
             self._chance.shuffle(self.lines)
+        self.met: dict[str, tuple[int, float]] = {}  # by key of a failure, the examples until it was found, and when that was
         self._now: Turn | None = None
         self._began = 0.0
 
@@ -145,21 +150,21 @@ class Explorer:
         """That of a target and a regime, if there is one here."""
         return next((line for line in self.lines if (line.target.name, line.regime) == (target, regime)), None)
 
-    def turn(self, stop: float) -> Turn:
-        """One turn, at the end of which ``time.monotonic()`` is hardly later than ``stop``.
+    def turn(self, stop: float, most: int | None = None) -> Turn:
+        """One turn, at the end of which ``time.monotonic()`` is hardly later than ``stop``, of so many examples at ``most``.
 
-        Raises LostDevice where nothing can run any more.
+        With ``most`` it depends on the seed alone, and on nothing that is measured. Raises LostDevice where nothing can run any more.
         """
         line, self._began = following(self.lines, self._chance), time.monotonic()
         self._now = done = Turn(line.target.name, line.target.level, line.regime)
         compiles = compiled()
-        covered = self._explored(line, done, min(stop, self._began + TURN_SECONDS))
+        covered = self._explored(line, done, stop if most is not None else min(stop, self._began + TURN_SECONDS), most)
         self._look_behind(covered, line, done, stop)
         done.compiles = compiled() - compiles
         self.under_way()
         self._now = None
         line.turns += 1
-        worth = (done.fresh + 10 * done.found) / max(done.seconds, 1e-3)
+        worth = (done.fresh + 10 * done.found) / (max(done.seconds, 1e-3) if most is None else max(done.examples, 1))
         line.worth = worth if line.turns == 1 else (line.worth + worth) / 2
         self._barren = 0 if done.examples else self._barren + 1
         if self._barren >= len(self.lines) and done.no_room:
@@ -174,16 +179,20 @@ class Explorer:
 
     def offer(self, failure: Failure, done: Turn, choices: bytes = b"") -> None:
         """Put a failure of a turn down to be reduced, unless its bucket has a candidate already."""
-        done.found += self.run.offer(failure, done.target, done.regime, choices) is not None
+        found = self.run.offer(failure, done.target, done.regime, choices)
+        if found is not None:
+            done.found += 1
+            self.met[found.key] = self.examples, time.monotonic()
 
-    def _explored(self, line: Line, done: Turn, stop: float) -> list[Failure]:
+    def _explored(self, line: Line, done: Turn, stop: float, most: int | None) -> list[Failure]:
         """Run the examples of a turn; the failures that are explained already."""
         covered: list[Failure] = []
         buckets: set[object] = set()
         shared = SharedExamples(self.database, line.target.name, line.regime) if self.database is not None else None
+        length = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
 
         @settings(
-            max_examples=min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN),
+            max_examples=length if most is None else min(length, most),
             deadline=None,
             database=shared,
             derandomize=False,
@@ -191,6 +200,8 @@ class Explorer:
             phases=(Phase.generate,) if line.turns else (Phase.reuse, Phase.generate),
             suppress_health_check=list(HealthCheck),
         )
+        # seed stands below settings, since it drops their database
+        @seed(int.from_bytes(hashlib.sha256(f"{self.seed} {line.target.name} {line.regime} {line.turns}".encode()).digest()[:8]))
         @given(line.strategy)
         def attempt(case: Case) -> None:
             at = time.monotonic()
@@ -200,23 +211,24 @@ class Explorer:
                 done.passed_by += 1
                 return
             failure = self._run(line.target, case, done)
-            said = labels(case)
-            done.note(said, case, time.monotonic() - at)
-            fresh, is_new = self._behaviours.fresh(line.target.name, said)
-            done.fresh += fresh
-            if shared is not None and (is_new or (failure is not None and failure.bucket not in buckets)):
-                shared.keep(choices_to_bytes(current_build_context().data.choices))
-            if failure is not None:
+            with held():  # what is found is put down, whoever interrupts
+                said = labels(case)
+                done.note(said, case, time.monotonic() - at)
+                fresh, is_new = self._behaviours.fresh(line.target.name, said)
+                done.fresh += fresh
+                choices = choices_to_bytes(current_build_context().data.choices)
+                if shared is not None and (is_new or (failure is not None and failure.bucket not in buckets)):
+                    shared.keep(choices)
+                if is_new and failure is None and len(done.interesting) < _INTERESTING:
+                    done.interesting.append(json.loads(case.to_json()))
+                if failure is None:
+                    return
                 buckets.add(failure.bucket)
-            if is_new and failure is None and len(done.interesting) < _INTERESTING:
-                done.interesting.append(json.loads(case.to_json()))
-            if failure is None:
-                return
-            if is_explained(case, line.target, self.run.regions(failure.bucket)):
-                done.passed_by += 1
-                covered.append(failure)
-            else:
-                self.offer(failure, done, choices_to_bytes(current_build_context().data.choices))
+                if is_explained(case, line.target, self.run.regions(failure.bucket)):
+                    done.passed_by += 1
+                    covered.append(failure)
+                else:
+                    self.offer(failure, done, choices)
 
         with contextlib.suppress(TurnIsOver):
             attempt()
@@ -230,10 +242,12 @@ class Explorer:
     def _run(self, target: Target, case: Case, done: Turn) -> Failure | None:
         """Run one case and count it; its failure. Raises NoRoom."""
         done.examples += 1
+        self.examples += 1
         try:
             agreement = check(case, target)
         except NoRoom:
             done.examples -= 1
+            self.examples -= 1
             done.no_room += 1
             if done.no_room >= FIRST_TURN:
                 raise TurnIsOver from None

@@ -11,7 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
-from moefuzz.harness.exit_codes import FOUND, INFRASTRUCTURE
+from moefuzz.harness.device import describe
+from moefuzz.harness.exit_codes import FOUND, INFRASTRUCTURE, NOTHING_RAN
 from moefuzz.harness.reports import Report, read_all, region_of
 from moefuzz.harness.running import left_over
 from moefuzz.harness.target_names import load_target
@@ -19,9 +20,11 @@ from moefuzz.harness.target_names import load_target
 from .asked import Asked
 from .behaviours import LABELS
 from .events import Tail, info_of
+from .explore import Regimes
 from .folder import Events, Found, RunFolder, in_words
+from .fuzz_options import FuzzOptions
 from .screen import plain_line, screen
-from .state import RunState
+from .state import RunState, read_state
 from .summary import write_summary
 from .words import several
 
@@ -35,18 +38,20 @@ class Workers(Protocol):
     events: Events
     why: str  # they ended
 
-    def watch(self, look: Callable[[], None]) -> int: ...
+    def watch(self, look: Callable[[], None], enough: Callable[[], bool]) -> int: ...
 
 
-def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_reports: Sequence[Path]) -> int:
+def watched(
+    run: RunFolder, asked: Asked, command: str, workers: Workers, options: FuzzOptions, regimes: Regimes, known_reports: Sequence[Path]
+) -> int:
     """Have workers fuzz until the time is up; what to end with."""
     console, folder = Console(), run.path
-    resumed = run.started({**asked.said(command), "regimes": _regimes(asked.targets), "labels": _labels(asked.targets)})
+    resumed = run.started({**asked.said(command), "regimes": _drawn(asked.targets, regimes), "labels": _labels(asked.targets)})
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    say(f"{' and '.join(asked.targets)} on {asked.said(command)['device']}; everything goes to {folder}")
+    say(f"{' and '.join(asked.targets)} on {describe()}; seed {asked.seed}; everything goes to {folder}")
     if known_reports:
         say(f"{sum(know(run, reports) for reports in known_reports)} reports of earlier runs are known")
     if resumed:
@@ -54,9 +59,15 @@ def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_
         workers.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
         reports = several(len(_reported(run)), "report")
         say(f"resumed: {reports}, {several(waiting, 'failure')} to be reduced, {several(cases, 'case')} left over")
-    before = len(_reported(run))
+    for line in run.unreadable():
+        say(f"skipped: {line}")
+    before, examples_before = len(_reported(run)), read_state(folder).examples if resumed else 0
+
+    def enough() -> bool:
+        return options.max_failures is not None and len(_reported(run)) - before >= options.max_failures
+
     with _shown(folder, console) as look:
-        status = workers.watch(look)
+        status = workers.watch(look, enough)
     page = _page(folder)
     if not (folder / "summary.html").exists():
         status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder takes no file any more"
@@ -65,10 +76,13 @@ def watched(run: RunFolder, asked: Asked, command: str, workers: Workers, known_
         say(f"{in_words(found.became or found.bucket)}: {where}")
     if waiting := sum(not one.outcome for one in run.found()):
         say(f"{several(waiting, 'failure')} not reduced to the end: the same command with --run {folder} goes on with it")
-    say(f"{several(len(_reported(run)) - before, 'new failure')}; the whole run: {page}")
+    examples = read_state(folder).examples - examples_before
+    say(f"{several(len(_reported(run)) - before, 'new failure')} in {several(examples, 'example')}; the whole run: {page}")
     if status == INFRASTRUCTURE:
         say(f"stopped: {workers.why}")
-    return status or (FOUND if len(_reported(run)) > before or waiting else 0)
+    if not examples and not waiting:
+        say("no example ran: nothing is known of the target; give it more --time")
+    return status or (FOUND if len(_reported(run)) > before or waiting else 0 if examples else NOTHING_RAN)
 
 
 def know(run: RunFolder, folder: Path) -> int:
@@ -93,12 +107,10 @@ def _reported(run: RunFolder) -> list[Found]:
     return [one for one in run.found() if one.outcome in ("report", "once")]
 
 
-def _regimes(specs: Sequence[str]) -> dict[str, list[str]]:
+def _drawn(specs: Sequence[str], regimes: Regimes) -> dict[str, list[str]]:
     """By target the regimes that it has."""
-    from moefuzz.strategies.regimes import REGIMES
-
     targets = [load_target(spec) for spec in specs]
-    return {one.name: [name for name, regime in REGIMES[one.level].items() if regime(one) is not None] for one in targets}
+    return {one.name: [name for name, regime in regimes[one.level].items() if regime(one) is not None] for one in targets}
 
 
 def _labels(specs: Sequence[str]) -> dict[str, Sequence[str]]:

@@ -26,20 +26,11 @@ from moefuzz.harness.minimise import minimise
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import failure_of
 
-SHRINKING_SECONDS = 30.0
-"""How long Hypothesis may look for smaller examples of a failure, before ``minimise`` has its turn, whose steps are larger."""
+SECONDS = 90.0
+"""How long smaller cases of a failure are looked for: a third of it by Hypothesis, then by ``minimise``, whose steps are larger."""
 
 AGAIN = 3
 """How often a case is run to see whether it fails each time, now and then, or never again."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while a failure was being reduced: it carries the smallest one so far."""
-
-    def __init__(self, found: Failure) -> None:
-        super().__init__()
-        self.found = found
-        self.report = ""  # its folder
 
 
 def reduced(
@@ -49,13 +40,14 @@ def reduced(
     strategy: st.SearchStrategy[Any] | None = None,
     choices: bytes = b"",
     apart_from: Sequence[Region] = (),
-    keep: Callable[[Case, bytes], None] = lambda *_: None,
+    seconds: float = SECONDS,
+    keep: Callable[[Failure, bytes], None] = lambda *_: None,
 ) -> Failure | None:
     """The failure on the simplest case that ``apart_from`` does not explain, confirmed; None if nothing is left of it.
 
-    ``choices`` are those of Hypothesis that led to it with ``strategy``. ``keep`` gets every smaller case and its choices, so that who is
-    killed meanwhile need not begin again. A failure that does not come back is Unreproducible, or NonDeterministic. Raises Interrupted with
-    the smallest one so far.
+    ``choices`` are those of Hypothesis that led to it with ``strategy``. ``keep`` gets the failure on every smaller case, and its choices,
+    so that a process that is ended meanwhile loses nothing. The search ends after ``seconds``, of which Hypothesis has a third at most. A
+    failure that does not come back is Unreproducible, or NonDeterministic.
     """
     smallest = failure
 
@@ -69,32 +61,31 @@ def reduced(
         nonlocal smallest
         if (found := fails(case)) is not None:
             smallest = found
-            keep(case, b"")
+            keep(found, b"")
         return found
 
     def shrunk(case: Case) -> Failure | None:
         nonlocal smallest
         if (found := fails(case)) is not None:
             smallest = found
-            keep(case, choices_to_bytes(current_build_context().data.choices))
+            keep(found, choices_to_bytes(current_build_context().data.choices))
         return found
 
     if is_explained(failure.case, target, apart_from):
         return None
-    try:
-        with hurrying(failure, target):
-            again = [fails(failure.case) for _ in range(AGAIN)]
-        if not any(again):
-            return _not_again(failure, target)
-        if not all(again):
-            return _now_and_then(minimise(failure, lambda case: next(filter(None, (fails(case) for _ in range(AGAIN))), None)))
-        with hurrying(failure, target):
-            if strategy is not None and choices:
-                smallest = _shrunk(failure, shrunk, strategy, choices)
-            smallest = minimise(smallest, smaller)
-        return confirmed(smallest, functools.partial(failure_of, target=target), target)
-    except KeyboardInterrupt:
-        raise Interrupted(smallest) from None
+    began = time.monotonic()
+    with hurrying(failure, target):
+        again = [fails(failure.case) for _ in range(AGAIN)]
+    if not any(again):
+        return _not_again(failure, target)
+    if not all(again):
+        often = lambda case: next(filter(None, (fails(case) for _ in range(AGAIN))), None)
+        return _now_and_then(minimise(failure, often, seconds=seconds))
+    with hurrying(failure, target):
+        if strategy is not None and choices:
+            smallest = _shrunk(failure, shrunk, strategy, choices, seconds / 3)
+        smallest = minimise(smallest, smaller, seconds=began + seconds - time.monotonic())
+    return confirmed(smallest, functools.partial(failure_of, target=target), target)
 
 
 @contextmanager
@@ -121,9 +112,11 @@ class _Given(ExampleDatabase):
         pass
 
 
-def _shrunk(failure: Failure, fails: Callable[[Case], Failure | None], strategy: st.SearchStrategy[Any], choices: bytes) -> Failure:
+def _shrunk(
+    failure: Failure, fails: Callable[[Case], Failure | None], strategy: st.SearchStrategy[Any], choices: bytes, seconds: float
+) -> Failure:
     """The smallest failure to which Hypothesis shrinks the choices, as a test does that finds them in its database."""
-    smallest, stop = failure, time.monotonic() + SHRINKING_SECONDS
+    smallest, stop = failure, time.monotonic() + seconds
     failed: set[Case] = set()
 
     @settings(

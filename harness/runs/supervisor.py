@@ -25,6 +25,7 @@ MOST_DEATHS = 5
 
 _LOOK_SECONDS, _RESOURCE_SECONDS, _ENDING_SECONDS = 0.5, 10.0, 30.0
 _ASKING_SECONDS = 5.0
+_ENOUGH = "as many failures as were asked for"
 
 
 @dataclass
@@ -58,16 +59,22 @@ class Supervisor:
         self.events = Events(run, "supervisor", f"supervisor-{socket.gethostname()}")
         self._measured, self.why = 0.0, ""
 
-    def watch(self, look: Callable[[], None]) -> int:
-        """Start the workers and watch them; ``look`` is called twice a second. What to end with; failures are no matter here."""
+    def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
+        """Start the workers and watch them; ``look`` is called twice a second. What to end with; failures are no matter here.
+
+        The run ends early once ``enough`` is true.
+        """
         why, status = "time is up", 0
         try:
             for slot in self.places:
                 self._start(slot)
             while self._look_after_all():
                 look()
+                if enough():
+                    why = _ENOUGH
+                    break
                 time.sleep(_LOOK_SECONDS)
-            if all(slot.out or slot.status == INFRASTRUCTURE for slot in self.places):
+            if why != _ENOUGH and all(slot.out or slot.status == INFRASTRUCTURE for slot in self.places):
                 why, status = f"no worker is left: {self.places[0].out or self._last_words(self.places[0])}", INFRASTRUCTURE
         except KeyboardInterrupt:
             why, status = "interrupted", INTERRUPTED

@@ -27,6 +27,7 @@ from moefuzz.harness.targets import BadTarget
 
 from .asked import Asked
 from .campaign import Campaign, Reduced
+from .chosen_regimes import NoSuchRegime, chosen_regimes
 from .explore import Explorer, Turn
 from .folder import Events, Found, RunFolder
 from .shared import CannotShare
@@ -42,6 +43,7 @@ def work(folder: Path, name: str, seconds: float) -> int:
     stop = time.monotonic() + seconds
     run = RunFolder(folder)
     events = Events(run, name)
+    starts = events.file.read_bytes().count(b'"kind": "started"') if events.file.exists() else 0  # no two draw the same
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES") if device().type == "cuda" else None
     here = {"host": socket.gethostname(), "pid": os.getpid(), "device": describe(), "gpu": gpu, "versions": versions()}
     left = left_over(Asked.of(folder).targets, folder / "running")
@@ -50,7 +52,10 @@ def work(folder: Path, name: str, seconds: float) -> int:
     campaign: Campaign | None = None
     try:
         asked = Asked.of(folder)
-        campaign = Campaign(run, [load_target(spec) for spec in asked.targets], REGIMES, database=asked.database(), shuffled=True)
+        targets = [load_target(spec) for spec in asked.targets]
+        regimes = chosen_regimes(asked.only_regimes, REGIMES, targets)
+        seed = f"{asked.seed} {name} {starts}"
+        campaign = Campaign(run, targets, regimes, database=asked.database(), shuffled=True, seed=seed)
         explorer = campaign.explorer
         with asked.in_force(), written_ahead(folder / "running", lambda: under_way(explorer, name)):
             for one in left:
@@ -64,12 +69,14 @@ def work(folder: Path, name: str, seconds: float) -> int:
     except KeyboardInterrupt:
         ignore()
         why, status = "interrupted", INTERRUPTED
+        if campaign is not None:
+            campaign.keep_now()
     except LostDevice as error:
         why, status = str(error), INFRASTRUCTURE
         sys.stderr.write(f"{why}\n")
     except CannotShare as error:
         why, status = str(error), INFRASTRUCTURE
-    except (BadTarget, BadKnownIssues) as error:
+    except (BadTarget, BadKnownIssues, NoSuchRegime) as error:
         why, status = str(error), USAGE
     finally:
         if campaign is not None and (last := campaign.explorer.under_way()) is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +17,10 @@ from typer.testing import CliRunner
 from moefuzz.harness import cli, problems
 from moefuzz.harness.cases import Case, GroupedGemmCase
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.runs import reduce
+from moefuzz.harness.runs import campaign, reduce
 from moefuzz.harness.runs.campaign import fuzz
 from moefuzz.harness.runs.explore import Turn
-from moefuzz.harness.runs.reduce import Interrupted
+from moefuzz.harness.runs.folder import RunFolder
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import failure_of
 from moefuzz.kernels.grouped_gemm import grouped_gemm
@@ -62,19 +64,23 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_while_minimising_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduce, "minimise", lambda *_: signal.raise_signal(signal.SIGINT))
+def test_an_interrupt_while_minimising_keeps_the_smallest_case_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "explain", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     wrong = Target("wrong", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1) + 1)
-    with pytest.raises(Interrupted) as interrupt:
-        found(wrong, 60.0, exact_cases)
-    assert type(interrupt.value.found).__name__ == "WrongValue_Y"
+    run = campaign.Campaign(RunFolder(tmp_path), [wrong], {"grouped_gemm": {"exact": exact_cases}})
+    with pytest.raises(KeyboardInterrupt):
+        list(run.steps(time.monotonic() + 60))
+    (left,) = run.unfinished()
+    assert left.failure is not None and left.failure.case == GroupedGemmCase((1,)) and left.failure.mismatch is not None
+    page = (tmp_path / "reports" / str(left.found.report) / "report.md").read_text()
+    assert "reducing it was interrupted" in page and "case      GroupedGemmCase(m_sizes=(1,))" in page
 
 
 def test_shrinking_ends_after_its_time_with_the_smallest_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Case] = []
     monkeypatch.setattr(reduce, "failure_of", lambda case, target: tried.append(case) or failure_of(case, target))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(reduce, "SHRINKING_SECONDS", 0.0)
-    monkeypatch.setattr(reduce, "minimise", lambda failure, fails: failure)
+    monkeypatch.setattr(campaign, "SECONDS", 0.0)
+    monkeypatch.setattr(reduce, "minimise", lambda failure, fails, seconds: failure)
     wrong = Target("wrong", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1) + (len(X) > 5))
     failure = next(found_by_fuzzing(wrong, 20.0, exact_cases))
     assert type(failure).__name__ == "WrongValue_Y" and set(tried) == {failure.case}, "no other case is tried"
@@ -85,5 +91,5 @@ def test_inputs_that_the_device_cannot_hold_are_passed_by_and_counted(monkeypatc
     both = st.sampled_from([SMALL, dataclasses.replace(SMALL, x_layout="far")])
     turn = next(iter(fuzz([Target("triton", grouped_gemm)], 5.0, {"grouped_gemm": {"far": lambda target: both}})))
     assert isinstance(turn, Turn) and turn.no_room > 0 and turn.examples > 0 and turn.failing == 0
-    done = CliRunner().invoke(cli.app, ["replay", repr(dataclasses.replace(SMALL, x_layout="far"))])
+    done = CliRunner().invoke(cli.app, ["replay", "--no-isolate", repr(dataclasses.replace(SMALL, x_layout="far"))])
     assert done.exit_code == 2 and "moefuzz: can't allocate memory" in done.stderr

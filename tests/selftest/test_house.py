@@ -19,7 +19,7 @@ FORBIDDEN = {
     "harness": ("moefuzz.strategies", "moefuzz.tests"),
     "strategies": ("moefuzz.tests", "torch", "triton", "pytest"),
 }
-EXCEPTED = {(f"harness/runs/{name}.py", "moefuzz.strategies.regimes") for name in ("long_run", "short_run", "worker")}
+EXCEPTED = {(f"harness/runs/{name}.py", "moefuzz.strategies.regimes") for name in ("start", "worker")}
 
 
 def imports_of(path: Path) -> set[str]:

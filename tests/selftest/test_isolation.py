@@ -89,12 +89,16 @@ def test_a_worker_says_what_this_process_says(apart: Isolation) -> None:
 
 
 THEIRS = """
-import os, signal, sys, time
+import ctypes, os, signal, sys, time
 import torch
 
 
 def ends_with_0(X, W, m_sizes):
     os._exit(0)
+
+
+def ends_in_c(X, W, m_sizes):
+    ctypes.CDLL(None).exit(0)
 
 
 def kills_its_parent(X, W, m_sizes):
@@ -113,7 +117,12 @@ def never_ends(X, W, m_sizes):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "says"), [("ends_with_0", "without a word"), pytest.param("kills_its_parent", "ended its process", marks=pytest.mark.heavy)]
+    ("kernel", "says"),
+    [
+        ("ends_with_0", "ended its process by os._exit(0), at silent.py:7 in ends_with_0"),
+        pytest.param("ends_in_c", "without a word", marks=pytest.mark.heavy),
+        pytest.param("kills_its_parent", "ended its process", marks=pytest.mark.heavy),
+    ],
 )
 def test_a_process_that_ends_without_a_word_has_crashed_and_the_next_case_runs(
     kernel: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -168,11 +177,17 @@ def test_a_worker_ends_with_the_process_that_it_works_for(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("apart")
-def test_memory_that_cannot_be_had_is_no_failure() -> None:
-    with pytest.raises(NoRoom, match="memory"):
-        check(SMALL, load_target(FAULTS + "asks_for_too_much"))
-    done = CliRunner().invoke(cli.app, ["fuzz", "--time", "20s", "-t", FAULTS + "asks_for_too_much"])
+def test_memory_that_others_hold_is_no_failure() -> None:
+    with pytest.raises(NoRoom, match="Tried to allocate"):
+        check(SMALL, load_target(FAULTS + "meets_a_full_device"))
+    done = CliRunner().invoke(cli.app, ["fuzz", "--time", "20s", "-t", FAULTS + "meets_a_full_device"])
     assert done.exit_code == 3 and "stopped: no case had room for a whole round of the regimes" in done.stdout
+
+
+@pytest.mark.parametrize("fault", ["asks_for_too_much", "raises_memory_error"])
+def test_memory_that_no_machine_has_is_a_failure(fault: str) -> None:
+    failure = failure_of(SMALL, load_target(FAULTS + fault))
+    assert failure is not None and failure.kind.base == "Raised", "for six rows of four numbers"
 
 
 def test_a_stored_failure_that_has_no_room_now_stays_stored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,13 +145,14 @@ def started(folder: Path, *more: str, seconds: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)  # noqa: S603
 
 
+@pytest.mark.heavy
 def test_a_run_ends_on_time_with_its_page_and_its_exit_code(tmp_path: Path) -> None:
-    run = started(tmp_path, "--workers", "1", "-t", "moefuzz.harness.faults:leaves_empty_expert_dw_unwritten", "--no-isolate", seconds=15)
+    run = started(tmp_path, "--workers", "1", "-t", "moefuzz.harness.faults:leaves_empty_expert_dw_unwritten", "--no-isolate", seconds=20)
     out, _ = run.communicate(timeout=120)
     (report,) = read_all(tmp_path / "reports")
     assert run.returncode == 1 and "1 new failure" in out and isinstance(report, Report) and report.case == GroupedGemmCase((0,))
     assert (tmp_path / "summary.html").read_text().rstrip().endswith("</html>")
-    again = started(tmp_path, "--workers", "1", "--no-isolate", seconds=4)
+    again = started(tmp_path, "--workers", "1", "--no-isolate", seconds=15)
     out, _ = again.communicate(timeout=120)
     assert again.returncode == 0 and "resumed: 1 report" in out and "0 new failures" in out, "it is known by now"
 

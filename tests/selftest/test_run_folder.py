@@ -129,7 +129,7 @@ def test_hypothesis_shrinks_what_was_found_elsewhere() -> None:
 
     explore()
     largest, choices = max(met, key=lambda one: sum(one[0].case.m_sizes))  # type: ignore[union-attr]
-    smallest = reduce._shrunk(largest, lambda case: failure_of(case, MINE), grouped_gemm_cases(MINE), choices)
+    smallest = reduce._shrunk(largest, lambda case: failure_of(case, MINE), grouped_gemm_cases(MINE), choices, 30.0)
     assert isinstance(smallest.case, GroupedGemmCase) and isinstance(largest.case, GroupedGemmCase)
     assert sum(smallest.case.m_sizes) == 8 < sum(largest.case.m_sizes)
 
