@@ -52,12 +52,6 @@ def side_stream(device: torch.device) -> Iterator[None]:
     torch.cuda.current_stream().wait_stream(stream)
 
 
-def guards_in_words() -> str:
-    """Which memory tells on a target here: see ``memory.py`` and ``fences.py``."""
-    other = "reads watched" if interpreter.in_force() else "freed blocks poisoned for what operators take; reads not watched"
-    return f"inputs fenced, torch's allocations fenced and poisoned, {other}"
-
-
 def one_thread() -> None:
     """Have torch compute on one thread, unless OMP_NUM_THREADS says otherwise.
 

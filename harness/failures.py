@@ -66,11 +66,32 @@ class Mismatch:
     tiles: tuple[tuple[int, int] | None, ...]  # the box in tiles of the case's config, None along an axis without tiles
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The process that ran a target when it failed."""
+
+    guards: str  # what guarded the target's memory, in words
+    device: str
+    versions: str
+    has_name: bool  # whether a command finds the target by its name
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Origin:
+        """The origin that JSON has. Raises ValueError and TypeError."""
+        origin = cls(**plain)
+        if not isinstance(origin.has_name, bool) or not all(
+            isinstance(said, str) for said in (origin.guards, origin.device, origin.versions)
+        ):
+            raise ValueError("an origin is three texts, and whether the target has a name")
+        return origin
+
+
 class Failure(AssertionError):
     """A target that broke its contract on a case."""
 
     kind: ClassVar[Kind] = Kind("Failure")
     tensor: ClassVar[str | None] = None
+    origin: Origin | None = None  # None where that was not recorded
 
     def __init__(self, case: Case, target: str, finding: str, mismatch: Mismatch | None = None) -> None:
         super().__init__(finding)
@@ -91,7 +112,15 @@ class Failure(AssertionError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         made_of = (self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
-        return revived, made_of, {"__notes__": list(getattr(self, "__notes__", ()))}
+        return revived, made_of, {"origin": self.origin, "__notes__": list(getattr(self, "__notes__", ()))}
+
+    def turned(self, into: type[Failure], finding: str) -> Failure:
+        """The same as a failure of another class, with all that was noted on it."""
+        made = into(self.case, self.target, finding, self.mismatch)
+        made.origin, made.__cause__ = self.origin, self.__cause__
+        for note in getattr(self, "__notes__", ()):
+            made.add_note(note)
+        return made
 
     def __str__(self) -> str:
         from .report import render
@@ -199,14 +228,13 @@ def raised(case: Case, target: str, error: BaseException) -> Failure:
 
 def not_refused(failure: Failure, limit: str) -> Failure:
     """What a failure is outside the declaration, where ``limit`` says why the case lies there."""
-    made = class_of(replace(failure.kind, not_refused=True), failure.tensor)
-    return made(failure.case, failure.target, f"{limit}, and instead of an exception: {failure.finding}", failure.mismatch)
+    into = class_of(replace(failure.kind, not_refused=True), failure.tensor)
+    return failure.turned(into, f"{limit}, and instead of an exception: {failure.finding}")
 
 
 def unreproducible(failure: Failure, finding: str) -> Failure:
     """What a failure is that was seen once."""
-    made = class_of(replace(failure.kind, unreproducible=True))
-    return made(failure.case, failure.target, finding, failure.mismatch)
+    return failure.turned(class_of(replace(failure.kind, unreproducible=True)), finding)
 
 
 def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> Failure:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from .device import guards_in_words
 from .failures import PASS_OF, Failure, Mismatch
-from .target_names import has_a_name
 
 
 def render(failure: Failure) -> str:
@@ -14,14 +12,15 @@ def render(failure: Failure) -> str:
     lines = [f"{failure.kind}: {failure.finding} ({failure.target})", f"    case      {failure.case!r}"]
     if failure.mismatch is not None:
         lines += _mismatch(failure.mismatch, failure.tensor)
-    lines.append(f"    memory    {guards_in_words()}")
+    if failure.origin is not None:
+        lines.append(f"    memory    {failure.origin.guards}")
     lines.append(f"    replay    {replay_line(failure)}")
     return "\n".join(lines)
 
 
 def replay_line(failure: Failure) -> str:
     """The command that runs the case of a failure again, or why there is none."""
-    if not has_a_name(failure.target):
+    if failure.origin is not None and not failure.origin.has_name:
         return f"check({failure.case!r}, TARGET): {failure.target!r} is no name, such as pkg.mod:attr, by which a command finds the target"
     apart = "--isolate " if failure.kind.ends_a_process else "--sanitize " if failure.kind.is_misuse else ""
     return f'moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"'

@@ -25,6 +25,7 @@ from .grouped_gemm_oracle import grouped_gemm_claims, grouped_gemm_tensors, run_
 from .isolation import isolation_for
 from .kinds import Kind
 from .memory import is_poison
+from .origins import recorded
 from .problems import build_grouped_gemm
 from .relations import RELATIONS
 from .resources import NoRoom, lack_of_memory
@@ -82,7 +83,8 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     now_running(case, target.name)
     NoRoom.last = False
     try:
-        agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
+        with recorded(case, target.name):
+            agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:
         if issue := known_issues.met(case, target.name, failure):
             return Agreement(case, {}, known=issue.reason)
@@ -96,7 +98,7 @@ def check_here(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
     limit = target.limit_on(case)
     try:
-        with noted(target.name):
+        with noted(target.name), recorded(case, target.name):
             return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
     except (RuntimeError, MemoryError) as error:
         if lack := lack_of_memory(error):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = ("torch", "triton", "transformers", "hypothesis", "numpy", "moefuzz")
 
 
+@cache
 def versions() -> str:
     """Python's and the packages', in one line."""
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in _PACKAGES)])

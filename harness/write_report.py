@@ -70,7 +70,7 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
         title=f"{failure.title} in {failure.target}",
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
         without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, unrun=unrun,
-        passes=PASS_OF, ends=failure.kind.ends_a_process, device=describe(), versions=versions(),
+        passes=PASS_OF, ends=failure.kind.ends_a_process, device=_device_of(failure), versions=_versions_of(failure),
         log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if failure.kind.ends_a_process else [],
     )  # fmt: skip
     _write(folder / "report.md", page)
@@ -112,9 +112,19 @@ def _as_json(failure: Failure, without: Sequence[str]) -> dict[str, Any]:
         "case": json.loads(failure.case.to_json()),
         "irrelevant": list(without),
         "mismatch": mismatch,
-        "device": describe(),
-        "versions": versions(),
+        "device": _device_of(failure),
+        "versions": _versions_of(failure),
+        "guards": failure.origin and failure.origin.guards,
+        "has_name": failure.origin and failure.origin.has_name,
     }
+
+
+def _device_of(failure: Failure) -> str:
+    return describe() if failure.origin is None else failure.origin.device
+
+
+def _versions_of(failure: Failure) -> str:
+    return versions() if failure.origin is None else failure.origin.versions
 
 
 def _finite(value: Any) -> Any:

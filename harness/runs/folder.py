@@ -22,13 +22,13 @@ import time
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moefuzz.harness.cases import Case, case_from_json
 from moefuzz.harness.explain import Region
-from moefuzz.harness.failures import Bucket, Failure, revived
+from moefuzz.harness.failures import Bucket, Failure, Origin, revived
 from moefuzz.harness.kinds import Kind, titled
 from moefuzz.harness.reports import Report
 from moefuzz.harness.resources import LostDevice
@@ -65,6 +65,7 @@ class Found:
     case: Case
     finding: str
     choices: bytes = b""  # of Hypothesis
+    origin: Origin | None = None  # None in a file of an earlier version
     tries: int = 0
     outcome: str = ""
     report: str | None = None
@@ -78,12 +79,14 @@ class Found:
     @property
     def failure(self) -> Failure:
         """As it was met. Raises ValueError for what no failure is, of another version of moefuzz."""
-        return revived(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
+        failure = revived(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
+        failure.origin = self.origin
+        return failure
 
     def to_json(self) -> str:
         fields = {name: getattr(self, name) for name in _PLAIN_FIELDS}
-        choices = base64.b64encode(self.choices).decode()
-        return json.dumps({**fields, "case": json.loads(self.case.to_json()), "choices": choices, "region": self.region.plain()})
+        made = {"case": json.loads(self.case.to_json()), "choices": base64.b64encode(self.choices).decode(), "region": self.region.plain()}
+        return json.dumps({**fields, **made, "origin": self.origin and asdict(self.origin)})
 
     @classmethod
     def from_json(cls, text: str) -> Found:
@@ -95,7 +98,8 @@ class Found:
             plain = {name: said[name] for name in _PLAIN_FIELDS}
             if wrong := [name for name, value in plain.items() if not isinstance(value, _PLAIN_FIELDS[name])]:
                 raise ValueError(f"{', '.join(wrong)} cannot be {', '.join(repr(plain[name])[:50] for name in wrong)}")
-            found = cls(**{**plain, **buckets, **made, "choices": base64.b64decode(said["choices"])})
+            choices, origin = base64.b64decode(said["choices"]), said.get("origin") and Origin.of(said["origin"])
+            found = cls(**{**plain, **buckets, **made, "choices": choices, "origin": origin})
             found.failure  # noqa: B018 - raises for what no failure is
         except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ValueError(f"no finding: {type(error).__name__}: {error}") from None
@@ -164,7 +168,7 @@ class RunFolder:
         digest = hashlib.sha256(json.dumps(failure.bucket).encode()).hexdigest()[:12]
         taken = sum(file.name.startswith(f"{digest}-") for file in self._known[2])  # by files that cannot be read
         key = f"{digest}-{len(others) + taken}"
-        found = Found(key, failure.bucket, target, regime, failure.case, failure.finding, choices)
+        found = Found(key, failure.bucket, target, regime, failure.case, failure.finding, choices, failure.origin)
         beside = _beside(self._file(key))
         try:
             beside.write_text(found.to_json(), encoding="utf-8")

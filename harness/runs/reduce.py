@@ -157,5 +157,5 @@ def _not_again(failure: Failure, target: Target) -> Failure | None:
 
 def _now_and_then(failure: Failure, when: str = "each time that the case was run") -> Failure | None:
     kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
-    said = kind(failure.case, failure.target, f"{failure.finding}, but not {when}", failure.mismatch)
+    said = failure.turned(kind, f"{failure.finding}, but not {when}")
     return None if known_issues.met(failure.case, failure.target, said) else said

@@ -62,6 +62,7 @@ def test_what_reaches_beyond_its_result_is_a_failure_and_minimised(fault: str, k
         failure.case == MINIMAL[fault] and failure.kind.base in kind.split("|") and any(word in failure.finding for word in says.split("|"))
     )
     assert f"replay {'--isolate ' if failure.kind.ends_a_process else ''}--target {FAULTS}{fault}" in str(failure)
+    assert "    memory    inputs fenced, " in str(failure) and failure.origin is not None and failure.origin.device
     assert check(SMALL).case == SMALL, "the next case runs"
 
 

@@ -156,15 +156,23 @@ def test_a_finding_of_today_is_read() -> None:
     assert Found.from_json(found.to_json()) == found
 
 
+def test_a_finding_under_the_name_of_another_is_none(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / "found" / "other.json").write_text(json.dumps(FOUND_TODAY))
+    assert run.found() == [] and run.unreadable()[0].endswith("other.json: it holds the finding 'k'")
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "7", "[" * 100_000, "{}", *(json.dumps(FOUND_TODAY | {name: 7.5}) for name in FOUND_TODAY if name != "name"),
+    ["", "{", "[]", "null", "7", "[" * 100_000, "{}", json.dumps(FOUND_TODAY | {"origin": 7}),
+     *(json.dumps(FOUND_TODAY | {name: 7.5}) for name in FOUND_TODAY if name != "name"),
      json.dumps(FOUND_TODAY | {"bucket": ["t", "WrongValue", "dZ", "forward"]}), json.dumps(FOUND_TODAY | {"bucket": []})],
 )  # fmt: skip
 def test_what_is_no_finding_is_told_and_takes_no_place(text: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.offer(WRONG, "t", "any") is not None
     (file,) = (tmp_path / "found").glob("*.json")
+    text = text.replace('"key": "k"', f'"key": "{file.stem}"')
     file.write_text(text)
     (line,) = RunFolder(tmp_path).unreadable()
     assert line.startswith(f"{file}: ") and "\n" not in line and len(line) > len(f"{file}: ")
