@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 
+NUMBERS = ("block_m", "block_n", "block_k", "num_warps", "num_stages")
 FLAGS = ("aligned", "tma", "specialized")
 """How the tiles of a config move, beside how large they are."""
+
+LARGEST_BLOCK, MOST_STAGES = 1 << 20, 100
+"""A tensor of Triton has at most 2**20 elements."""
+
+
+def shown(value: object) -> str:
+    """A value as an error's one line shows it, shortened where it is long.
+
+    >>> shown(1), shown((0,) * 100)
+    ('1', '(0, 0, 0, 0, 0, 0, ...)')
+    """
+    return reprlib.repr(value)
 
 
 @dataclass(frozen=True)
@@ -40,17 +54,22 @@ class KernelConfig:
     specialized: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("block_m", "block_n", "block_k"):
+        for name in NUMBERS:
+            if type(getattr(self, name)) is not int:
+                raise ValueError(f"{name} must be a whole number, got {shown(getattr(self, name))}")
+        for name in FLAGS:
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be True or False, got {shown(getattr(self, name))}")
+        for name in NUMBERS[:3]:
             block = getattr(self, name)
             if block < 16 or block & (block - 1):
-                raise ValueError(f"{name} must be a power of two and at least 16, got {block}")
-        for name in FLAGS:
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be a power of two and at least 16, got {shown(block)}")
+            if block > LARGEST_BLOCK:
+                raise ValueError(f"{name} must be at most {LARGEST_BLOCK}, got {shown(block)}")
         if self.num_warps not in (1, 2, 4, 8, 16):
-            raise ValueError(f"num_warps must be 1, 2, 4, 8 or 16, got {self.num_warps}")
-        if self.num_stages < 1:
-            raise ValueError(f"num_stages must be at least 1, got {self.num_stages}")
+            raise ValueError(f"num_warps must be 1, 2, 4, 8 or 16, got {shown(self.num_warps)}")
+        if not 1 <= self.num_stages <= MOST_STAGES:
+            raise ValueError(f"num_stages must be at least 1 and at most {MOST_STAGES}, got {shown(self.num_stages)}")
         if self.aligned and self.tma:
             raise ValueError("aligned and tma exclude each other: they are two ways to move the same tiles")
         if self.specialized and not self.tma:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from moefuzz.kernels.kernel_config import KernelConfig, shown
 
 FORMAT_VERSION = 1
 
@@ -35,6 +39,7 @@ EXPERTS_RELATIONS = (
 EXPERTS_GRADS = ("all", "frozen experts", "experts alone", "none")
 ACTS = ("silu", "relu")
 LOGIT_SIGNS = ("mixed", "negative")
+LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1
 
 
 class BaseCase:
@@ -51,22 +56,45 @@ class BaseCase:
         """One line of JSON, with the kind of case and the format version."""
         return json.dumps({"format": FORMAT_VERSION, "kind": type(self).__name__, **dataclasses.asdict(self)})  # type: ignore[call-overload]
 
-    def _whole_numbers(self, rows: str) -> None:
-        for name in (rows, *(field.name for field in dataclasses.fields(self) if field.type == "int")):  # type: ignore[arg-type]
-            value = getattr(self, name)
-            numbers = value if name == rows and isinstance(value, tuple) else (value,)
-            if (name == rows and not isinstance(value, tuple)) or not all(type(number) is int for number in numbers):
-                raise ValueError(f"{name} must be {'a tuple of whole numbers' if name == rows else 'a whole number'}, got {value!r}")
+    def _typed(self) -> None:
+        """Raise ValueError for a field that is not of its type; rows and sizes are what 32 bits with a sign can count."""
+        kind: Any = type(self)
+        for name, (what, is_one) in _types_of(kind).items():
+            if not is_one(getattr(self, name)):
+                raise ValueError(f"{name} must be {what}, got {shown(getattr(self, name))}")
+        rows = getattr(self, self.rows_of)
+        if not rows or min(rows) < 0:
+            raise ValueError(f"{self.rows_of} must name at least one expert and no negative size, got {shown(rows)}")
+        if sum(rows) > LARGEST:
+            raise ValueError(f"{self.rows_of} must sum to at most {LARGEST}, got {shown(rows)}")
 
     def _choose(self, **choices: tuple[str, ...]) -> None:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be one of {allowed}, got {shown(getattr(self, name))}")
 
     def _at_least(self, smallest: int, *names: str) -> None:
         for name in names:
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} must be at least {smallest}, got {getattr(self, name)}")
+            value, largest = getattr(self, name), LARGEST_SEED if name == "seed" else LARGEST
+            if not smallest <= value <= largest:
+                raise ValueError(
+                    f"{name} must be {f'at least {smallest}' if value < smallest else f'at most {largest}'}, got {shown(value)}"
+                )
+
+
+_TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "int": ("a whole number", lambda value: type(value) is int),
+    "bool": ("True or False", lambda value: type(value) is bool),
+    "str": ("a text", lambda value: type(value) is str),
+    "tuple[int, ...]": ("a tuple of whole numbers", lambda value: type(value) is tuple and all(type(number) is int for number in value)),
+    "KernelConfig | None": ("a KernelConfig or None", lambda value: value is None or type(value) is KernelConfig),
+}
+"""By the type of a field: what it must be in words, and whether a value is that; a bool is no whole number."""
+
+
+@functools.cache
+def _types_of(kind: Any) -> dict[str, tuple[str, Callable[[object], bool]]]:
+    return {field.name: _TYPES[str(field.type)] for field in dataclasses.fields(kind)}
 
 
 def round_up(n: int, block: int) -> int:

@@ -59,9 +59,7 @@ class GroupedGemmCase(BaseCase):
     relation: str = ""  # a second call to be compared with the first: see relations.py
 
     def __post_init__(self) -> None:
-        self._whole_numbers("m_sizes")
-        if not self.m_sizes or min(self.m_sizes) < 0:
-            raise ValueError(f"m_sizes must name at least one expert and no negative size, got {self.m_sizes}")
+        self._typed()
         self._at_least(1, "N", "K", "topk")
         self._at_least(0, "tail_rows", "seed")
         self._choose(dtype=DTYPES, permute=PERMUTES, order=ORDERS, x_layout=FAR_LAYOUTS, w_layout=FAR_LAYOUTS, dy_layout=FAR_DY_LAYOUTS)

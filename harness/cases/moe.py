@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from moefuzz.kernels.kernel_config import KernelConfig
+from moefuzz.kernels.kernel_config import KernelConfig, shown
 
 from .base import (
     ACTS,
@@ -42,16 +42,14 @@ class RoutedCase(BaseCase):
     relation: str = ""  # a second run to be compared with the first: see block_relations.py and experts_relations.py
 
     def __post_init__(self) -> None:
-        self._whole_numbers("loads")
-        if not self.loads or min(self.loads) < 0:
-            raise ValueError(f"loads must name at least one expert and no negative load, got {self.loads}")
+        self._typed()
         self._at_least(1, "topk", "hidden_size", "moe_intermediate_size")
         self._at_least(0, "seed")
         self._choose(dtype=DTYPES, act=ACTS, order=("sorted", "shuffled"), data=BLOCK_RECIPES, relation=("", *self.relations))
         if self.topk > self.E:
             raise ValueError(f"topk must be at most the number of experts {self.E}, got {self.topk}")
         if sum(self.loads) % self.topk or max(self.loads) > self.T:
-            raise ValueError(f"loads must sum to T * topk with at most T each, got {self.loads} for topk = {self.topk}")
+            raise ValueError(f"loads must sum to T * topk with at most T each, got {shown(self.loads)} for topk = {self.topk}")
 
     @property
     def T(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 from typing import Any
 
-from moefuzz.kernels.kernel_config import KernelConfig
+from moefuzz.kernels.kernel_config import KernelConfig, shown
 
 from .base import FORMAT_VERSION
 from .grouped_gemm import GroupedGemmCase
@@ -18,23 +19,35 @@ KINDS: dict[str, type[Case]] = {kind.__name__: kind for kind in (GroupedGemmCase
 
 def case_from_json(text: str) -> Case:
     """The case that ``to_json`` wrote; what it leaves out has its default. Raises ValueError for another format version, kind or field."""
-    fields: dict[str, Any] = json.loads(text)
+    try:
+        fields: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        raise ValueError("case must be an object, got one that is nested too deeply") from None
     if not isinstance(fields, dict):
-        raise ValueError(f"case must be an object, got {fields!r}"[:200])
+        raise ValueError(f"case must be an object, got {shown(fields)}")
     version, kind = fields.pop("format", None), fields.pop("kind", None)
-    if version != FORMAT_VERSION:
-        raise ValueError(f"case has format {version}, this version of moefuzz reads {FORMAT_VERSION}")
-    if kind not in KINDS:
-        raise ValueError(f"case must be one of {tuple(KINDS)}, got {kind!r}")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise ValueError(f"case has format {shown(version)}, this version of moefuzz reads {FORMAT_VERSION}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"case must be one of {tuple(KINDS)}, got {shown(kind)}")
     for name in ("m_sizes", "loads"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
+    if isinstance(fields.get("config"), dict):
+        fields["config"] = _made(KernelConfig, **fields["config"])
+    case: Case = _made(KINDS[kind], **fields)
+    return case
+
+
+def _made(kind: Any, *values: Any, **fields: Any) -> Any:
+    """A case or a config of these fields. Raises ValueError for a field that it has not, and for one that it lacks."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    if unknown := [name for name in fields if name not in known]:
+        raise ValueError(f"{kind.__name__} has no field {shown(unknown[0])}; its fields are {', '.join(known)}")
     try:
-        if isinstance(fields.get("config"), dict):
-            fields["config"] = KernelConfig(**fields["config"])
-        return KINDS[kind](**fields)
+        return kind(*values, **fields)
     except TypeError as error:
-        raise ValueError(f"{kind} cannot be made of these fields: {error}") from None
+        raise ValueError(f"{kind.__name__} cannot be made of these fields: {error}") from None
 
 
 def case_from_repr(text: str) -> Case:
@@ -43,17 +56,19 @@ def case_from_repr(text: str) -> Case:
         case = _value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, TypeError) as error:
         raise ValueError(f"not a case: {error}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError(f"not a case, nested too deeply: {shown(text)}") from None
     if isinstance(case, Case):
         return case
-    raise ValueError(f"not a case: {text!r}")
+    raise ValueError(f"not a case: {shown(text)}")
 
 
 def _value(node: ast.expr) -> Any:
     """A literal, or a call of a case class or KernelConfig with such arguments; nothing else is run."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (*KINDS, "KernelConfig"):
         kind: Any = KINDS.get(node.func.id, KernelConfig)
-        return kind(*map(_value, node.args), **{keyword.arg or "": _value(keyword.value) for keyword in node.keywords})
+        return _made(kind, *map(_value, node.args), **{keyword.arg or "**": _value(keyword.value) for keyword in node.keywords})
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise ValueError(f"not a case, nor a literal in one: {ast.unparse(node)}") from None
+        raise ValueError(f"not a case, nor a literal in one: {shown(ast.unparse(node))}") from None
