@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 
 from .device import device
 from .failures import Failure
+from .follow_ups import Level
+from .isolation import isolation_for
 from .targets import Target
 
 
@@ -50,21 +53,45 @@ def related(failure: Failure, problem: Any, target: Target) -> Second:
 
 
 def at_fault(failure: Failure, problem: Any, target: Target) -> Any:
-    """The problem of the call that is wrong: the first, or one of the relation. Raises NoScript."""
+    """The problem of a call that shows the failure by itself: the first, or a plain one of the relation. Raises NoScript."""
     from .verdict import level_of
 
-    if "in the second call" not in failure.finding:
+    if _is_of_first_call(failure, target):
         return problem
     level = level_of(failure.case.level)
-    for follow_up in level.relations[failure.case.relation](problem, target):
-        if follow_up.run is None and follow_up.dtype is None:
-            for claim in level.claims(follow_up.problem, level.run(follow_up.problem, target, device()), target):
-                try:
-                    claim.judge(failure.case, target.name)
-                except Failure as again:
-                    if again.tensor == failure.tensor and again.mismatch == failure.mismatch:
-                        return follow_up.problem
-    raise NoScript("the call that is wrong is one that moefuzz makes in its own way")
+    is_safe = not failure.kind.ends_a_process and failure.kind.base != "WroteOutside"  # to be run in this process
+    for follow_up in level.relations[failure.case.relation](problem, target) if is_safe else ():
+        if follow_up.run is None and follow_up.dtype is None and _shows(level, follow_up.problem, failure, target):
+            return follow_up.problem
+    raise NoScript(f"the call of {failure.case.relation!r} that fails is one that moefuzz makes in its own way")
+
+
+def _is_of_first_call(failure: Failure, target: Target) -> bool:
+    """Whether the case fails in the same way without its relation."""
+    from .verdict import failure_of
+
+    if failure.mismatch is not None:
+        return "in the second call" not in failure.finding
+    if failure.kind.ends_a_process and isolation_for(target) is None:
+        return False
+    first = failure_of(dataclasses.replace(failure.case, relation=""), target)
+    return first is not None and first.bucket == failure.bucket
+
+
+def _shows(level: Level[Any], problem: Any, failure: Failure, target: Target) -> bool:
+    """Whether one plain call fails as ``failure`` says."""
+    again: list[Failure] = []
+    try:
+        for claim in level.claims(problem, level.run(problem, target, device()), target):
+            try:
+                claim.judge(failure.case, target.name)
+            except Failure as wrong:
+                again.append(wrong)
+    except Failure as failed:
+        again.append(failed)
+    kinds = {failure.kind.base, "NonFinite"} if failure.kind.base == "NotWritten" else {failure.kind.base}
+    same = [one for one in again if one.kind.base in kinds and one.kind.detail == failure.kind.detail]
+    return any((one.tensor, one.mismatch) == (failure.tensor, failure.mismatch) for one in same)
 
 
 def _elements(part: Callable[[torch.Tensor], torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ beside it. Values are compared with a loop in float64 that stands there too; wha
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -49,10 +50,12 @@ _NO_MODE = {
 
 @dataclass(frozen=True)
 class Script:
-    """The text, and the numbers that it reads from IN_FILE."""
+    """The text, the numbers that it reads from IN_FILE, and the file of the target that it looks for, which lies in ``home``."""
 
     text: str
     numbers: dict[str, torch.Tensor]
+    file: str = ""
+    home: Path | None = None
 
     def write(self, folder: Path) -> Path:
         """Write both, and return the path of the script. Raises OSError."""
@@ -63,8 +66,8 @@ class Script:
         return path
 
 
-def script(failure: Failure, target: Target) -> Script:
-    """The script of a failure. Raises NoScript."""
+def script(failure: Failure, target: Target, *, unrun: bool = False) -> Script:
+    """The script of a failure. Of a relation the target is run to find the call that shows it, unless ``unrun``. Raises NoScript."""
     case, kind = failure.case, failure.kind
     if kind.unreproducible:
         raise NoScript("the failure did not come back")
@@ -75,14 +78,18 @@ def script(failure: Failure, target: Target) -> Script:
     code = code_of(target)
     if code is None:
         raise NoScript("the target needs moefuzz, or has no name by which it is imported")
+    if case.relation and unrun:
+        raise NoScript(f"{case.relation!r} is a relation of two calls, and the target was not run for this page")
     mode, problem, second = _MODES[kind.base], _BUILD[case.level](case), None
     if mode == "related":
         second = related(failure, problem, target)
-    elif case.relation and mode in ("value", "unwritten"):
+    elif mode == "differs" and case.relation not in ("", "repeated"):
+        raise NoScript(f"the second call of {case.relation!r} is one that moefuzz makes in its own way")
+    elif case.relation and mode != "differs":
         problem = at_fault(failure, problem, target)
-    parts = _PARTS[case.level](problem, failure.tensor, target)
+    text, parts = code.text, _PARTS[case.level](problem, failure.tensor, target)
     if any("KernelConfig(" in keyword for keyword in parts["keywords"]):
-        code = f"from moefuzz.kernels.kernel_config import KernelConfig\n{code}"
+        text = f"from moefuzz.kernels.kernel_config import KernelConfig\n{text}"
     tensors: dict[str, torch.Tensor] = parts["tensors"]
     stay = {name: tensor for name, tensor in tensors.items() if name not in parts["far"]}
     parts_2 = None if second is None else _PARTS[case.level](second.problem, second.tensor, target)
@@ -92,26 +99,29 @@ def script(failure: Failure, target: Target) -> Script:
     if mode == "shape" and failure.tensor and PASS_OF[failure.tensor] == "forward":
         parts["leaves"] = []  # what is returned has no gradient to be asked for
     template = TEMPLATES.get_template(f"reproduce/{case.level}.py.jinja")
-    text = template.render(
+    made = template.render(
         parts | {"far": bool(parts["far"])} | _second_call(template, second, parts_2, in_file=in_file),
         finding=failure.finding.replace("\\", "\\\\").replace('"', "'"), case=repr(case),
-        target=code, own="moefuzz" in code, mode=mode, dtype=f"torch.{case.dtype}",
+        target=text, needs_path="Path" in text, own="moefuzz" in text, mode=mode, dtype=f"torch.{case.dtype}",
         tensors=[(name, literals[name]) for name in tensors], in_file=IN_FILE if in_file else "", tensor=failure.tensor,
         float32_reductions=target.float32_reductions, around=AROUND["cpu"], **_judged(failure, parts),
     )  # fmt: skip
-    text = re.sub(r"\n{4,}", "\n\n\n", text)
-    return Script(text, {name: flat(tensor).clone() for name, tensor in (stay | of_second).items()} if in_file else {})
+    numbers = {name: flat(tensor).clone() for name, tensor in (stay | of_second).items()} if in_file else {}
+    return Script(re.sub(r"\n{4,}", "\n\n\n", made), numbers, code.file, code.home)
 
 
-def shows(path: Path, failure: Failure) -> str:
-    """Run a script: empty if it shows the failure for which it was made, else what became of it, in one line."""
+def shows(path: Path, failure: Failure, home: Path | None = None) -> str:
+    """Run a script, ``home`` on PYTHONPATH: empty if it shows the failure for which it was made, else in one line what became of it."""
     kind = failure.kind
     seconds = 30.0 if kind.base == "Hang" else 120.0  # with all imports, and compiling
     try:
         command = [sys.executable, path.name]  # our own script
+        before = os.environ.get("PYTHONPATH")
+        found = {} if home is None else {"PYTHONPATH": os.pathsep.join(filter(None, (str(home), before)))}
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, check=False, cwd=path.parent
-        )
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, check=False, cwd=path.parent,
+            env={**os.environ, **found},
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return "" if kind.base == "Hang" else f"it still ran after {seconds:.0f} s"
     said = (done.stdout.strip().splitlines() or [""])[-1]

@@ -5,16 +5,27 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from .target_names import imported, named_targets
 from .targets import Target
 
+_IN_EVERY_SCRIPT = ("import os", "import sys", "import torch", "from pathlib import Path")
 _FAULTY = ("moefuzz.harness.faults", "moefuzz.harness.process_faults")
 
 
-def code_of(target: Target) -> str | None:
-    """Lines that make ``target`` a function; None if that needs moefuzz, or the target has no name by which it is found."""
+@dataclass(frozen=True)
+class TargetCode:
+    """Lines that make ``target`` a function, and what they need beside them: a file, to be found in ``home`` on this machine."""
+
+    text: str
+    file: str = ""  # relative: mine.py, or pkg/mine.py; empty where it is installed
+    home: Path | None = None
+
+
+def code_of(target: Target) -> TargetCode | None:
+    """The code of a target; None if that needs moefuzz, or the target has no name by which it is found."""
     named = named_targets()
     spec = named[target.name].value if target.name in named else target.name
     module, colon, attribute = spec.partition(":")
@@ -22,15 +33,24 @@ def code_of(target: Target) -> str | None:
         return None
     home = imported(module)
     source = inspect.getsource(home)
-    folder = Path(str(home.__file__)).parents[module.count(".")]
-    where = "" if "site-packages" in str(folder) or module.startswith("moefuzz.") else f"sys.path.insert(0, {str(folder)!r})\n"
+    path = Path(str(home.__file__)).absolute()
+    folder = path.parents[module.count(".") + (path.name == "__init__.py")]
+    file = "" if "site-packages" in path.parts or module.startswith("moefuzz.") else path.relative_to(folder).as_posix()
+    where = _LOOK_FOR.format(file=file) if file else ""
     if not re.search(r"^\s*(from|import) moefuzz", source, re.MULTILINE) or module.startswith(
         ("moefuzz.kernels", "moefuzz.harness.blocks", *_FAULTY)
     ):
         given = f"from {module} import {attribute} as target"
-        return where + given + ("\n\ntarget = target.function" if isinstance(getattr(home, attribute), Target) else "")
+        of_target = "\n\ntarget = target.function" if isinstance(getattr(home, attribute), Target) else ""
+        return TargetCode(where + given + of_target, file, folder)
     needed = _needed_by(target.function.__name__, source)
-    return None if needed is None else where + needed  # what it imports may stand beside it
+    return None if needed is None else TargetCode(where + needed, file, folder)  # what it imports may stand beside it
+
+
+_LOOK_FOR = """# Run this in the folder that holds {file}, or put that folder on PYTHONPATH; folders above this script are looked at, too.
+places = [str(place) for place in (Path.cwd(), *Path(__file__).resolve().parents) if (place / "{file}").exists()]
+sys.path += places[:1]
+"""
 
 
 def _needed_by(function: str, source: str) -> str | None:
@@ -53,6 +73,7 @@ def _needed_by(function: str, source: str) -> str | None:
     imports = {name for name in makes if isinstance(makes[name], ast.Import | ast.ImportFrom)}
     used = set().union(*(_names(node) for node in kept))
     kept = [node for node in body if node in kept or any(makes.get(name) is node for name in used & imports)]
+    kept = [node for node in kept if ast.unparse(node) not in _IN_EVERY_SCRIPT]
     parts = [("\n\n" if isinstance(node, ast.FunctionDef | ast.ClassDef) else "") + ast.unparse(node) for node in kept]
     return "\n".join(parts) + f"\n\n\ntarget = {function}"
 

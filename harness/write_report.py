@@ -18,7 +18,7 @@ from .failures import PASS_OF, Failure, Hang
 from .isolation import isolation_for
 from .related_calls import NoScript
 from .reports import FORMAT_VERSION, id_of
-from .reproduce import TEMPLATES, script, shows
+from .reproduce import TEMPLATES, Script, script, shows
 from .target_names import load_target
 from .targets import Target
 from .verdict import failure_of
@@ -60,44 +60,47 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
     seen = None if unrun or failure.kind.ends_a_process else examine(failure, target)
     if seen is not None and seen.picture is not None:
         draw(seen.picture, folder / "mismatch.png")
-    no_script = shown = ""
+    no_script = shown = file = ""
     try:
-        path = _write_script(failure, target, folder, unrun=unrun)
-        shown = "it was not run" if unrun else shows(path, failure)
+        file, home = _write_script(failure, target, folder, unrun=unrun)
+        shown = "it was not run" if unrun else shows(folder / "reproduce.py", failure, home)
     except NoScript as reason:
         no_script = str(reason)
     page = TEMPLATES.get_template("report.md.jinja").render(
         title=f"{failure.title} in {failure.target}",
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
-        without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, unrun=unrun,
+        without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, file=file, unrun=unrun,
         passes=PASS_OF, ends=failure.kind.ends_a_process, device=_device_of(failure), versions=_versions_of(failure),
         log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if failure.kind.ends_a_process else [],
     )  # fmt: skip
     _write(folder / "report.md", page)
 
 
-def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool) -> Path:
-    """Write the script, where cases run if that takes a call of the target, as a relation's does. Raises NoScript."""
-    isolation = isolation_for(target) if failure.case.relation else None
-    if unrun and failure.case.relation:
-        raise NoScript("reducing the failure was interrupted")
+def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool) -> tuple[str, Path | None]:
+    """Write the script where cases run, since a relation's takes calls of the target; its file and home. Raises NoScript."""
+    runs_target = bool(failure.case.relation) and not failure.kind.ends_a_process and not unrun
+    isolation = isolation_for(target) if runs_target else None
     if isolation is None:
-        return script(failure, target).write(folder)
-    no_script = isolation.apart(_script_by_name, failure, target.name, folder)
-    if no_script is None:
+        return _written(script(failure, target, unrun=unrun), folder)
+    answer = isolation.apart(_script_by_name, failure, target.name, folder)
+    if answer is None:
         raise NoScript("the target ended its process while the script was made")
-    if no_script:
-        raise NoScript(no_script)
-    return folder / "reproduce.py"
+    if isinstance(answer, str):
+        raise NoScript(answer)
+    return answer
 
 
-def _script_by_name(failure: Failure, spec: str, folder: Path) -> str:
-    """In a worker: write the script; why there is none."""
+def _script_by_name(failure: Failure, spec: str, folder: Path) -> tuple[str, Path | None] | str:
+    """In a worker: write the script; or why there is none."""
     try:
-        script(failure, load_target(spec)).write(folder)
+        return _written(script(failure, load_target(spec)), folder)
     except NoScript as reason:
         return str(reason)
-    return ""
+
+
+def _written(made: Script, folder: Path) -> tuple[str, Path | None]:
+    made.write(folder)
+    return made.file, made.home
 
 
 def _as_json(failure: Failure, without: Sequence[str]) -> dict[str, Any]:

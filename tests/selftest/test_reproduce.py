@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from moefuzz.harness import reproduce
 from moefuzz.harness.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.device import device
 from moefuzz.harness.failures import Failure
@@ -46,9 +47,9 @@ def failing(spec: str, case: Case) -> Failure:
     return failure
 
 
-def ran(path: Path) -> tuple[int, str]:
+def ran(path: Path, cwd: Path = Path("/")) -> tuple[int, str]:
     """Exit code and last line of a script, run in another folder."""
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, cwd="/")  # noqa: S603
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, cwd=cwd)  # noqa: S603
     return done.returncode, (done.stdout.splitlines() or [done.stderr])[-1]
 
 
@@ -86,6 +87,9 @@ def test_a_script_shows_the_failure_and_exits_with_0_once_the_kernel_is_right(fa
         pytest.param("gives_another_dtype", Gemm((2,)), "WrongShape_Y", marks=pytest.mark.heavy),
         pytest.param("counts_its_calls", Gemm((2,), relation="repeated"), "NonDeterministic_dW", marks=pytest.mark.heavy),
         pytest.param("raises_for_two_experts", Gemm((0, 1)), "Raised_ValueError", marks=pytest.mark.heavy),
+        pytest.param("raises_for_two_experts", Gemm((2,), relation="expert split"), "Raised_ValueError", marks=pytest.mark.heavy),
+        pytest.param("raises_for_two_experts", Gemm((0, 1), relation="gradients accumulated"), "Raised_ValueError",
+                     marks=pytest.mark.heavy),
         ("adds_nothing_times_all_weights", Gemm((1, 0), N=2, relation="foreign weights NaN"), "BrokenRelation_Y"),
         pytest.param("forgets_the_third_expert", Gemm((2, 1), relation="expert split"), "WrongValue_Y", marks=pytest.mark.heavy),
         pytest.param("mixes_foreign_experts", ExpertsCase((1, 0), relation="foreign weights NaN"), "BrokenRelation_output",
@@ -100,7 +104,7 @@ def test_a_script_for_a_kernel_of_others_needs_nothing_of_moefuzz(kernel: str, c
     failure = failing(f"theirs:{kernel}", case)
     assert type(failure).__name__ == kind
     made = script(failure, load_target(f"theirs:{kernel}"))
-    assert "import moefuzz" not in made.text and "from moefuzz" not in made.text
+    assert "import moefuzz" not in made.text and "from moefuzz" not in made.text and str(theirs) not in made.text
     path = made.write(theirs)
     code, said = ran(path)
     assert code == 1 and (said == "wrong" or said.startswith("raised ValueError: two experts"))
@@ -134,8 +138,47 @@ def test_a_script_of_an_adapter_finds_the_kernel_beside_it(theirs: Path) -> None
     folder = theirs / "report"
     folder.mkdir()
     path = script(failure, load_target("adapter:target")).write(folder)
-    assert "moefuzz.harness" not in path.read_text()
+    assert "moefuzz.harness" not in path.read_text() and str(theirs) not in path.read_text()
     assert ran(path) == (1, "wrong") and shows(path, failure) == ""
+
+
+def test_a_script_far_from_the_target_says_where_it_runs(theirs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    package = theirs / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "adapter.py").write_text("import torch\nimport os\nfrom pathlib import Path\nHERE = Path(os.sep), torch.pi\n" + ADAPTER)
+    failure = failing("package.adapter:target", Gemm((1, 1)))
+    made = script(failure, load_target("package.adapter:target"))
+    path = made.write(tmp_path_factory.mktemp("reports"))
+    assert "# Run this in the folder that holds package/adapter.py, or put" in made.text and str(theirs) not in made.text
+    imports = [line for line in made.text.splitlines() if line.startswith(("import ", "from "))]
+    assert len(imports) == len(set(imports))
+    assert ran(path)[0] == 1 and ran(path)[1] != "wrong", "not from elsewhere"
+    assert ran(path, theirs) == (1, "wrong") and shows(path, failure, made.home) == ""
+
+
+@pytest.mark.usefixtures("theirs")
+@pytest.mark.parametrize(
+    ("kernel", "case", "kind"),
+    [
+        ("raises_in_a_second_backward", Gemm((2,), relation="gradients accumulated"), "Raised_RuntimeError"),
+        ("changes_an_input_in_a_second_backward", Gemm((2,), N=2, relation="gradients accumulated"), "InputModified_X"),
+        ("is_wrong_from_its_third_call_on", Gemm((2,), relation="other shapes between"), "NonDeterministic_dW"),
+    ],
+)
+def test_a_call_that_no_script_can_make_has_none(kernel: str, case: Case, kind: str) -> None:
+    failure = failing(f"theirs:{kernel}", case)
+    assert type(failure).__name__ == kind
+    with pytest.raises(NoScript, match=f"{case.relation!r} .*moefuzz makes in its own way"):
+        script(failure, load_target(f"theirs:{kernel}"))
+
+
+@pytest.mark.usefixtures("theirs")
+def test_for_a_page_that_runs_nothing_no_second_call_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = failing("theirs:raises_for_two_experts", Gemm((2,), relation="expert split"))
+    monkeypatch.setattr(reproduce, "at_fault", None)
+    with pytest.raises(NoScript, match="was not run for this page"):
+        script(failure, load_target("theirs:raises_for_two_experts"), unrun=True)
 
 
 def test_a_script_that_does_not_show_the_failure_is_known_as_such(tmp_path: Path) -> None:

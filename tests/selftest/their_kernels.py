@@ -47,6 +47,11 @@ def counts_its_calls(X, W, m_sizes):
     return loop(X, W, m_sizes) + next(calls) % 2 * more
 
 
+def is_wrong_from_its_third_call_on(X, W, m_sizes):
+    more = loop(X.detach(), W, m_sizes) - loop(X.detach(), W.detach(), m_sizes)
+    return loop(X, W, m_sizes) + (next(calls) >= 2) * more
+
+
 def adds_nothing_times_all_weights(X, W, m_sizes):
     return loop(X, W, m_sizes) + 0 * W.sum()
 
@@ -59,6 +64,27 @@ def raises_for_two_experts(X, W, m_sizes):
     if len(W) == 2:
         raise ValueError('two experts, """, and \\x')
     return loop(X, W, m_sizes)
+
+
+def in_a_second_backward(X, W, m_sizes, fails):
+    """What ``fails`` does happens where a result is differentiated a second time."""
+    out, passes = loop(X, W, m_sizes), itertools.count()
+    out.register_hook(lambda _: fails() if next(passes) else None)
+    return out
+
+
+def raises_in_a_second_backward(X, W, m_sizes):
+    def fails():
+        raise RuntimeError("again")
+
+    return in_a_second_backward(X, W, m_sizes, fails)
+
+
+def changes_an_input_in_a_second_backward(X, W, m_sizes):
+    def fails():
+        X.data[0] = 7
+
+    return in_a_second_backward(X, W, m_sizes, fails)
 
 
 def experts_loop(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act, factors):
