@@ -6,33 +6,101 @@ import ast
 import doctest
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("kernels", "harness", "strategies")
-MODULES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) if path.name != "__init__.py"]
+FILES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+MODULES = [path for path in FILES if path.name != "__init__.py"]
 
 FORBIDDEN = {
     "kernels": ("hypothesis", "pytest", "moefuzz.harness", "moefuzz.strategies", "moefuzz.tests"),
     "harness": ("moefuzz.strategies", "moefuzz.tests"),
-    "strategies": ("moefuzz.tests", "torch", "triton", "pytest"),
+    "strategies": ("moefuzz", "torch", "triton", "pytest"),
 }
-EXCEPTED = {(f"harness/runs/{name}.py", "moefuzz.strategies.regimes") for name in ("start", "worker")}
+"""By folder what it must not import: the table of ARCHITECTURE.md."""
+
+ALLOWED = {
+    "strategies": (
+        *(f"moefuzz.harness.{name}" for name in ("cases", "targets", "models")), "moefuzz.kernels.kernel_config", "moefuzz.strategies",
+    ),
+}  # fmt: skip
+"""What of the forbidden a folder may import all the same."""
+
+EXCEPTED = {(f"harness/runs/{name}.py", "moefuzz.strategies.regimes.REGIMES") for name in ("start", "worker")}
+"""A run begins in them: they hand the regimes on to all that explores."""
 
 
-def imports_of(path: Path) -> set[str]:
-    """The absolute names that a module imports, anywhere in it."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+def imports_of(path: Path, text: str) -> set[str]:
+    """The absolute names that a module imports, anywhere in it: of ``from a import b`` and ``from .a import b`` the name of b."""
+    package = ("moefuzz", *path.parts[:-1])
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            names |= {".".join((*above, *filter(None, (node.module, alias.name)))) for alias in node.names}
+    return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+def is_within(name: str, roots: Iterable[str]) -> bool:
+    return any(f"{name}.".startswith(f"{root}.") for root in roots)
+
+
+def crossed(path: Path, text: str) -> set[str]:
+    """What a module imports that its folder must not."""
+    folder = path.parts[0]
+    wrong = {name for name in imports_of(path, text) if name == "moefuzz" or is_within(name, FORBIDDEN[folder])}
+    return {name for name in wrong if not is_within(name, ALLOWED.get(folder, ()))}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_go_one_way(path: Path) -> None:
-    crossed = {i for i in imports_of(ROOT / path) if i.startswith(FORBIDDEN[path.parts[0]]) and (str(path), i) not in EXCEPTED}
-    assert crossed == set()
+    assert {name for name in crossed(path, (ROOT / path).read_text()) if (str(path), name) not in EXCEPTED} == set()
+
+
+def test_each_exception_is_one() -> None:
+    assert {(path, name) for path, _ in EXCEPTED for name in crossed(Path(path), (ROOT / path).read_text())} == EXCEPTED
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "name"),
+    [
+        ("harness/x.py", "from moefuzz import strategies", "moefuzz.strategies"),
+        ("harness/x.py", "import moefuzz.strategies.regimes as r", "moefuzz.strategies.regimes"),
+        ("harness/x.py", "import moefuzz", "moefuzz"),
+        ("harness/x.py", "from ..strategies import regimes", "moefuzz.strategies.regimes"),
+        ("harness/x.py", "from .. import strategies", "moefuzz.strategies"),
+        ("harness/runs/x.py", "from ...strategies.regimes import REGIMES", "moefuzz.strategies.regimes.REGIMES"),
+        ("harness/runs/x.py", "def f():\n    from ... import tests", "moefuzz.tests"),
+        ("harness/__init__.py", "from ..strategies import *", "moefuzz.strategies.*"),
+        ("harness/x.py", "if TYPE_CHECKING:\n    from ..tests import conftest", "moefuzz.tests.conftest"),
+        ("kernels/x.py", "from ..harness import cases", "moefuzz.harness.cases"),
+        ("kernels/x.py", "import pytest", "pytest"),
+        ("strategies/x.py", "from moefuzz.harness import plugin", "moefuzz.harness.plugin"),
+        ("strategies/x.py", "from ..harness.verdict import check", "moefuzz.harness.verdict.check"),
+        ("strategies/x.py", "from moefuzz.harness.cases_of_others import a", "moefuzz.harness.cases_of_others.a"),
+        ("strategies/x.py", "from ..kernels.grouped_gemm import grouped_gemm", "moefuzz.kernels.grouped_gemm.grouped_gemm"),
+        ("strategies/x.py", "import torch.nn", "torch.nn"),
+    ],
+)
+def test_an_import_that_goes_the_other_way_is_seen(path: str, text: str, name: str) -> None:
+    assert crossed(Path(path), text) == {name}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("harness/runs/x.py", "from ..cases import Case\nfrom . import folder\nfrom moefuzz.kernels import routing\nimport torchvision"),
+        ("strategies/x.py", "from moefuzz.harness import cases\nfrom ..harness.cases import Case\nfrom .sizes import a\nimport hypothesis"),
+    ],
+)
+def test_an_import_that_goes_the_right_way_is_none_of_them(path: str, text: str) -> None:
+    assert crossed(Path(path), text) == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
