@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import forkserver
-from .cases import Case, case_from_json, case_from_repr
 from .completion import report_ids
+from .environment import warnings
 from .exit_codes import FOUND, INFRASTRUCTURE
 from .failures import Failure
-from .listings import models_command, named_report, report_command, targets_command
+from .listings import models_command, report_command, targets_command
+from .named_cases import NoCase, named_case
 from .options import ISOLATE, ONE_TARGET, SANITIZE, WHAT, named_target, refuse
-from .reports import BadReport, Report, read
 from .runs.commands import merge_command, summary_command
 from .runs.corpus import app as corpus_app
 from .runs.fuzz_command import fuzz_command
@@ -31,7 +31,22 @@ from .versions import versions
 if TYPE_CHECKING:
     from .isolation import Isolation
 
+
+class Commands(TyperGroup):
+    """Refuses an empty argument of any command: as a path it would be the working directory."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ours = args[: args.index("--")] if "--" in args else args  # and not a script's
+        for before, argument in zip(["", *ours], ours, strict=False):
+            if not argument:
+                refuse(f"{before if before.startswith('-') else 'an argument'} is empty")
+            if argument.startswith("--") and argument.endswith("="):
+                refuse(f"{argument[:-1]} is empty")
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Find bugs in Mixture-of-Experts GPU kernels before users do.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -43,6 +58,8 @@ app = typer.Typer(
 def moefuzz(
     *, show_version: Annotated[bool, typer.Option("--version", "-V", help="Print the versions that decide an outcome.")] = False
 ) -> None:
+    for line in warnings():
+        typer.echo(f"moefuzz: {line}", err=True)
     if show_version:
         typer.echo(f"moefuzz {version('moefuzz')} ({versions()})")
         raise typer.Exit
@@ -67,20 +84,23 @@ def replay(
     The case runs in a process of its own. Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not
     declare, 1: it fails, 2: wrong usage.
     """
+    try:
+        parsed, reported = named_case(case)
+    except NoCase as error:
+        refuse(str(error))
     forkserver.start()  # it loads torch while this process does
 
     from .resources import LostDevice, NoRoom
     from .verdict import check
 
     try:
-        parsed, reported = _case_of(case)
         if reported is not None:
             target, sanitize = target or reported.target, sanitize or reported.kind.is_misuse
         with _isolation(isolate is not False) as isolation, _sanitizing(wanted=sanitize):
             if target is not None and isolation is not None:
                 isolation.load(target)
             agreement = check(parsed, None if target is None else named_target(target))
-    except (ValueError, OverflowError, MemoryError, BadReport, BadTarget, NoRoom) as error:
+    except (ValueError, OverflowError, MemoryError, BadTarget, NoRoom) as error:
         refuse(str(error))
     except LostDevice as error:
         refuse(str(error), INFRASTRUCTURE)
@@ -92,16 +112,6 @@ def replay(
         return
     shares = ", ".join(f"{tensor} {share:.1%}" for tensor, share in agreement.shares.items())
     typer.echo(f"right: {agreement.case!r}\nshare of the bound used: {shares}")
-
-
-def _case_of(text: str) -> tuple[Case, Report | None]:
-    """A case, and the report in which it stands. Raises ValueError or BadReport."""
-    if text.lstrip().startswith("{"):
-        return case_from_json(text), None
-    if "(" in text and not Path(text).exists():
-        return case_from_repr(text), None
-    report = read(named_report(text))
-    return report.case, report
 
 
 for name, command in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 TARGET_VARIABLE = "MOEFUZZ_TARGET"
@@ -16,9 +17,20 @@ def unknown_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith("MOEFUZZ_") and name not in VARIABLES)
 
 
+def warnings() -> list[str]:
+    """A line for each of them."""
+    return [f"WARNING: unknown environment variable {name}; known are {', '.join(VARIABLES)}" for name in unknown_variables()]
+
+
 def why_not_writable(folder: Path) -> str:
-    """Why no report can be written into a folder, which need not exist yet; empty if one can."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        return f"{nearest} is no folder"
-    return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written to"
+    """Why nothing can be written into a folder, which need not exist yet; empty if something can. It is tried, and leaves no trace."""
+    try:
+        folder.exists()  # raises for a name that none can have
+        nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not nearest.is_dir():
+            return f"{nearest} is no folder"
+        with tempfile.TemporaryDirectory(prefix=".moefuzz-", dir=nearest) as tried:
+            Path(tried, "tried").touch()
+    except OSError as error:
+        return f"cannot be written to: {error.strerror}"
+    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,16 +14,12 @@ from rich.table import Table
 
 from .completion import report_ids
 from .models import presets
+from .named_cases import named_report
 from .options import refuse
-from .reports import DEFAULT, read_all
+from .reports import DEFAULT, read_all, reports_in
 from .tables import print_page, print_reports, print_shapes
 from .target_names import declared_target, home_of, named_targets
 from .targets import BadTarget
-
-
-def named_report(text: str) -> Path:
-    """The folder of a report that is named by its path or by its ID."""
-    return Path(DEFAULT, text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
 
 
 def report_command(
@@ -32,12 +27,13 @@ def report_command(
         Path, typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.", autocompletion=report_ids)
     ] = Path(DEFAULT),
 ) -> None:
-    """List the reports of a folder, or print one; `moefuzz replay ID` runs one again. Exit code 2: there is none."""
+    """List the reports of a folder or a run, or print one; `moefuzz replay ID` runs one again. Exit code 2: there is none."""
     one = named_report(str(folder))
     if (one / "report.md").is_file():
         print_page((one / "report.md").read_text(encoding="utf-8", errors="replace"))
     elif folder.is_dir():
-        print_reports(folder, read_all(folder))
+        if not print_reports(read_all(reports_in(folder))):
+            refuse(f"no reports in {reports_in(folder)}")
     else:
         refuse(f"there is no folder {folder}")
 

@@ -36,16 +36,25 @@ class BadDuration(Exception):
     """A text that is no duration."""
 
 
-def duration(text: str) -> float:
-    """Seconds of a duration like 90s, 2m or 1h. Raises BadDuration.
+MOST_HOURS = 10 * 365 * 24
+_NUMBER = r"(\d+(?:\.\d+)?)\s*"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s)?|{_NUMBER}", re.ASCII)
 
-    >>> duration("1.5m")
-    90.0
+
+def duration(text: str) -> float:
+    """Seconds of a duration like 90s, 2m, 1h30m, or of a number of seconds. Raises BadDuration.
+
+    >>> duration("1h30m"), duration("1.5m"), duration("5")
+    (5400.0, 90.0, 5.0)
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise BadDuration(f"must be a duration like 90s, 2m or 1h, got {text!r}")
-    return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+    match, got = _DURATION.fullmatch(text.strip()), repr(text if len(text) <= 40 else f"{text[:40]}...")
+    if match is None or not any(match.groups()):
+        raise BadDuration(f"must be a duration like 90s, 2m, 1h30m or 1.5h, got {got}")
+    hours, minutes, seconds, alone = (float(number or 0) for number in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds + alone
+    if not 0 < total <= 3600 * MOST_HOURS:
+        raise BadDuration(f"must be above 0 and at most {MOST_HOURS}h (ten years), got {got}")
+    return total
 
 
 def seconds_of(text: str, option: str = "--time") -> float:
@@ -54,6 +63,13 @@ def seconds_of(text: str, option: str = "--time") -> float:
         return duration(text)
     except BadDuration as error:
         refuse(f"{option} {error}")
+
+
+def seconds_of_hours(hours: float) -> float:
+    """Seconds of ``--hours``, or the end with one line."""
+    if not 0 < hours <= MOST_HOURS:
+        refuse(f"--hours must be above 0 and at most {MOST_HOURS} (ten years), got {hours}")
+    return 3600 * hours
 
 
 def named_target(spec: str) -> Target:

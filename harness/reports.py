@@ -101,3 +101,8 @@ def read_all(folder: Path) -> Iterator[Report | BadReport]:
             yield read(file)
         except BadReport as error:
             yield error
+
+
+def reports_in(folder: Path) -> Path:
+    """Where the reports of a folder lie, which may be a run's."""
+    return folder / "reports" if (folder / "run.json").exists() else folder

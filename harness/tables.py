@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import typer
 from rich import box
@@ -77,8 +76,8 @@ def print_page(markdown: str) -> None:
     console.print(Markdown(markdown)) if console.is_terminal else typer.echo(markdown)
 
 
-def print_reports(folder: Path, reports: Iterable[Report | BadReport]) -> None:
-    """Each report's ID, failure, target and case, and what cannot be read."""
+def print_reports(reports: Iterable[Report | BadReport]) -> bool:
+    """Each report's ID, failure, target and case, and what cannot be read; whether there was one."""
     unreadable, any_read = [], False
     for report in reports:
         if isinstance(report, BadReport):
@@ -87,7 +86,6 @@ def print_reports(folder: Path, reports: Iterable[Report | BadReport]) -> None:
             any_read = True
             said = f"{report.id}  {report.title} in {report.target}"
             typer.echo("".join(c if c.isprintable() else "?" for c in said) + f"\n{'':10}{report.case!r}")
-    if not any_read:
-        typer.echo(f"no reports in {folder}")
     for line in unreadable:
         typer.echo(f"skipped: {line}")
+    return any_read

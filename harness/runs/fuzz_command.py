@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from moefuzz.harness import forkserver
-from moefuzz.harness.environment import KNOWN_ISSUES_VARIABLE
+from moefuzz.harness.environment import KNOWN_ISSUES_VARIABLE, why_not_writable
 from moefuzz.harness.formats import FORMATS
 from moefuzz.harness.limits import CASE_SECONDS
-from moefuzz.harness.options import COVERAGE, ISOLATE, SANITIZE, TARGET, WHAT, refuse, seconds_of
+from moefuzz.harness.options import COVERAGE, ISOLATE, SANITIZE, TARGET, WHAT, refuse, seconds_of, seconds_of_hours
 from moefuzz.harness.reports import DEFAULT
 
 from .fuzz_options import FuzzOptions
@@ -108,23 +109,25 @@ def fuzz_command(
     """
     if hours is not None and duration is not None:
         refuse("--hours and --time both say how long: give one of them")
-    if hours is not None and not 0 < hours < float("inf"):
-        refuse(f"--hours must be above 0, got {hours}")
     if workers is not None and workers < 1:
         refuse(f"--workers must be at least 1, got {workers}")
     if form not in FORMATS:
         refuse(f"--format must be one of {', '.join(FORMATS)}, got {form!r}")
-    seconds = 3600 * hours if hours is not None else seconds_of(duration) if duration else None
+    seconds = seconds_of_hours(hours) if hours is not None else seconds_of(duration) if duration else None
     case_seconds = seconds_of(case_time, "--case-time") if case_time else None
+    is_long = (
+        any(option is not None for option in (hours, folder, gpu)) or workers not in (None, 1) or bool(known_reports or share or cluster)
+    )
+    folder = folder or Path("moefuzz-runs") / datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M%S")
+    option, into = ("--run", folder) if is_long else ("--report-dir", report_dir)
+    if why := why_not_writable(into):
+        refuse(f"{option} {into}: {why}")
     options = FuzzOptions(
         specs=tuple(dict.fromkeys(target or ())), seconds=seconds, regimes=tuple(regime or ()), examples=examples,
         seed=seed, max_failures=max_failures, known=known, isolate=isolate, case_seconds=case_seconds, sanitize=sanitize, coverage=coverage,
         report_dir=report_dir, format=form, folder=folder, gpus=gpu, workers=workers, share=share, cluster=cluster,
         known_reports=tuple(known_reports or ()),
     )  # fmt: skip
-    is_long = (
-        any(option is not None for option in (hours, folder, gpu)) or workers not in (None, 1) or bool(known_reports or share or cluster)
-    )
     forkserver.start()  # it loads torch while this process does
 
     from . import start

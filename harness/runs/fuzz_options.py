@@ -24,7 +24,7 @@ class FuzzOptions:
     coverage: bool = False
     report_dir: Path = Path()
     format: str = "text"
-    folder: Path | None = None
+    folder: Path = Path()  # of a long run
     gpus: str | None = None
     workers: int | None = None
     share: str = ""

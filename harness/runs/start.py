@@ -8,17 +8,15 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 
 from moefuzz.harness.covered import printed
 from moefuzz.harness.device import device, one_thread
-from moefuzz.harness.environment import why_not_writable
 from moefuzz.harness.exit_codes import INFRASTRUCTURE
 from moefuzz.harness.isolation import Isolation, isolated
 from moefuzz.harness.limits import CASE_SECONDS
 from moefuzz.harness.options import named_issues, named_target, refuse
-from moefuzz.harness.reports import Report, read_all
+from moefuzz.harness.reports import Report, read_all, reports_in
 from moefuzz.harness.resources import LostDevice
 from moefuzz.harness.sanitized import why_not
 from moefuzz.harness.target_names import OWN_TARGETS
@@ -42,8 +40,6 @@ _DEFAULT_SECONDS = 120.0
 
 def short(options: FuzzOptions) -> int:
     """A run of this process, with a worker for cases; what to end with."""
-    if why := why_not_writable(options.report_dir):
-        refuse(f"--report-dir {options.report_dir}: {why}")
     one_thread()
     issues = named_issues(options.known)
     _want_interpreter(options)
@@ -66,13 +62,11 @@ def long(options: FuzzOptions) -> int:
     for option, given in (("--examples", options.examples is not None), ("--coverage", options.coverage)):
         if given:
             refuse(f"{option} is for a short run")
-    folder = options.folder or Path("moefuzz-runs") / datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M%S")
+    folder = options.folder
     asked, targets = _asked(options, folder)
     regimes = _regimes(asked.only_regimes, targets)
-    if why := why_not_writable(folder):
-        refuse(f"--run {folder}: {why}")
     for reports in options.known_reports:
-        if not any(isinstance(report, Report) for report in read_all(_reports_in(reports))):
+        if not any(isinstance(report, Report) for report in read_all(reports_in(reports))):
             refuse(f"--known-reports {reports}: no report is there")
     try:
         run = RunFolder(folder)
@@ -82,7 +76,7 @@ def long(options: FuzzOptions) -> int:
     command = shlex.join(["moefuzz", *sys.argv[1:]])
     try:
         with run.alone(socket.gethostname()):
-            return long_run.watched(run, asked, command, workers, options, regimes, [*map(_reports_in, options.known_reports)])
+            return long_run.watched(run, asked, command, workers, options, regimes, [*map(reports_in, options.known_reports)])
     except Taken as error:
         refuse(f"--run {folder}: {error}")
     except OSError as error:
@@ -162,8 +156,3 @@ def _workers(options: FuzzOptions, asked: Asked, run: RunFolder) -> Supervisor |
         refuse(f"--share: {error}")
     except NoCluster as error:
         refuse(f"--cluster: {error}")
-
-
-def _reports_in(folder: Path) -> Path:
-    """Where the reports of a folder lie, which may be a run's."""
-    return folder / "reports" if (folder / "run.json").exists() else folder

@@ -64,8 +64,8 @@ def test_a_folder_that_holds_no_run_is_one_line(run: str, said: str, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--hours", "0"), "--hours must be above 0, got 0.0"),
-        (("--hours", "nan"), "--hours must be above 0, got nan"),
+        (("--hours", "0"), "--hours must be above 0 and at most 87600 (ten years), got 0.0"),
+        (("--hours", "nan"), "--hours must be above 0 and at most 87600 (ten years), got nan"),
         (("--hours", "1", "--time", "1s"), "--hours and --time both say how long"),
         (("--workers", "0"), "--workers must be at least 1, got 0"),
         (("--known-reports", "nowhere"), "--known-reports nowhere: no report is there"),
