@@ -18,6 +18,7 @@ from typing import Any
 from .environment import TARGET_VARIABLE
 from .exception_text import text_of
 from .signals import is_ours
+from .suggestions import FIRST_PARAMETERS, did_you_mean_target
 from .targets import BadTarget, Target, signature_of
 
 GROUP = "moefuzz.targets"
@@ -123,7 +124,8 @@ def declared_target(spec: str) -> Target:
         return dataclasses.replace(declared_target(named[spec].value), name=spec)
     module_name, colon, attribute = spec.partition(":")
     if not colon or not module_name or not attribute:
-        raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be one of {', '.join(sorted(named))}")
+        meant = did_you_mean_target(spec, named)
+        raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be a name that `moefuzz targets` lists{meant}")
     from moefuzz.kernels import interpreter
 
     interpreter.repair()  # before the module defines its kernels
@@ -134,7 +136,8 @@ def declared_target(spec: str) -> Target:
     except BaseException as error:
         if is_ours(error):
             raise
-        raise BadTarget(f"target {spec!r}: importing {module_name} failed with {type(error).__name__}: {text_of(error)}") from error
+        said = f"importing {module_name} failed with {type(error).__name__}: {text_of(error)}"
+        raise BadTarget(f"target {spec!r}: {said}{did_you_mean_target(spec, named)}") from error
     found = getattr(module, attribute, None)
     if isinstance(found, Target):
         package = found.module.partition(".")[0]
@@ -144,7 +147,7 @@ def declared_target(spec: str) -> Target:
         return dataclasses.replace(found, name=spec)
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"
-        raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}")
+        raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}{did_you_mean_target(spec, named)}")
     if spec in OWN_TARGETS["grouped_gemm"]:
         return Target(spec, found, tail_rows="zero", capturable=True)
     level = _level_of(found)
@@ -155,7 +158,7 @@ def declared_target(spec: str) -> Target:
 def _level_of(function: Callable[..., Any]) -> str:
     """The level of a plain function, told by the name of its first parameter."""
     first = next(iter(signature_of(function).parameters), None)
-    return {"block": "moe_block", "hidden_states": "experts"}.get(str(first), "grouped_gemm")
+    return FIRST_PARAMETERS.get(str(first), "grouped_gemm")
 
 
 def imported(name: str) -> ModuleType:

@@ -17,6 +17,8 @@ from typer.testing import CliRunner, Result
 from moefuzz.harness.cli import app
 from moefuzz.harness.environment import why_not_writable
 from moefuzz.harness.options import duration, seconds_of
+from moefuzz.harness.target_names import load_target
+from moefuzz.harness.targets import BadTarget
 
 HEAVY = ("torch", "triton", "numpy", "transformers", "hypothesis", "matplotlib", "jinja2", "huggingface_hub")
 WITHOUT_A_RUN = """
@@ -158,3 +160,41 @@ def test_what_is_no_duration_is_refused_with_the_name_of_its_option(text: str) -
 @pytest.mark.parametrize("hours", ["inf", "nan", "1e300", "0", "-1", "87601"])
 def test_hours_have_an_end(hours: str) -> None:
     assert_refused(run("fuzz", "--hours", hours), "--hours must be above 0 and at most 87600 (ten years), got ")
+
+
+MINE = """
+from moefuzz.harness import targets
+raise RuntimeError("it was imported")
+def helper(a, b): ...
+def _inner(X): ...
+def kernel(X, W, m_sizes): ...
+def experts(hidden_states, *others): ...
+target = targets.Target("mine", kernel)
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [
+        ("mine", "mine:kernel or mine:experts or mine:target?"), ("mine.py", "mine:kernel or"), ("mine.py:target", "mine:target?"),
+        ("./mine:target", "mine:target?"), ("{here}/mine.py:targt", "mine:target?"), ("sub/theirs.py", "sub.theirs:block?"),
+        ("sub.theirs", "sub.theirs:block?"), ("mine.target", "mine:target?"), ("packed", "packed:target?"), ("torch_lop", "torch_loop"),
+        ("packed:targt", "packed:target?"), ("packed:numpy", "packed:target?"), ("packed/__init__.py:target", "packed:target?"),
+        ("mien:target", "mine:target?"), ("mien:targt", "mine:targ"), ("triton:f", "did you mean triton or"), ("nothing_like_it", ""),
+        ("broken", ""), ("broken:f", ""), ("mine:target", ""), ("mine:other", ""), ("../../x:y", ""), (":", ""), ("a\x00b:c", ""),
+        ("x" * 300, ""),
+        ("." * 50 + ":f", ""), ("/", ""), ("/:f", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_what_is_meant_is_said_without_an_import(spec: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "packed", raising=False)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "broken.py").write_text("def (")
+    for folder, file, text in (("sub", "theirs", "def block(block): ..."), ("packed", "__init__", "def target(X, W, m_sizes): ...")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{file}.py").write_text(text)
+    with pytest.raises(BadTarget) as error:
+        load_target(spec.format(here=tmp_path))
+    said = str(error.value)
+    assert meant in said and ("did you mean" in said) == bool(meant) and "\n" not in said and len(said) < 700

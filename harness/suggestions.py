@@ -1,0 +1,93 @@
+"""What was meant by a name that is none: close spellings, and the targets of a file, which is parsed and not imported."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+FIRST_PARAMETERS = {"X": "grouped_gemm", "hidden_states": "experts", "block": "moe_block"}
+"""The level of a plain function, told by the name of its first parameter."""
+
+_MOST = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to end a message with; empty where nothing known is close.
+
+    >>> did_you_mean("resaon", ["reason", "link"])
+    '; did you mean reason?'
+    """
+    return _asked(get_close_matches(word, list(known), 1))
+
+
+def did_you_mean_target(spec: str, names: Iterable[str]) -> str:
+    """Such a question for a target: an installed name, or those of a file in the working directory that a module or path names."""
+    return _asked(_in_a_file(spec) or get_close_matches(spec, list(names), _MOST))
+
+
+def targets_in(file: Path) -> list[str]:
+    """What a Python file defines that is a Target, or a function whose first parameter is one of a level's."""
+    try:
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    return [name for name in dict.fromkeys(_defined(body)) if not name.startswith("_")]
+
+
+def _asked(meant: list[str]) -> str:
+    return f"; did you mean {' or '.join(meant[:_MOST])}?" if meant else ""
+
+
+def _in_a_file(spec: str) -> list[str]:
+    said, _, attribute = spec.partition(":")
+    file, module, after = _file_of(said)
+    if file is None:
+        near = get_close_matches(said, [path.stem for path in Path().glob("*.py")], 1)
+        return _in_a_file(f"{near[0]}:{attribute}") or [f"{near[0]}:{attribute}"] if near and attribute else []
+    if attribute and module == said and said not in sys.modules:  # what it names is there, and failed to import
+        return []
+    attribute, names = attribute or after, targets_in(file)
+    chosen = [attribute] if attribute in names else get_close_matches(attribute, names) or names
+    if attribute and not chosen and module != said:  # which the file may import from elsewhere
+        chosen = [attribute]
+    return [meant for name in chosen if (meant := f"{module}:{name}") != spec]
+
+
+def _file_of(said: str) -> tuple[Path | None, str, str]:
+    """The file that a module or a path means, the module that it is, and the attribute after a dot that should be a colon."""
+    if any(not character.isprintable() for character in said):
+        return None, said, ""
+    path = Path(said)
+    if path.is_absolute():
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path("\0")
+    parts = [part for part in (*path.parts[:-1], *path.name.removesuffix(".py").split(".")) if part]
+    parts = parts[:-1] if parts[-1:] == ["__init__"] else parts
+    for length, after in ((len(parts), ""), (len(parts) - 1, parts[-1] if parts else "")):
+        for file in (Path(*parts[:length]).with_suffix(".py"), Path(*parts[:length], "__init__.py")) if length > 0 else ():
+            if _is_file(file):
+                return file, ".".join(parts[:length]), after
+    loaded = getattr(sys.modules.get(said), "__file__", None)
+    return (Path(loaded) if loaded else None), said, ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _defined(body: list[ast.stmt]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
+            first = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)][:1]
+            if first and first[0] in FIRST_PARAMETERS:
+                yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            made_by = node.value.func
+            if getattr(made_by, "id", getattr(made_by, "attr", "")) == "Target":
+                places = node.targets if isinstance(node, ast.Assign) else [node.target]
+                yield from (place.id for place in places if isinstance(place, ast.Name))
