@@ -31,6 +31,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from .cases import KINDS, Case
 from .failures import Failure
+from .suggestions import did_you_mean, in_a_row
 
 _ALLOWED = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
@@ -63,6 +64,7 @@ class KnownIssue:
     versions: str = ""
     matched: int = field(default=0, init=False)  # cases that it is about
     failed: int = field(default=0, init=False)  # those on which the target failed as it says
+    nearest: tuple[int, str] = field(default=(0, ""), init=False)  # how near a case came to it, and what was in the way
 
     def __post_init__(self) -> None:
         """Raise ValueError for what is no expression, no requirement or no date."""
@@ -82,8 +84,10 @@ class KnownIssue:
             raise ValueError(f"when must be made of fields, numbers, texts, comparisons, and, or, not, + - * // %, got {self.when!r}")
         self._names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in called}
         if not any(self._names <= said for said in _SAID_BY.values()):
-            unknown = self._names - set().union(*_SAID_BY.values())
-            raise ValueError(f"no kind of case has {', '.join(sorted(unknown or self._names))}, in {self.when!r}")
+            said = set().union(*_SAID_BY.values())
+            unknown = sorted(self._names - said)
+            meant = did_you_mean(unknown[0], said) if unknown else ""
+            raise ValueError(f"in {self.when!r}: no kind of case has {', '.join(unknown or sorted(self._names))}{meant}")
         self._code = compile(tree, "when", "eval")
 
     @property
@@ -91,22 +95,32 @@ class KnownIssue:
         return dt.datetime.now(tz=dt.UTC).date() >= self.expires
 
     def is_about(self, case: Case, target: str) -> bool:
-        """Whether the case meets the predicate, for this target in the version that is installed."""
-        if not fnmatchcase(target, self.target) or not self._names <= _SAID_BY[type(case)] or not self._installed:
-            return False
-        try:
-            return bool(eval(self._code, {"__builtins__": {}, **_FUNCTIONS}, {name: getattr(case, name) for name in self._names}))
-        except Exception:  # m_sizes[2] of two experts
-            return False
+        """Whether the case meets the predicate, for this target in the version that is installed; notes how near it came."""
+        holds, nearest = False, (5, "")
+        if not fnmatchcase(target, self.target):
+            nearest = 1, "no target is named so"
+        elif unknown := self._names - _SAID_BY[type(case)]:
+            nearest = 2, f"a {type(case).__name__} has no {' and no '.join(sorted(unknown))}"
+        elif self._not_installed:
+            nearest = 3, self._not_installed
+        else:
+            try:
+                holds = bool(eval(self._code, {"__builtins__": {}, **_FUNCTIONS}, {name: getattr(case, name) for name in self._names}))
+            except Exception as error:  # m_sizes[2] of two experts
+                nearest = 4, f"when failed on every case: {type(error).__name__}: {error}"
+        self.nearest = max(self.nearest, nearest)
+        return holds
 
     @functools.cached_property
-    def _installed(self) -> bool:
+    def _not_installed(self) -> str:
+        """Why it is not about the package that is installed; empty where it is."""
         if self._requirement is None:
-            return True
+            return ""
         try:
-            return version(self._requirement.name) in self._requirement.specifier
+            installed = version(self._requirement.name)
         except PackageNotFoundError:
-            return False
+            return f"{self._requirement.name} is not installed"
+        return "" if installed in self._requirement.specifier else f"{self._requirement.name} is {installed}"
 
     def __str__(self) -> str:
         return f"{self.target}: {self.when} ({self.reason}, {self.link})"
@@ -116,8 +130,13 @@ def _entry(table: object) -> KnownIssue:
     """The entry that a table of the file is. Raises ValueError."""
     fields = {field.name: field for field in dataclasses.fields(KnownIssue) if field.init}
     needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
-    if not isinstance(table, dict) or set(table) - set(fields) or needed - set(table):
-        raise ValueError(f"must have {', '.join(sorted(needed))}, and may have {', '.join(sorted(set(fields) - needed))}")
+    if not isinstance(table, dict):
+        raise ValueError(f"must be a table, got {table!r}"[:200])
+    for key in table:
+        if key not in fields:
+            raise ValueError(f"has no key {key}{did_you_mean(key, fields) or '; keys are ' + in_a_row(fields)}")
+    if missing := sorted(needed - set(table)):
+        raise ValueError(f"lacks {in_a_row(missing)}")
     return KnownIssue(**table)
 
 
@@ -135,7 +154,8 @@ class KnownIssues:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise BadKnownIssues(f"known issues {path}: {error}") from None
         if set(tables) - {"issue"} or not isinstance(tables.get("issue", []), list):
-            raise BadKnownIssues(f"known issues {path}: must hold tables [[issue]] and nothing else, got {', '.join(tables)}")
+            meant = did_you_mean(next(iter(tables)), ["issue"])
+            raise BadKnownIssues(f"known issues {path}: must hold tables [[issue]] and nothing else, got {', '.join(tables)}{meant}")
         entries = []
         for number, table in enumerate(tables.get("issue", []), 1):
             try:
@@ -162,7 +182,8 @@ class KnownIssues:
             if entry.expired:
                 lines.append(f"known issue expired on {entry.expires}: {entry}")
             elif not entry.matched:
-                lines.append(f"known issue met no case: {entry}")
+                why = f" ({entry.nearest[1]})" if entry.nearest[1] else ""
+                lines.append(f"known issue met no case{why}: {entry}")
             elif not entry.failed:
                 lines.append(f"known issue covered no failure in {entry.matched} cases that it is about: {entry}")
         return lines

@@ -38,14 +38,15 @@ class _KnownIssuesOfRun:
     def pytest_sessionfinish(self) -> None:
         counts: dict[str, Any] | None = getattr(self.config, "workeroutput", None)
         if counts is not None:
-            counts[_COUNTS] = [(entry.matched, entry.failed) for entry in self.issues.entries]
+            counts[_COUNTS] = [(entry.matched, entry.failed, entry.nearest) for entry in self.issues.entries]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         counts = getattr(node, "workeroutput", {}).get(_COUNTS, ())
-        for entry, (matched, failed) in zip(self.issues.entries, counts, strict=False):
+        for entry, (matched, failed, nearest) in zip(self.issues.entries, counts, strict=False):
             entry.matched += matched
             entry.failed += failed
+            entry.nearest = max(entry.nearest, tuple(nearest))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self.issues.report():

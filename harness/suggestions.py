@@ -15,12 +15,22 @@ _MOST = 3
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question to end a message with; empty where nothing known is close.
+    """A question to end a message with; empty where nothing else that is known is close.
 
-    >>> did_you_mean("resaon", ["reason", "link"])
-    '; did you mean reason?'
+    >>> did_you_mean("resaon", ["reason", "link"]), did_you_mean("link", ["link"])
+    ('; did you mean reason?', '')
     """
-    return _asked(get_close_matches(word, list(known), 1))
+    return _asked(get_close_matches(word, [one for one in known if one != word], 1))
+
+
+def in_a_row(words: Iterable[str]) -> str:
+    """Words as a sentence has them.
+
+    >>> in_a_row(["link", "reason", "when"])
+    'link, reason and when'
+    """
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def did_you_mean_target(spec: str, names: Iterable[str]) -> str:

@@ -94,7 +94,11 @@ def test_an_entry_that_covers_nothing_is_named_with_the_reason(tmp_path: Path) -
     [
         ("issue = 1", "must hold tables"),
         ("[[issue]", "known.toml: Expected"),
-        ('[[issue]]\ntarget = "t"', "entry 1: must have expires, link, reason, target, when"),
+        ("[[isue]]\n", "nothing else, got isue; did you mean issue?"),
+        ("issue = [5]", "entry 1: must be a table"),
+        ('[[issue]]\ntarget = "t"\nlink = "l"', "entry 1: lacks expires, reason and when"),
+        ('[[issue]]\nresaon = "r"', "entry 1: has no key resaon; did you mean reason?"),
+        (ENTRY.format(when="hiden_size > 1", failure="*", expires="9999-01-01", versions=""), "has hiden_size; did you mean hidden_size?"),
         (ENTRY.format(when="Kay > 1", failure="*", expires="9999-01-01", versions=""), "no kind of case has Kay"),
         (ENTRY.format(when="K >", failure="*", expires="9999-01-01", versions=""), "invalid syntax"),
         (ENTRY.format(when="print(K)", failure="*", expires="9999-01-01", versions=""), "must be made of fields"),
@@ -105,7 +109,7 @@ def test_an_entry_that_covers_nothing_is_named_with_the_reason(tmp_path: Path) -
             "target must be a text, got 5",
         ),
         (ENTRY.format(when="K > 1", failure="", expires="9999-01-01", versions=""), "failure must be a text"),
-        (ENTRY.format(when="K > 1", failure="*", expires="9999-01-01", versions="") + "matched = 5", "and may have failure, versions"),
+        (ENTRY.format(when="K > 1", failure="*", expires="9999-01-01", versions="") + "matched = 5", "entry 1: has no key matched"),
         (ENTRY.format(when="not " * 5000 + "K", failure="*", expires="9999-01-01", versions=""), "when is 'not not"),
         (ENTRY.format(when="K > 1", failure="*", expires="9999-01-01", versions="torch <<1"), "torch <<1"),
     ],
@@ -118,6 +122,34 @@ def test_a_file_that_cannot_be_used_is_one_line_and_exit_code_2(text: str, messa
     assert message in str(error.value) and "\n" not in str(error.value)
     done = CliRunner().invoke(cli.app, ["fuzz", "--known-issues", str(path)])
     assert done.exit_code == 2 and message in done.output and done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, "no target is named so"),
+        ({"when": "T == 1"}, "a GroupedGemmCase has no T"),
+        ({"when": "dtype > 3"}, "when failed on every case: TypeError: '>' not supported between"),
+        ({"when": "m_sizes[3] == 1"}, "when failed on every case: IndexError: tuple index out of range"),
+        ({"versions": "torch <1"}, f"torch is {torch.__version__}"),
+        ({"versions": "nonesuch >1"}, "nonesuch is not installed"),
+        ({"when": "K == 9999"}, ""),
+    ],
+    ids=str,
+)
+def test_an_entry_that_met_no_case_says_why(fields: dict[str, str], why: str, tmp_path: Path) -> None:
+    known = issues(tmp_path, **fields)
+    target = ODD if fields else Target("other", ODD.function)
+    for case in (GroupedGemmCase((2,), K=2), GroupedGemmCase((1,), K=3)):
+        known.met(case, target.name, None)
+    assert known.report()[0].startswith(f"known issue met no case{f' ({why}' if why else ': odd_*'}")
+
+
+def test_an_entry_that_can_be_evaluated_on_some_case_is_not_said_to_fail(tmp_path: Path) -> None:
+    known = issues(tmp_path, when="m_sizes[1] == 9")
+    for m_sizes in ((1,), (1, 1), (1,)):
+        known.met(GroupedGemmCase(m_sizes), ODD.name, None)
+    assert known.report()[0].startswith("known issue met no case: odd_*")
 
 
 def test_another_level_has_names_of_its_own(tmp_path: Path) -> None:
@@ -141,7 +173,12 @@ def test_pytest_fuzzes_around_it_in_every_process_and_says_what_met_nothing(tmp_
     target = ("--moe-target=theirs:odd_kernel", "--moe-target=torch_loop", "-n2", "--hypothesis-profile=ci", "-k", "subset")
     known_issues = f"--moe-known-issues={tmp_path / 'known.toml'}"
     code, text = run_pytest(str(PROPERTIES / "test_grouped_gemm.py"), *target, known_issues, cwd=tmp_path)
-    assert code == 0 and "2 passed" in text and "known issue met no case: odd_*: K > 9999" in text and "were known issues" in text
+    assert (
+        code == 0
+        and "2 passed" in text
+        and "known issue met no case (no target is named so): odd_*: K > 9999" in text
+        and "were known issues" in text
+    )
 
 
 def test_a_kernel_that_fails_now_and_then_is_known_too(tmp_path: Path) -> None:
