@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from . import forkserver
 from .completion import report_ids
+from .configured import Configured, project_target
 from .environment import warnings
 from .exit_codes import FOUND, INFRASTRUCTURE
 from .failures import Failure
@@ -79,7 +80,8 @@ def replay(
     isolate: Annotated[bool | None, ISOLATE] = None,
     sanitize: Annotated[bool, SANITIZE] = False,
 ) -> None:
-    """Run one case again, by default on the target that its report names, or that of its level in MOEFUZZ_TARGET, or our own.
+    """Run one case again, by default on the target that its report names, or that of its level in MOEFUZZ_TARGET or
+    pyproject.toml, or our own.
 
     The case runs in a process of its own. Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not
     declare, 1: it fails, 2: wrong usage.
@@ -94,7 +96,9 @@ def replay(
     from .verdict import check
 
     try:
-        if reported is not None:
+        if reported is None:
+            target = target or project_target(parsed.level)
+        else:
             target, sanitize = target or reported.target, sanitize or reported.kind.is_misuse
         with _isolation(isolate is not False) as isolation, _sanitizing(wanted=sanitize):
             if target is not None and isolation is not None:
@@ -123,7 +127,7 @@ for name, command in (
     ("summary", summary_command),
     ("merge", merge_command),
 ):
-    app.command(name)(command)
+    app.command(name, cls=Configured if name == "fuzz" else None)(command)
 app.add_typer(corpus_app, name="corpus")
 
 

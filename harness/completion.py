@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from .project_settings import BadSettings, project_settings
 from .reports import DEFAULT
 from .target_names import named_targets
 
@@ -16,8 +17,12 @@ def target_names(incomplete: str) -> list[str]:
 
 
 def report_ids(incomplete: str) -> Iterator[tuple[str, str]]:
-    """The IDs in ``moefuzz-reports`` that begin so, each with its failure and target."""
-    for file in sorted(Path(DEFAULT).glob("*/case.json")):
+    """The IDs in ``moefuzz-reports``, or where the project has them, that begin so, each with its failure and target."""
+    try:
+        folder = project_settings().report_dir or Path(DEFAULT)
+    except BadSettings:
+        return
+    for file in sorted(folder.glob("*/case.json")):
         if file.parent.name.startswith(incomplete):
             yield file.parent.name, _said_of(file)
 

@@ -13,29 +13,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from .completion import report_ids
+from .configured import reports_folder
 from .models import presets
 from .named_cases import named_report
 from .options import refuse
-from .reports import DEFAULT, read_all, reports_in
+from .reports import read_all, reports_in
 from .tables import print_page, print_reports, print_shapes
 from .target_names import declared_target, home_of, named_targets
 from .targets import BadTarget
 
 
 def report_command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.", autocompletion=report_ids)
-    ] = Path(DEFAULT),
+    where: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.", autocompletion=report_ids),
+    ] = None,
 ) -> None:
     """List the reports of a folder or a run, or print one; `moefuzz replay ID` runs one again. Exit code 2: there is none."""
-    one = named_report(str(folder))
+    folder = reports_in(where or reports_folder())
+    one = named_report(str(where or folder))
     if (one / "report.md").is_file():
         print_page((one / "report.md").read_text(encoding="utf-8", errors="replace"))
-    elif folder.is_dir():
-        if not print_reports(read_all(reports_in(folder))):
-            refuse(f"no reports in {reports_in(folder)}")
-    else:
+    elif not folder.is_dir():
         refuse(f"there is no folder {folder}")
+    elif not print_reports(read_all(folder)):
+        refuse(f"no reports in {folder}")
 
 
 def targets_command() -> None:

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from .cases import Case, case_from_json, case_from_repr
-from .reports import DEFAULT, BadReport, Report, read, reports_in
+from .configured import reports_folder
+from .reports import BadReport, Report, read, reports_in
 
 _LISTED = 20
 
@@ -33,7 +34,7 @@ def named_case(text: str) -> tuple[Case, Report | None]:
 
 def named_report(text: str) -> Path:
     """The folder of a report that is named by its path or by its ID."""
-    return Path(DEFAULT, text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
+    return Path(reports_folder(), text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
 
 
 def _only_report(text: str) -> Path:

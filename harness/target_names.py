@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .environment import TARGET_VARIABLE
 from .exception_text import text_of
+from .project_settings import module_folders
 from .signals import is_ours
 from .suggestions import FIRST_PARAMETERS, did_you_mean_target
 from .targets import BadTarget, Target, signature_of
@@ -162,18 +162,19 @@ def _level_of(function: Callable[..., Any]) -> str:
 
 
 def imported(name: str) -> ModuleType:
-    """A module, from the working directory too: there is where its author stands."""
+    """A module, from the working directory and beside the project's settings too: there is where its author stands."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0]:
             raise
-    here = str(Path.cwd())
-    sys.path.append(here)
+    here = module_folders()
+    sys.path.extend(here)
     try:
         return importlib.import_module(name)
     finally:
-        sys.path.remove(here)
+        for folder in here:
+            sys.path.remove(folder)
 
 
 _CALLED_WITH = {

@@ -14,6 +14,7 @@ import typer
 from rich.progress import track
 
 from moefuzz.harness.cases import Case, case_from_json
+from moefuzz.harness.configured import Configured
 from moefuzz.harness.exit_codes import FOUND
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.options import TARGET, WHAT, named_target, refuse
@@ -88,7 +89,7 @@ def collect_command(
     typer.echo(f"{several(len(kept), 'case')} in {into}")
 
 
-@app.command("check")
+@app.command("check", cls=Configured)
 def check_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A corpus.")],
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help=WHAT, **TARGET)] = None,
