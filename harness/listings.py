@@ -16,6 +16,7 @@ from .completion import report_ids
 from .configured import reports_folder
 from .models import presets
 from .named_cases import named_report
+from .narrow import print_table
 from .options import refuse
 from .reports import read_all, reports_in
 from .tables import print_page, print_reports, print_shapes
@@ -55,7 +56,7 @@ def targets_command() -> None:
             unusable.append(str(error))
         else:
             table.add_row(name, escape(home_of(name, target)), target.level, escape(", ".join(target.declared()) or "-"))
-    console.print(table)
+    print_table(console, table)
     for line in unusable:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .models import MoeShape
+from .narrow import print_table
 from .reports import BadReport, Report
 from .runs.outcome import RegimeCount, RunOutcome
 from .runs.words import several
@@ -25,7 +26,7 @@ def print_shapes(shapes: list[MoeShape]) -> None:
     for shape in shapes:
         numbers = (shape.num_experts, shape.num_experts_per_tok, shape.hidden_size, shape.moe_intermediate_size)
         table.add_row(shape.model_id, *map(str, numbers), "yes" if shape.norm_topk_prob else "no", "no" if shape.note else "yes")
-    Console().print(table)
+    print_table(Console(), table)
     typer.echo("\nnorm: norm_topk_prob; Qwen3: the whole block is a Qwen3 block. `moefuzz models MODEL` says more of one.")
 
 
@@ -33,7 +34,7 @@ def print_summary(console: Console, outcome: RunOutcome) -> None:
     """A table for each target, examples and time, the failures again, one line each, and what else there is to know."""
     for target in dict.fromkeys(regime.target for regime in outcome.regimes):
         console.print(f"[bold]{escape(target)}[/]", highlight=False, soft_wrap=True)
-        console.print(_by_regime([regime for regime in outcome.regimes if regime.target == target]))
+        print_table(console, _by_regime([regime for regime in outcome.regimes if regime.target == target]))
     exploring = sum(regime.seconds for regime in outcome.regimes)
     rate = f", {outcome.examples / exploring:.1f} a second while exploring" if exploring else ""
     console.print(f"{several(outcome.examples, 'example')} in {outcome.seconds:.0f} s{rate}", highlight=False)

@@ -162,6 +162,16 @@ def test_hours_have_an_end(hours: str) -> None:
     assert_refused(run("fuzz", "--hours", hours), "--hours must be above 0 and at most 87600 (ten years), got ")
 
 
+@pytest.mark.parametrize("width", [1, 60, 80])
+def test_what_a_table_says_is_there_however_narrow_the_terminal(width: int) -> None:
+    said = CliRunner().invoke(app, ["models"], env={"COLUMNS": str(width)}).stdout
+    model, *numbers = next(line for line in said.splitlines() if "OLMoE-1B-7B-0924" in line).split()
+    assert (model.rstrip(":"), [number.strip(",") for number in numbers if number.strip(",").isdigit()]) == (
+        "allenai/OLMoE-1B-7B-0924", ["64", "8", "2048", "1024"],
+    )  # fmt: skip
+    assert "…" not in said and "…" not in CliRunner().invoke(app, ["targets"], env={"COLUMNS": str(width)}).stdout
+
+
 MINE = """
 from moefuzz.harness import targets
 raise RuntimeError("it was imported")
