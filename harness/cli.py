@@ -20,6 +20,7 @@ from .exit_codes import FOUND, INFRASTRUCTURE
 from .failures import Failure
 from .listings import models_command, report_command, targets_command
 from .named_cases import NoCase, named_case
+from .new_command import new_command
 from .options import ISOLATE, ONE_TARGET, SANITIZE, WHAT, named_target, refuse
 from .runs.commands import merge_command, summary_command
 from .runs.corpus import app as corpus_app
@@ -121,6 +122,7 @@ def replay(
 for name, command in (
     ("fuzz", fuzz_command),
     ("report", report_command),
+    ("new", new_command),
     ("sanitize", sanitize_command),
     ("targets", targets_command),
     ("models", models_command),
