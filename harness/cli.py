@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from . import forkserver
 from .completion import report_ids
 from .configured import Configured, project_target
+from .describe_command import describe_command
 from .environment import warnings
 from .exit_codes import FOUND, INFRASTRUCTURE
 from .failures import Failure
@@ -122,6 +123,7 @@ def replay(
 for name, command in (
     ("fuzz", fuzz_command),
     ("report", report_command),
+    ("describe", describe_command),
     ("new", new_command),
     ("sanitize", sanitize_command),
     ("targets", targets_command),
@@ -129,7 +131,7 @@ for name, command in (
     ("summary", summary_command),
     ("merge", merge_command),
 ):
-    app.command(name, cls=Configured if name == "fuzz" else None)(command)
+    app.command(name, cls=Configured if name in ("fuzz", "describe") else None)(command)
 app.add_typer(corpus_app, name="corpus")
 
 

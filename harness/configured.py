@@ -43,6 +43,7 @@ class Configured(TyperCommand):
         if ctx.resilient_parsing or set(args) & set(ctx.help_option_names):  # completion and help work whatever the settings
             return super().parse_args(ctx, args)
         said, names = settings(), {spelled: param.name for param in self.params for spelled in param.opts}
+        names |= {"--target": names["target"]} if "target" in names else {}  # an argument of describe
         given = self.make_parser(ctx).parse_args(args=list(args))[0]
         values = _defaults(said, given.get(names.get("--hours", "")), given.get(names.get("--run", "")))
         defaults = {spelled: value for spelled, value in values.items() if value and spelled in names}

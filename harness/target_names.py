@@ -177,7 +177,7 @@ def imported(name: str) -> ModuleType:
             sys.path.remove(folder)
 
 
-_CALLED_WITH = {
+CALLED_WITH = {
     "grouped_gemm": ("X", "W", "m_sizes"),
     "experts": ("hidden_states", "top_k_index", "top_k_weights", "gate_up_proj", "down_proj", "act"),
     "moe_block": ("block",),
@@ -185,10 +185,10 @@ _CALLED_WITH = {
 
 
 def _check_signature(function: Callable[..., Any], spec: str, level: str) -> None:
-    signature, arguments = signature_of(function), _CALLED_WITH[level]
+    signature, arguments = signature_of(function), CALLED_WITH[level]
     topk = {"topk": 1} if level == "grouped_gemm" and "topk" in signature.parameters else {}
     try:
         signature.bind(*arguments, **topk)
     except TypeError as error:
-        others = "; ".join(f"{kind}: f({', '.join(names)})" for kind, names in _CALLED_WITH.items() if kind != level)
+        others = "; ".join(f"{kind}: f({', '.join(names)})" for kind, names in CALLED_WITH.items() if kind != level)
         raise BadTarget(f"target {spec!r} cannot be called as f({', '.join(arguments)}): {error} ({others})") from None

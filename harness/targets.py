@@ -167,6 +167,10 @@ class Target:
             }
         return next((limit for limit, holds in broken.items() if holds), None)
 
+    def limits(self) -> dict[str, Any]:
+        """What its level lets it limit, and to what."""
+        return {name: getattr(self, name) for name in _LIMITS[self.level]}
+
     def declared(self) -> list[str]:
         """What it declares beyond its level, in words."""
         said = {
@@ -195,7 +199,7 @@ class Target:
 
     def wider(self) -> list[Target]:
         """The target as if it declared one limit less, for each that it has, and as if it had none of several."""
-        limits = {name: _NO_LIMIT[name] for name in _LIMITS[self.level] if getattr(self, name) != _NO_LIMIT[name]}
+        limits = {name: _NO_LIMIT[name] for name, value in self.limits().items() if value != _NO_LIMIT[name]}
         limits |= {"tail_rows": "zero"} if self.tail_rows == "refused" else {}
         each = [dataclasses.replace(self, **{name: value}) for name, value in limits.items()]
         return [*each, dataclasses.replace(self, **limits)] if len(each) > 1 else each
