@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ _CONFIGS = [config for width in (32, 64) for config in (KernelConfig(width), Ker
 _MOST_EXPERTS = 64
 _TOGETHER = 20
 """How many cases are tried in which several fields are changed."""
+_LARGEST = 2
+"""How many of the largest cases that failed are tried with other data, and how many seeds of each."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Explanation:
 
     irrelevant: tuple[str, ...] = ()
     region: Region = Region()
+    tried: int = 0  # so many cases around it
 
 
 def explain(
@@ -93,7 +97,8 @@ def explain(
     """Try cases around that of a failure; ``fails`` runs a case.
 
     Irrelevant are the fields that can have any other value that the target takes, and of sizes any larger one: the bucket stays the same.
-    A field for which there was no time, or no other value, is left out. Cases ``apart_from`` which a failure is explained are not tried.
+    A field for which there was no time, or no other value, is left out. Cases ``apart_from`` which a failure is explained are not tried,
+    but for the question whether the data matter.
     """
     stop = time.monotonic() + seconds
     seen: dict[Case, Any] = {failure.case: failure.bucket}
@@ -105,9 +110,11 @@ def explain(
             seen[case] = found.bucket if found is not None else None
         return seen[case]
 
+    def is_within(case: Case) -> bool:
+        return target.takes(case) and target.limit_on(case) == target.limit_on(failure.case)
+
     def is_apart(case: Case) -> bool:
-        within = target.takes(case) and target.limit_on(case) == target.limit_on(failure.case)
-        return within and not is_explained(case, target, apart_from)
+        return is_within(case) and not is_explained(case, target, apart_from)
 
     failed, passed = [failure.case], list[Case]()
     outcomes: dict[str, list[bool]] = {}
@@ -129,9 +136,20 @@ def explain(
             break
         if is_apart(case) and shown(case) == failure.bucket:
             failed.append(case)
-    common = frozenset.intersection(*map(truths, failed))
+    doubtful = any(need.startswith("data is ") for need in _region(failed, passed).needs)
+    for case in _with_other_data(failed) if doubtful else ():
+        if time.monotonic() > stop:
+            break
+        if case.data not in {one.data for one in failed} and is_within(case) and shown(case) == failure.bucket:
+            failed.append(case)
+            passed = [one for one in passed if one.data != case.data]  # by luck of their data, which are mostly zeros
     irrelevant = tuple(name for name in (*_EXPLAINED, *_SIZES) if outcomes.get(name) and all(outcomes[name]))
-    return Explanation(irrelevant, Region(common, frozenset(common - truths(case) for case in passed)))
+    return Explanation(irrelevant, _region(failed, passed), len(seen) - 1)
+
+
+def _region(failed: Sequence[Case], passed: Sequence[Case]) -> Region:
+    common = frozenset.intersection(*map(truths, failed))
+    return Region(common, frozenset(common - truths(case) for case in passed))
 
 
 def in_words(names: tuple[str, ...]) -> str:
@@ -195,6 +213,22 @@ def _together(case: Case, failed: list[Case]) -> Iterator[Case]:
             changed |= {name: value for name, value in values if value != getattr(case, name)}
         for _, together in _replaced("", case, **changed):
             yield together
+
+
+def _with_other_data(failed: Sequence[Case]) -> Iterator[Case]:
+    """The smallest case with other data, and the largest that failed too: where a case is small, a sum is soon 0 by luck."""
+    largest = sorted(failed, key=_volume, reverse=True)[:_LARGEST]
+    for recipe in choices_of("data"):
+        for case in (failed[0], *largest):
+            for seed in dict.fromkeys((case.seed, *SEEDS[:_LARGEST])):
+                for _, other in _replaced("data", case, data=recipe, seed=seed):
+                    yield other
+
+
+def _volume(case: Case) -> int:
+    sizes: list[int] = [getattr(case, name, 1) for name in _SIZES]
+    loads: tuple[int, ...] = getattr(case, case.rows_of)
+    return math.prod(sizes) * (1 + sum(loads))
 
 
 def _seeds(case: Case) -> Iterator[Case]:

@@ -69,7 +69,8 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
     page = TEMPLATES.get_template("report.md.jinja").render(
         title=f"{failure.title} in {failure.target}",
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
-        without=in_words(without), needs=explanation.region.in_words(), seen=seen, no_script=no_script, shown=shown, file=file, unrun=unrun,
+        without=in_words(without), needs=explanation.region.in_words(), tried=explanation.tried,
+        seen=seen, no_script=no_script, shown=shown, file=file, unrun=unrun,
         passes=PASS_OF, ends=failure.kind.ends_a_process, device=_device_of(failure), versions=_versions_of(failure),
         log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if failure.kind.ends_a_process else [],
     )  # fmt: skip

@@ -11,6 +11,7 @@ from moefuzz.harness.explain import Explanation, Region, explain, is_explained
 from moefuzz.harness.failures import WRONG_VALUE, Crash, Failure
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.truths import truths
+from moefuzz.harness.verdict import failure_of
 
 TRITON = load_target("triton")
 
@@ -58,6 +59,28 @@ def test_another_failure_says_nothing_of_this_one() -> None:
     failure = fails(GroupedGemmCase((1,), K=17))
     assert failure is not None
     assert explain(failure, fails, TRITON).region.in_words() == ["K > 16"], "and not that N is 1"
+
+
+THEIRS = "moefuzz.tests.selftest.their_kernels:doubles_weight_gradients_of_three_choices"
+
+
+def test_data_that_are_zero_by_luck_are_not_what_a_failure_needs() -> None:
+    target, case = load_target(THEIRS), ExpertsCase((1, 1, 1), topk=3, hidden_size=1, moe_intermediate_size=1)
+    fails = functools.partial(failure_of, target=target)
+    failure = fails(case)
+    assert failure is not None and fails(dataclasses.replace(case, data="signs")) is None
+    said = explain(failure, fails, target)
+    assert said.region.in_words() == ["data is not zeros", "topk > 2"] and said.region.is_exact and 40 < said.tried < 120
+
+
+def test_data_are_named_where_they_matter_and_not_where_another_report_keeps_the_others() -> None:
+    assert explained(lambda case: case.data == "wide", GroupedGemmCase((0,), data="wide")).region.in_words() == ["data is wide"]
+    both = frozenset({"data is not signs", "data is not zeros"})
+    others = Region(both, frozenset({both}))
+    fails = functools.partial(failing, lambda case: case.K > 16 and case.data != "zeros")
+    failure = fails(GroupedGemmCase((0,), K=17, data="signs"))
+    assert failure is not None
+    assert explain(failure, fails, TRITON, apart_from=[others]).region.in_words() == ["K > 16", "data is not zeros"]
 
 
 def test_two_smallest_cases_of_one_bug_have_one_region_and_those_of_two_have_not() -> None:

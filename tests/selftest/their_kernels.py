@@ -97,6 +97,13 @@ def experts_loop(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_p
     return out
 
 
+def doubles_weight_gradients_of_three_choices(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act):
+    weights = top_k_weights * 1
+    if weights.requires_grad and weights.shape[1] > 2:
+        weights.register_hook(lambda gradient: 2 * gradient)
+    return experts_loop(hidden_states, top_k_index, weights, gate_up_proj, down_proj, act, {})
+
+
 def doubles_expert_1(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act):
     return experts_loop(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, act, {1: 2})
 
