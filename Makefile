@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help venv fuzz test lint test-all test-heavy test-triton test-transformers4 demo soak-test mutants bench clean
+.PHONY: help venv fuzz test lint test-all test-heavy test-wheel test-triton test-transformers4 demo soak-test mutants bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -52,11 +52,14 @@ bench: venv  ## examples a second and, on a GPU, the kernels and a whole block b
 	    $(BIN)/python benchmarks/blocks.py --graph && $(BIN)/python benchmarks/fuzzing.py --plot bench/fuzzing.png; \
 	else echo "no CUDA GPU: benchmarks/kernels.py, blocks.py and fuzzing.py were not run"; fi
 
-test-all: test test-heavy test-triton test-transformers4  ## all of the above, what takes long, and every version that the project supports
+test-all: test test-heavy test-wheel test-triton test-transformers4  ## all of the above, what takes long, and every version that the project supports
 
 test-heavy: venv  ## the tests that take long, which `make test` leaves out; those of Ray and Redis too (Debian: redis-server, chromium)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray,redis]'
 	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m heavy
+
+test-wheel: venv  ## build sdist and wheel, install the wheel into an empty environment, and run it there
+	$(BIN)/pytest tests/selftest/installed_wheel.py
 
 test-triton:  ## the kernel and block tests on Triton 3.6 (numpy below 2.4) and 3.9
 	$(MAKE) .venv-triton-3.6/.installed .venv-triton-3.9/.installed
