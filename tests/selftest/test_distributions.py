@@ -8,6 +8,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from packaging.metadata import Metadata
+from packaging.utils import canonicalize_name
 
+from .test_house import MODULES, imports_of
 from .test_plugin import ROOT
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no git checkout")
@@ -103,3 +106,12 @@ def test_the_metadata_say_who_what_where_and_for_which_python(metadata: Metadata
     assert all(url.startswith(REPOSITORY) for url in (metadata.project_urls or {}).values())
     said = [each.rpartition(" ")[2] for each in metadata.classifiers or [] if each.startswith("Programming Language :: Python :: 3.")]
     assert str(metadata.requires_python) == f">={said[0]}"
+
+
+def test_each_package_that_is_imported_is_declared(metadata: Metadata) -> None:
+    """Adapters import what they adapt, and say what to install where it is missing."""
+    declared = {canonicalize_name(requirement.name) for requirement in metadata.requires_dist or []}
+    files = [path for path in MODULES if path.parts[:2] != ("harness", "adapters")]
+    imported = {name.partition(".")[0] for path in files for name in imports_of(ROOT / path)} - {*sys.stdlib_module_names, "moefuzz"}
+    homes = packages_distributions()
+    assert {name for name in imported if not declared & {canonicalize_name(home) for home in homes.get(name, [name])}} == set()
