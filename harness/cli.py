@@ -5,6 +5,7 @@ What a command needs beyond its options is imported when it runs: ``--help``, co
 
 from __future__ import annotations
 
+import errno
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,14 @@ class Commands(TyperGroup):
             if argument.startswith("--") and argument.endswith("="):
                 refuse(f"{argument[:-1]} is empty")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # which is only asking whether there is such a file
+                raise
+            refuse(f"{error.filename}: {error.strerror}")
 
 
 app = typer.Typer(

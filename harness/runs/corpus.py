@@ -66,7 +66,7 @@ def read_corpus(file: Path) -> list[Case]:
             if line.strip():
                 cases.append(case_from_json(json.dumps(json.loads(line)["case"])))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadCorpus(f"corpus {file}: {error}") from None
+        raise BadCorpus(f"corpus {file}: {getattr(error, 'strerror', None) or error}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadCorpus(f"corpus {file}, line {number}: {type(error).__name__}: {error}") from None
     return cases
@@ -85,7 +85,7 @@ def collect_command(
     except BadRun as error:
         refuse(str(error))
     except OSError as error:
-        refuse(f"--into {into}: {error.strerror}")
+        refuse(f"{error.filename or into}: {error.strerror}")
     typer.echo(f"{several(len(kept), 'case')} in {into}")
 
 

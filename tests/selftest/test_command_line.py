@@ -53,7 +53,7 @@ def run(*words: str) -> Result:
 def assert_refused(done: Result, *said: str) -> None:
     """One line on stderr, of a readable length, and exit code 2."""
     assert (done.exit_code, done.stdout) == (2, ""), done.output
-    assert done.stderr.startswith("moefuzz: ") and done.stderr.count("\n") == 1 and len(done.stderr) < 500, done.stderr
+    assert done.stderr.startswith("moefuzz: ") and done.stderr.count("\n") == 1 and len(done.stderr) < 800, done.stderr
     assert all(text in done.stderr for text in said), done.stderr
 
 
@@ -67,6 +67,11 @@ EMPTY = {
 @pytest.mark.parametrize("words", [(command, *words) for command, each in EMPTY.items() for words in each], ids=str)
 def test_an_empty_text_names_nothing(words: tuple[str, ...]) -> None:
     assert_refused(run(*words), "empty")
+
+
+@pytest.mark.parametrize("command", ["report", "summary", "sanitize", "corpus check", "corpus collect", "fuzz --time 1s --known-reports"])
+def test_a_name_that_no_file_can_have_is_one_line(command: str) -> None:
+    assert_refused(run(*command.split(), "x" * 300), "xxx", "File name too long")
 
 
 CASE = "GroupedGemmCase((1,))"
