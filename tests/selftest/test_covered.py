@@ -19,7 +19,7 @@ from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase
 from moefuzz.harness.covered import Covered, covering, tables
 from moefuzz.harness.device import device
 from moefuzz.harness.isolation import isolated
-from moefuzz.harness.runs import fuzz_command
+from moefuzz.harness.runs import start
 from moefuzz.harness.sanitizer.coverage import coverage
 from moefuzz.harness.target_names import load_target
 from moefuzz.harness.verdict import check
@@ -81,7 +81,7 @@ def test_a_fuzz_run_prints_a_table_for_each_target(monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0 and f"reached in {OWN}" in done.stdout
     assert re.search(rf"{ROWS} +\d+/\d+ +\d+/\d+ +\d+/\d+", done.stdout)
-    monkeypatch.setattr(fuzz_command, "why_not", lambda what: f"{what} needs it")
+    monkeypatch.setattr(start, "why_not", lambda what: f"{what} needs it")
     refused = CliRunner().invoke(cli.app, arguments)
     assert refused.exit_code == 2 and refused.stderr == "moefuzz: --coverage needs it\n"
     long = CliRunner().invoke(cli.app, [*arguments, "--workers", "2"])

@@ -112,6 +112,9 @@ def test_each_package_that_is_imported_is_declared(metadata: Metadata) -> None:
     """Adapters import what they adapt, and say what to install where it is missing."""
     declared = {canonicalize_name(requirement.name) for requirement in metadata.requires_dist or []}
     files = [path for path in MODULES if path.parts[:2] != ("harness", "adapters")]
-    imported = {name.partition(".")[0] for path in files for name in imports_of(ROOT / path)} - {*sys.stdlib_module_names, "moefuzz"}
+    imported = {name.partition(".")[0] for path in files for name in imports_of(path, (ROOT / path).read_text())} - {
+        *sys.stdlib_module_names,
+        "moefuzz",
+    }
     homes = packages_distributions()
     assert {name for name in imported if not declared & {canonicalize_name(home) for home in homes.get(name, [name])}} == set()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from typer.testing import CliRunner
 
 from moefuzz.harness.cli import app
 from moefuzz.harness.project_settings import BadSettings, ProjectSettings, project_settings
-from moefuzz.harness.runs import long_run, short_run
+from moefuzz.harness.runs import long_run, start
 from moefuzz.harness.runs.asked import Asked
+from moefuzz.harness.runs.fuzz_options import FuzzOptions
 
 from .test_command_line import assert_refused, run, written
 
@@ -82,12 +84,12 @@ def asked_of(monkeypatch: pytest.MonkeyPatch, *words: str, **env: str) -> tuple[
     """What a short run would be asked for: targets, seconds, known issues, folder of reports; and what stderr says."""
     asked: list[Any] = []
 
-    def noted(of_run: Asked, _: object, __: object, into: Path) -> int:
-        asked.extend((of_run.targets, of_run.seconds, of_run.known_issues, into))
-        return 0
+    def noted(of_run: Asked, _: object, __: object, ___: object, options: FuzzOptions) -> SimpleNamespace:
+        asked.extend((of_run.targets, of_run.seconds, options.known, options.report_dir))
+        return SimpleNamespace(run=lambda: 0)
 
-    monkeypatch.setattr(short_run, "run", noted)
-    done = CliRunner().invoke(app, ["fuzz", *words], env=env)
+    monkeypatch.setattr(start, "ShortRun", noted)
+    done = CliRunner().invoke(app, ["fuzz", "--no-isolate", *words], env=env)
     assert done.exit_code == 0, done.output
     return (*asked, done.stderr)
 
