@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures.thread import _threads_queues
 from contextlib import nullcontext
 from typing import TypeVar
 
@@ -12,13 +14,14 @@ import torch
 from .cases import Case
 from .device import float32_reductions
 from .exception_text import text_of
-from .failures import INPUT_MODIFIED, WroteOutside, raised, said_by
+from .failures import INPUT_MODIFIED, ThreadLeft, WroteOutside, raised, said_by
 from .memory import Allocations, Arena
 from .resources import NoRoom, is_beyond_reason, lack_of_memory
 from .signals import is_ours
 from .targets import NeedsGpu, Target
 
 Result = TypeVar("Result")
+_THREAD_SECONDS = 0.1
 
 
 def call_in_fences(
@@ -26,12 +29,13 @@ def call_in_fences(
 ) -> Result:
     """What ``run`` returns; what it allocates is fenced and starts with ``poison``, and so are the inputs in ``arena``.
 
-    Raises the failures Raised, WroteOutside, ReadOutside and InputModified; NoRoom without memory for the case, and NeedsGpu.
+    Raises the failures Raised, WroteOutside, ReadOutside, InputModified and ThreadLeft; NoRoom without memory for the case, and NeedsGpu.
     """
     __tracebackhide__ = True
     allocations = Allocations(device, poison)
     if arena is not None:
         allocations.fences.append(arena.fence())
+    threads = threading.enumerate()
     reductions = float32_reductions() if target.float32_reductions else nullcontext()
     try:
         with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
@@ -50,7 +54,19 @@ def call_in_fences(
             raise WroteOutside(case, target.name, f"wrote outside: {arena.place_of(byte)}")
         raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
     allocations.hold(case, target.name)
+    if left := _left_behind(threads):
+        raise ThreadLeft(case, target.name, f"left the thread {left.name!r} running, which is no daemon: the caller's process does not end")
     return result
+
+
+def _left_behind(before: Sequence[threading.Thread]) -> threading.Thread | None:
+    """A thread that was started since and would keep the process; those of an executor end with it."""
+    for thread in threading.enumerate():
+        if thread not in before and not thread.daemon and thread not in _threads_queues:
+            thread.join(_THREAD_SECONDS)  # it may be about to end
+            if thread.is_alive():
+                return thread
+    return None
 
 
 _ON_A_CPU = "on a CPU a launcher takes the device of its inputs, and asks neither torch.cuda nor Triton's driver"

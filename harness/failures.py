@@ -170,6 +170,12 @@ class Crash(Failure):
     kind = Kind("Crash")
 
 
+class ThreadLeft(Failure):
+    """The call returned, and a thread that it started still runs and is no daemon: the process of its caller does not end by itself."""
+
+    kind = Kind("ThreadLeft")
+
+
 class Hang(Failure):
     """The target had not returned after the time that a case may take."""
 
@@ -182,7 +188,8 @@ class CudaError(Failure):
     kind = Kind("CudaError")
 
 
-_PLAIN: dict[Kind, type[Failure]] = {made.kind: made for made in (Failure, WrongRouting, WroteOutside, ReadOutside, Crash, Hang, CudaError)}
+_MADE = (Failure, WrongRouting, WroteOutside, ReadOutside, ThreadLeft, Crash, Hang, CudaError)
+_PLAIN: dict[Kind, type[Failure]] = {made.kind: made for made in _MADE}
 
 
 def class_of(kind: Kind, tensor: str | None = None) -> type[Failure]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import covered, crash_stack, forkserver
 from .cases import Case
 from .compiles import add as compiled_there
-from .failures import Crash, CudaError, Failure, Hang, not_refused, unreproducible
+from .failures import Crash, CudaError, Failure, Hang, ThreadLeft, not_refused, unreproducible
 from .isolation_worker import counted, is_alive, loaded, start
 from .limits import CASE_SECONDS
 from .resources import LostDevice, NoRoom
@@ -82,9 +82,9 @@ class Isolation:
             if not isinstance(said, Failure):
                 agreement: Agreement = said
                 return agreement
-            if not isinstance(said, CudaError):
+            if not isinstance(said, CudaError | ThreadLeft):
                 raise said
-            failure = said
+            failure = said  # a process that no other case is to meet
         self._renew()
         limit = target.limit_on(case)
         raise failure if limit is None else not_refused(failure, limit)

@@ -12,7 +12,18 @@ MISUSES = ("OutOfBounds", "UninitialisedRead", "Race", "NotWritten")
 
 OF_INPUTS = ("InputModified",)
 OF_RESULTS = ("WrongShape", "GradMissing", "NotWritten", "NonFinite", "WrongValue", "NonDeterministic", "BrokenRelation")
-BASES = ("Failure", "Raised", "WrongRouting", "WroteOutside", "ReadOutside", *ENDS_A_PROCESS, *OF_INPUTS, *OF_RESULTS, *MISUSES[:-1])
+BASES = (
+    "Failure",
+    "Raised",
+    "WrongRouting",
+    "WroteOutside",
+    "ReadOutside",
+    "ThreadLeft",
+    *ENDS_A_PROCESS,
+    *OF_INPUTS,
+    *OF_RESULTS,
+    *MISUSES[:-1],
+)
 """Every kind; Failure is one of no kind in particular."""
 
 

@@ -38,6 +38,8 @@ def configure(config: pytest.Config, *, own: bool, profile: str | None) -> None:
         _want_gpu(profile)
     if own or profile is not None:
         config.add_cleanup(profiles.let_shrinking_end())
+    if own or config.getoption("--moe-target"):
+        _take_settings(config)
     if config.getoption("--moe-target"):
         os.environ[TARGET_VARIABLE] = " ".join(config.getoption("--moe-target"))
     if os.environ.get(TARGET_VARIABLE) and (own or config.getoption("--moe-target")):
@@ -57,6 +59,20 @@ def configure(config: pytest.Config, *, own: bool, profile: str | None) -> None:
         _soak(config)
     if config.getoption("--moe-coverage"):
         covered_of_run.start(config)
+
+
+def _take_settings(config: pytest.Config) -> None:
+    """Take from the project's pyproject.toml what neither an option nor a variable says."""
+    from .project_settings import BadSettings, project_settings
+
+    try:
+        said = project_settings()
+    except BadSettings as error:
+        pytest.exit(f"moefuzz: {error}", USAGE)
+    config.option.moe_target = config.option.moe_target or (None if os.environ.get(TARGET_VARIABLE) else list(said.targets) or None)
+    config.option.moe_report_dir = config.option.moe_report_dir or said.report_dir
+    if not os.environ.get(KNOWN_ISSUES_VARIABLE):
+        config.option.moe_known_issues = config.option.moe_known_issues or said.known_issues
 
 
 def header() -> Sequence[str]:

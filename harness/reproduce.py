@@ -43,6 +43,7 @@ _MODES = {
     **dict.fromkeys(ENDS_A_PROCESS, "ending"),
 }  # fmt: skip
 _NO_MODE = {
+    "ThreadLeft": "it would not end: the thread keeps its process",
     "ReadOutside": "loads are seen by moefuzz under Triton's interpreter alone",
     "WrongRouting": "the choice of experts is no output of the block",
 }

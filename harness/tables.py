@@ -48,7 +48,7 @@ def print_summary(console: Console, outcome: RunOutcome) -> None:
     elif not outcome.failures and failing:
         console.print(f"[yellow]nothing new[/]: {several(failing, 'example')} failed, and came to nothing", highlight=False)
     elif not outcome.failures:
-        console.print("[green]nothing found[/]")
+        console.print("[green]nothing found[/]" + (" until then" if outcome.status else ""))
     if outcome.unreached:
         names = ", ".join(dict.fromkeys(regime for _, regime in outcome.unreached))
         console.print(f"[yellow]no time for[/] {escape(names)}", highlight=False, soft_wrap=True)

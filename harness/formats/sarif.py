@@ -39,6 +39,7 @@ KINDS = {
     "OutOfBounds": "An access of a Triton kernel outside of its tensors.",
     "UninitialisedRead": "A Triton kernel reads memory that was never written.",
     "Race": "Two programs of a Triton kernel race for a byte.",
+    "ThreadLeft": "A thread that the target started keeps the process of its caller from ending.",
     "Crash": "The process in which the target ran ended.",
     "Hang": "The target had not returned after the time that a case may take.",
     "CudaError": "The device answers no more.",

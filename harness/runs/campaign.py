@@ -81,8 +81,8 @@ class Campaign:
         compiles.watch()
         self.run, self.targets = run, {target.name: target for target in targets}
         self.explorer = Explorer(targets, regimes, run, database=database, shuffled=shuffled, seed=seed)
-        self._reduces = SECONDS if seconds_each is None else seconds_each / 2
-        self._explains = 60.0 if seconds_each is None else seconds_each / 2
+        self._reduces = SECONDS if seconds_each is None else seconds_each * 2 / 3
+        self._explains = 60.0 if seconds_each is None else seconds_each / 3
         self._now: Found | None = None
         self._smallest: Failure | None = None  # of the failure that is reduced now
 

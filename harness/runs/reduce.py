@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.control import current_build_context
 from hypothesis.database import ExampleDatabase, choices_to_bytes
@@ -129,6 +129,7 @@ def _shrunk(
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
+    @seed(int.from_bytes(choices[:8]))  # the same failure is reduced in the same way
     @given(strategy)
     def attempt(case: Case) -> None:
         nonlocal smallest

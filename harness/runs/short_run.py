@@ -40,7 +40,7 @@ from .words import several
 _LINE_SECONDS = 10.0
 """How often a line is printed where there is no terminal."""
 
-_REDUCING_SECONDS = 20.0
+_REDUCING_SECONDS = 30.0
 """A failure is reduced and explained for so long at least, and for as long as the run explores at most."""
 
 
@@ -75,6 +75,8 @@ class ShortRun:
             finally:
                 if sys.exc_info()[0] is None:
                     ignore()  # what follows takes no time, and runs nothing of a target
+            if status and (turn := campaign.explorer.under_way()) is not None:
+                self._take(turn)
             for step in campaign.unfinished():
                 self._unfinished(step)
         return self._ended(status)

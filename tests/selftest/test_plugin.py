@@ -29,11 +29,6 @@ def test_the_gpu_profile_without_a_gpu_says_so_and_exits_2() -> None:
     assert code == 2 and "profile 'gpu' needs a CUDA GPU, but targets run on: CPU, Triton's interpreter" in text
 
 
-def test_the_suite_runs_from_the_installed_package_in_an_empty_folder(tmp_path: Path) -> None:
-    code, text = run_pytest("--pyargs", "moefuzz.tests.properties", "--moe-target=torch_loop", "-k", "any_subset", cwd=tmp_path, CI="true")
-    assert code == 0 and "moefuzz: torch_loop on " in text and "moefuzz: profile ci, 20 examples" in text and "1 passed" in text
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
