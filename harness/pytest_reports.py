@@ -29,7 +29,8 @@ class FailureReports:
     """A pytest plugin for one run; ``folder`` is where reports go, if they are asked for."""
 
     def __init__(self, folder: Path | None, *, collects: bool) -> None:
-        self._folder, self._collects = folder and folder.absolute(), collects  # a target may change the working directory
+        self._named, self._collects = folder, collects
+        self._folder = folder and folder.absolute()  # a target may change the working directory
         self._said: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
 
     @pytest.hookimpl(wrapper=True)
@@ -98,9 +99,9 @@ class FailureReports:
             "replay": replay_line(smallest),
             "report": "",
         }
-        if self._folder is not None and target is not None:
+        if self._named is not None and self._folder is not None and target is not None:
             try:
-                said["report"] = str(write(smallest, target, self._folder) / "report.md")
+                said["report"] = str(self._named / write(smallest, target, self._folder).name / "report.md")
             except Exception as error:  # whatever a report fails at, what was found is not lost
                 said["report"] = f"could not be written: {type(error).__name__}: {error}"
         return smallest, said

@@ -63,7 +63,7 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
     no_script = shown = file = ""
     try:
         file, home = _write_script(failure, target, folder, unrun=unrun)
-        shown = "it was not run" if unrun else shows(folder / "reproduce.py", failure, home)
+        shown = "" if unrun else shows(folder / "reproduce.py", failure, home)
     except NoScript as reason:
         no_script = str(reason)
     page = TEMPLATES.get_template("report.md.jinja").render(

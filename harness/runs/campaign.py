@@ -111,13 +111,16 @@ class Campaign:
         if found is not None and not found.outcome:
             self._report(found, self._smallest or found.failure, Explanation(), unrun=True)
 
+    def waiting(self) -> list[Found]:
+        """The failures that are not reduced yet."""
+        return [one for one in self.run.found() if not one.outcome and one.target in self.targets]
+
     def unfinished(self) -> Iterator[Reduced]:
         """The failures that an interrupt left before they were reduced to the end, each with a report of its smallest case by now.
 
         Nothing of a target runs for it.
         """
-        waiting = [one for one in self.run.found() if not one.outcome and one.target in self.targets]
-        for one in waiting:
+        for one in self.waiting():
             is_now = self._now is not None and self._now.key == one.key
             found, smallest = (self._now, self._smallest) if is_now and self._now is not None else (one, None)
             failure = smallest or found.failure

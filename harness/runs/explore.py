@@ -40,6 +40,9 @@ Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | 
 FIRST_TURN, LONGEST_TURN, TURN_SECONDS = 25, 1000, 10.0
 """Examples of a regime's first turn, which doubles from turn to turn, and what ends each."""
 
+_LEAST_SECONDS = 1.0
+"""Of a regime's first turn, where many wait for theirs."""
+
 _EVERYBODYS = 0.2
 """The share of turns that fall to all regimes alike, however little is new in them."""
 
@@ -158,7 +161,7 @@ class Explorer:
         line, self._began = following(self.lines, self._chance), time.monotonic()
         self._now = done = Turn(line.target.name, line.target.level, line.regime)
         compiles = compiled()
-        covered = self._explored(line, done, stop if most is not None else min(stop, self._began + TURN_SECONDS), most)
+        covered = self._explored(line, done, stop if most is not None else self._began + self._share(stop), most)
         self._look_behind(covered, line, done, stop)
         done.compiles = compiled() - compiles
         self.under_way()
@@ -170,6 +173,12 @@ class Explorer:
         if self._barren >= len(self.lines) and done.no_room:
             raise LostDevice("no case had room for a whole round of the regimes")
         return done
+
+    def _share(self, stop: float) -> float:
+        """How many seconds the turn that begins now may take: those left are shared out among the regimes that had none yet."""
+        left = stop - self._began
+        waiting = sum(not line.turns for line in self.lines)
+        return min(left, TURN_SECONDS, max(_LEAST_SECONDS, left / waiting) if waiting else TURN_SECONDS)
 
     def under_way(self) -> Turn | None:
         """The turn that runs now, or ran when an exception ended it."""

@@ -31,7 +31,7 @@ from moefuzz.harness.versions import versions
 
 from .asked import Asked
 from .campaign import Campaign, Reduced, Step
-from .explore import Regimes, Turn
+from .explore import Explorer, Regimes, Turn
 from .folder import Found, RunFolder
 from .fuzz_options import FuzzOptions
 from .outcome import RegimeCount, ReportedFailure, RunOutcome
@@ -55,7 +55,8 @@ class ShortRun:
         self.failures: list[ReportedFailure] = []
         self.notes: list[str] = []
         self.began = time.monotonic()
-        self._met: dict[str, tuple[int, float]] = {}  # by key, the examples and seconds until a failure was found
+        self._explorer: Explorer | None = None
+        self._ended_early = False
         self._doing = "starting"
 
     def run(self) -> int:
@@ -77,7 +78,7 @@ class ShortRun:
                     ignore()  # what follows takes no time, and runs nothing of a target
             if status and (turn := campaign.explorer.under_way()) is not None:
                 self._take(turn)
-            for step in campaign.unfinished():
+            for step in () if self._ended_early else campaign.unfinished():
                 self._unfinished(step)
         return self._ended(status)
 
@@ -99,14 +100,20 @@ class ShortRun:
                     self._take(step)
                 end_if_told()
                 if self.options.max_failures and len(self.failures) >= self.options.max_failures:
-                    self.notes.append(f"ended after {several(len(self.failures), 'failure')}, as --max-failures asks")
+                    self._enough(campaign)
                     return
+
+    def _enough(self, campaign: Campaign) -> None:
+        """Name what was found besides, and is not reduced any more."""
+        self._ended_early = True
+        self.notes.append(f"ended after {several(len(self.failures), 'failure')}, as --max-failures asks")
+        self.notes += [f"found besides, and not reduced: {one.failure.title} on {one.case!r}" for one in campaign.waiting()]
 
     def _steps(self, campaign: Campaign, left: list[LeftOver]) -> Iterator[Step]:
         """What an earlier run did not survive, in a process of its own, then the run."""
         with isolated(self.asked.case_seconds) if left and not self.asked.isolate else nullcontext():
             yield from campaign.again(left)
-        self._doing, self._met = "exploring", campaign.explorer.met
+        self._doing, self._explorer = "exploring", campaign.explorer
         yield from campaign.steps(time.monotonic() + self.asked.seconds, examples=self.options.examples, apart=True)
 
     def _take(self, step: Step) -> None:
@@ -145,7 +152,8 @@ class ShortRun:
 
     def _until(self, found: Found) -> tuple[int, float]:
         """The examples, and the seconds, after which a failure was found."""
-        examples, at = self._met.get(found.key, (self.examples, time.monotonic()))
+        met = self._explorer.met if self._explorer is not None else {}
+        examples, at = met.get(found.key, (self.examples, time.monotonic()))
         return examples, at - self.began
 
     def _shown(self, report: str | None) -> str:
@@ -157,7 +165,8 @@ class ShortRun:
         if status == INTERRUPTED:
             self._say("interrupted")
         drawn = [(one.name, name) for one in self.targets for name, regime in self.regimes[one.level].items() if regime(one) is not None]
-        unreached = tuple(each for each in drawn if each not in self.turns)
+        early = self._ended_early or status == INTERRUPTED
+        unreached = () if early else tuple(each for each in drawn if each not in self.turns)
         notes = [*self.notes, *self.issues.report()]
         status = status or (FOUND if self.failures else 0 if self.examples else NOTHING_RAN)
         outcome = RunOutcome(
@@ -206,7 +215,9 @@ class ShortRun:
                 yield
 
     def _so_far(self) -> str:
-        return f"{several(self.examples, 'example')}, {several(len(self.failures), 'distinct failure')}"
+        """Examples of the turn under way included."""
+        examples = max(self.examples, self._explorer.examples if self._explorer is not None else 0)
+        return f"{several(examples, 'example')}, {several(len(self.failures), 'distinct failure')}"
 
 
 @contextlib.contextmanager
