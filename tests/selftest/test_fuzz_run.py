@@ -117,6 +117,20 @@ def test_without_a_terminal_a_line_says_how_far_the_run_is(tmp_path: Path, monke
     assert " s: " in done.stdout and "0 distinct failures; exploring" in done.stdout
 
 
+def test_a_corpus_runs_on_the_targets_that_it_was_met_with(wrong: str) -> None:
+    run = Path("R")
+    (run / "events").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"format": 1, "targets": [wrong]}))
+    met = json.loads(GroupedGemmCase((0, 0, 1), K=2).to_json())
+    turn = {"at": 1.0, "worker": "w", "kind": "turn", "target": wrong, "regime": "any", "examples": 1, "interesting": [met]}
+    (run / "events" / "w.ndjson").write_text(json.dumps(turn) + "\n")
+    assert CliRunner().invoke(cli.app, ["corpus", "collect", "R"]).exit_code == 0
+    done = CliRunner().invoke(cli.app, ["corpus", "check", "corpus.ndjson"])
+    assert done.exit_code == 1 and done.stdout.startswith(f"1 case on {wrong}\n") and "1 failure in 1 call of 1 case" in done.stdout
+    done = CliRunner().invoke(cli.app, ["corpus", "check", "corpus.ndjson", "-t", "torch_experts"])
+    assert done.exit_code == 5 and "0 failures in 0 calls of 1 case" in done.stdout, "it is of another level"
+
+
 WANDERS = """
 import os
 def f(X, W, m_sizes):
