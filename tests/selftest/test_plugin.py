@@ -19,7 +19,8 @@ PROPERTIES = ROOT / "tests" / "properties"
 def run_pytest(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
     """Exit code and output of pytest in a process of its own."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}, check=False)  # noqa: S603
+    plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}  # which this process has set
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**plain, **environment}, check=False)  # noqa: S603
     return done.returncode, done.stdout + done.stderr
 
 
