@@ -149,6 +149,7 @@ def test_a_stranger_who_kills_the_process_that_starts_workers_makes_no_failure()
 def test_a_message_of_many_lines_is_one_and_the_script_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "loud.py").write_text(THEIRS)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")  # as standard output is where the locale is one of UTF-8
     with isolated(30.0):
         failure = failure_of(SMALL, load_target("loud:raises_much"))
         assert failure is not None and failure.finding.startswith("raised ValueError: one # two \\udce4, at loud.py:")
