@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from .exception_text import text_of
 from .exit_codes import BROKEN_PIPE, INTERNAL, INTERRUPTED
-from .signals import listen
+from .signals import listen, was_told
 
 
 def main() -> NoReturn:
@@ -34,6 +34,8 @@ def _status() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        if was_told():  # an interrupt that an import made another exception of
+            return INTERRUPTED
         traceback.print_exc()
         said = f"{type(error).__name__}: {text_of(error)}"
         sys.stderr.write(f"moefuzz: an error of moefuzz itself, not of a target: {said}\n")

@@ -21,7 +21,7 @@ from .signals import is_ours
 from .targets import NeedsGpu, Target
 
 Result = TypeVar("Result")
-_THREAD_SECONDS = 0.1
+_THREAD_SECONDS = 1.0
 
 
 def call_in_fences(
@@ -55,7 +55,11 @@ def call_in_fences(
         raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
     allocations.hold(case, target.name)
     if left := _left_behind(threads):
-        raise ThreadLeft(case, target.name, f"left the thread {left.name!r} running, which is no daemon: the caller's process does not end")
+        raise ThreadLeft(
+            case,
+            target.name,
+            f"left the thread {left.name!r} running, which is no daemon: the caller's process does not end before it does",
+        )
     return result
 
 

@@ -126,6 +126,8 @@ def replay(
         typer.echo(f"refused, as it may: {agreement.case!r}\n{agreement.refused}")
         return
     shares = ", ".join(f"{tensor} {share:.1%}" for tensor, share in agreement.shares.items())
+    if reported is not None and target == reported.target:
+        typer.echo(f"fixed, it was {reported.title}")
     typer.echo(f"right: {agreement.case!r}\nshare of the bound used: {shares}")
 
 

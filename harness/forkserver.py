@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import signal
 from multiprocessing.context import ForkServerContext
 
 PRELOADED = ["moefuzz.harness.verdict", "moefuzz.harness.block_oracle"]
@@ -24,4 +25,8 @@ def context() -> ForkServerContext:
 def start() -> None:
     """Start the server, if there is none, and do not wait for it."""
     context()
-    multiprocessing.forkserver.ensure_running()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is this process's, also while the server loads
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)

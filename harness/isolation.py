@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import covered, crash_stack, forkserver
@@ -170,14 +170,14 @@ class Isolation:
 
     def close(self) -> None:
         """End the processes."""
-        for pool in (self._pool, self._spare[0]):
-            _end(pool)
+        _end(self._pool, self._worker)
+        _end(self._spare[0], self._spare[1].result() if self._spare[1].done() and not self._spare[1].exception() else None)
         self._stacks.cleanup()
 
     def _renew(self, *, again: bool = True) -> None:
         """The spare takes the worker's place, and another is started."""
         if old := getattr(self, "_pool", None):
-            _end(old)  # and with it the memory that it holds on the device
+            _end(old, getattr(self, "_worker", None))  # and with it the memory that it holds on the device
         (self._pool, ready, self._stack), self._spare = self._spare, self._started()
         try:
             self._worker = ready.result()
@@ -243,9 +243,13 @@ def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target:
     return unreproducible(failure, finding)
 
 
-def _end(pool: Any) -> None:
+def _end(pool: Any, worker: int | None) -> None:
+    """End a pool, and with its worker what that has started."""
     pool.stop()
     pool.join()
+    if worker is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker, signal.SIGKILL)
 
 
 def _end_in_words(status: int) -> str:

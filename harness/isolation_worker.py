@@ -14,6 +14,7 @@ from . import covered, crash_stack
 from .cases import Case
 from .compiles import compiled
 from .compiles import watch as watch_compiles
+from .exception_text import MOST_CHARACTERS
 from .failures import CudaError, Failure
 from .resources import NoRoom
 from .sanitized import sanitizing
@@ -48,6 +49,7 @@ def start(owner: int, stack: str) -> int:
         os._exit(1)
 
     leave_to_parent()
+    os.setpgid(0, 0)  # a group of its own, which is ended as a whole
     crash_stack.record(stack)
     threading.Thread(target=watch, daemon=True).start()
     one_thread()
@@ -64,9 +66,12 @@ def loaded(spec: str, seconds: float) -> None:
 def counted(case: Case, spec: str, sanitize: bool, cover: bool, seconds: float) -> tuple[Agreement | Failure | str, int, covered.Covered]:
     """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
     watch_compiles()
+    process = os.getpid()
     before, reached = compiled(), covered.Covered()
     with crash_stack.watched(seconds), covered.covering(reached if cover else None):
         said = _said_of(case, spec, sanitize)
+    if os.getpid() != process:  # a child that the target forked, and that returned too
+        os._exit(0)
     return said, compiled() - before, reached
 
 
@@ -81,7 +86,7 @@ def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str
     except Failure as failure:
         said = failure
         if failure.__cause__ is not None:
-            failure.add_note("".join(traceback.format_exception(failure.__cause__)))
+            failure.add_note("".join(traceback.format_exception(failure.__cause__))[-MOST_CHARACTERS:])
     except NoRoom as error:
         said = str(error)
     except Exception as error:

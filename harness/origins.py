@@ -10,12 +10,13 @@ from moefuzz.kernels import interpreter
 from .cases import FAR_AXES, Case, GroupedGemmCase, MoeBlockCase
 from .device import describe
 from .failures import Failure, Origin
-from .target_names import has_a_name
+from .target_names import is_found_by_name
+from .targets import Target
 from .versions import versions
 
 
 @contextmanager
-def recorded(case: Case, target: str) -> Iterator[None]:
+def recorded(case: Case, target: Target) -> Iterator[None]:
     """Note on a Failure that leaves the block where it was raised, unless another process has noted that already."""
     __tracebackhide__ = True
     try:
@@ -25,12 +26,12 @@ def recorded(case: Case, target: str) -> Iterator[None]:
         raise
 
 
-def _here(case: Case, target: str) -> Origin:
+def _here(case: Case, target: Target) -> Origin:
     try:
         on = describe()
     except RuntimeError as error:  # the device may answer no more
         on = f"a device that cannot be asked: {error}".partition("\n")[0]
-    return Origin(guards_in_words(case), on, versions(), has_a_name(target))
+    return Origin(guards_in_words(case), on, versions(), is_found_by_name(target))
 
 
 def guards_in_words(case: Case) -> str:

@@ -21,7 +21,8 @@ def render(failure: Failure) -> str:
 def replay_line(failure: Failure) -> str:
     """The command that runs the case of a failure again, or why there is none."""
     if failure.origin is not None and not failure.origin.has_name:
-        return f"check({failure.case!r}, TARGET): {failure.target!r} is no name, such as pkg.mod:attr, by which a command finds the target"
+        why = "is no name, such as pkg.mod:attr, by which a command finds this target as it is declared"
+        return f"check({failure.case!r}, TARGET): {failure.target!r} {why}"
     apart = "--isolate " if failure.kind.ends_a_process else "--sanitize " if failure.kind.is_misuse else ""
     return f'moefuzz replay {apart}--target {shlex.quote(failure.target)} "{failure.case!r}"'
 

@@ -10,17 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _told = False
 _listens, _deaf, _held = False, False, 0
 
 
 def listen() -> None:
-    """From now on SIGTERM and SIGINT tell this process to end."""
+    """From now on SIGTERM, SIGINT and SIGHUP tell this process to end; not SIGHUP below nohup."""
     global _listens
     _listens = True
     for number in _NUMBERS:
-        signal.signal(number, _hear)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _hear)
+
+
+def was_told() -> bool:
+    return _told
 
 
 def end_if_told() -> None:
@@ -30,7 +35,7 @@ def end_if_told() -> None:
 
 
 def ignore() -> None:
-    """Ignore both signals from now on: this process ends already."""
+    """Ignore these signals from now on: this process ends already."""
     global _told
     _told = False
     for number in _NUMBERS:

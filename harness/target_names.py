@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from .environment import TARGET_VARIABLE
 from .exception_text import text_of
@@ -97,15 +97,23 @@ _met: dict[str, Target] = {}
 
 def met(target: Target) -> None:
     """Remember a target that ran, which may have no name by which it is imported."""
-    _met.setdefault(target.name, target)
+    _met[target.name] = target
 
 
 def target_met(name: str) -> Target | None:
-    """The target of a name, or else the one that ran under it in this process."""
+    """The target that ran under a name in this process, as it was declared there, or else the one that the name finds."""
     try:
-        return load_target(name)
+        return _met.get(name) or load_target(name)
     except BadTarget:
-        return _met.get(name)
+        return None
+
+
+def is_found_by_name(target: Target) -> bool:
+    """Whether another process finds a target by its name, with the same declaration."""
+    try:
+        return has_a_name(target.name) and load_target(target.name) == target
+    except BadTarget:
+        return False
 
 
 def has_a_name(name: str) -> bool:
@@ -130,7 +138,8 @@ def declared_target(spec: str) -> Target:
 
     interpreter.repair()  # before the module defines its kernels
     try:
-        module = imported(module_name)
+        with _exits_are_raised():
+            module = imported(module_name)
     except BadTarget:
         raise
     except BaseException as error:
@@ -159,6 +168,23 @@ def _level_of(function: Callable[..., Any]) -> str:
     """The level of a plain function, told by the name of its first parameter."""
     first = next(iter(signature_of(function).parameters), None)
     return FIRST_PARAMETERS.get(str(first), "grouped_gemm")
+
+
+@contextmanager
+def _exits_are_raised() -> Iterator[None]:
+    """While it lasts, ``os._exit`` raises SystemExit: a module that ends its process is told in one line."""
+    original, process = os._exit, os.getpid()
+
+    def exits(status: int) -> NoReturn:
+        if os.getpid() != process:  # of a child that the module forked
+            original(status)
+        raise SystemExit(f"os._exit({status!r})")
+
+    os._exit = exits
+    try:
+        yield
+    finally:
+        os._exit = original
 
 
 def imported(name: str) -> ModuleType:

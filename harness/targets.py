@@ -217,5 +217,5 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """The signature of a function; that of one that takes anything where Python knows none."""
     try:
         return inspect.signature(function)
-    except (TypeError, ValueError):
+    except Exception:  # the object of a target may raise whatever is asked of it
         return inspect.signature(lambda *_, **__: None)

@@ -83,7 +83,7 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     now_running(case, target.name)
     NoRoom.last = False
     try:
-        with recorded(case, target.name):
+        with recorded(case, target):
             agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:
         if issue := known_issues.met(case, target.name, failure):
@@ -98,7 +98,7 @@ def check_here(case: Case, target: Target) -> Agreement:
     __tracebackhide__ = True
     limit = target.limit_on(case)
     try:
-        with noted(target.name), recorded(case, target.name):
+        with noted(target.name), recorded(case, target):
             return _in_full(case, target) if limit is None else _refused_or_right(case, target, limit)
     except (RuntimeError, MemoryError) as error:
         if lack := lack_of_memory(error):

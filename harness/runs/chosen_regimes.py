@@ -28,9 +28,9 @@ def chosen_regimes(wanted: Sequence[str], regimes: Regimes, targets: Sequence[Ta
             instead = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise NoSuchRegime(f"there is no regime {text!r} here; {instead}")
     chosen = {level: {name: of[name] for name in of if any(_is_called(name, text) for text in wanted)} for level, of in regimes.items()}
-    for target in targets:
-        if not any(regime(target) is not None for regime in chosen[target.level].values()):
-            raise NoSuchRegime(f"target {target.name!r} declares no case of {', '.join(chosen[target.level]) or ', '.join(wanted)}")
+    if not any(regime(target) is not None for target in targets for regime in chosen[target.level].values()):
+        names = " or ".join(repr(target.name) for target in targets)
+        raise NoSuchRegime(f"target {names} declares no case of {', '.join(wanted)}")
     return chosen
 
 

@@ -146,6 +146,7 @@ class Explorer:
         if shuffled:  # where many start together, or one again and again, no regime is always the last
             self._chance.shuffle(self.lines)
         self.met: dict[str, tuple[int, float]] = {}  # by key of a failure, the examples until it was found, and when that was
+        self.running_since: float | None = None  # when the case began that runs
         self._now: Turn | None = None
         self._began = 0.0
 
@@ -252,6 +253,7 @@ class Explorer:
         """Run one case and count it; its failure. Raises NoRoom."""
         done.examples += 1
         self.examples += 1
+        self.running_since = time.monotonic()
         try:
             agreement = check(case, target)
         except NoRoom:
@@ -264,6 +266,8 @@ class Explorer:
         except Failure as failure:
             done.failing += 1
             return _light(failure)
+        finally:
+            self.running_since = None
         done.refused += bool(agreement.refused)
         done.known += bool(agreement.known)
         for tensor, share in agreement.shares.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -126,10 +128,23 @@ def fuzz_command(
         specs=tuple(dict.fromkeys(target or ())), seconds=seconds, regimes=tuple(regime or ()), examples=examples,
         seed=seed, max_failures=max_failures, known=known, isolate=isolate, case_seconds=case_seconds, sanitize=sanitize, coverage=coverage,
         report_dir=report_dir, format=form, folder=folder, gpus=gpu, workers=workers, share=share, cluster=cluster,
-        known_reports=tuple(known_reports or ()),
+        known_reports=tuple(known_reports or ()), document=_document(form),
     )  # fmt: skip
     forkserver.start()  # it loads torch while this process does
 
     from . import start
 
     raise typer.Exit(start.long(options) if is_long else start.short(options))
+
+
+def _document(form: str) -> TextIO:
+    """Where the document of a format goes: standard output, on which nothing else is printed from now on, neither here nor by a worker."""
+    try:
+        if form == FORMATS[0] or sys.stdout.fileno() != 1:
+            return sys.stdout
+    except (OSError, ValueError):  # no file, as in a test
+        return sys.stdout
+    sys.stdout.flush()
+    document = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return document

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 
 @dataclass(frozen=True)
@@ -30,5 +32,6 @@ class FuzzOptions:
     share: str = ""
     cluster: bool = False
     known_reports: tuple[Path, ...] = ()
+    document: TextIO = sys.stdout
     by_chance: int = field(default_factory=lambda: random.SystemRandom().getrandbits(32))
     """The seed of a run for which none is given."""

@@ -75,7 +75,7 @@ def reduced(
         return None
     began = time.monotonic()
     with hurrying(failure, target):
-        again = [fails(failure.case) for _ in range(AGAIN)]
+        again = [fails(failure.case) for _ in range(1 if isinstance(failure, Hang) else AGAIN)]
     if not any(again):
         return _not_again(failure, target)
     if not all(again):

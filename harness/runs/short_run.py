@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moefuzz.harness.device import describe
-from moefuzz.harness.exit_codes import FOUND, INFRASTRUCTURE, INTERRUPTED, NOTHING_RAN
+from moefuzz.harness.exception_text import text_of
+from moefuzz.harness.exit_codes import FOUND, INFRASTRUCTURE, INTERNAL, INTERRUPTED, NOTHING_RAN
 from moefuzz.harness.formats import rendered
 from moefuzz.harness.formats.github import append_step_summary
 from moefuzz.harness.isolation import isolated
@@ -73,6 +75,10 @@ class ShortRun:
                 self.notes.append(f"stopped: {error}")
             except BadTarget as error:  # which a case finds, and an import does not
                 refuse(str(error))
+            except Exception as error:  # of moefuzz, or of what a target did to it: what was found is printed all the same
+                status = INTERNAL
+                traceback.print_exc()
+                self.notes.append(f"stopped by an error of moefuzz itself: {type(error).__name__}: {text_of(error)[:300]}")
             finally:
                 if sys.exc_info()[0] is None:
                     ignore()  # what follows takes no time, and runs nothing of a target
@@ -175,8 +181,8 @@ class ShortRun:
         )  # fmt: skip
         print_summary(self.console, outcome)
         if self.options.format != "text":
-            sys.stdout.write(rendered(outcome, self.options.format))
-            sys.stdout.flush()
+            self.options.document.write(rendered(outcome, self.options.format))
+            self.options.document.flush()
         if self.options.format == "github":
             try:
                 append_step_summary(outcome)
@@ -211,8 +217,15 @@ class ShortRun:
                 with _every(0.5, update):
                     yield
         else:
-            with _every(_LINE_SECONDS, lambda: self._say(f"{self.seconds:.0f} s: {self._so_far()}; {self._doing}")):
+            with _every(_LINE_SECONDS, lambda: self._say(f"{self.seconds:.0f} s: {self._so_far()}; {self._doing}{self._long_case()}")):
                 yield
+
+    def _long_case(self) -> str:
+        """For how long a case runs that takes long."""
+        began = self._explorer.running_since if self._explorer is not None else None
+        seconds = 0.0 if began is None else time.monotonic() - began
+        limit = f", given up after {self.asked.case_seconds:.0f} s: --case-time" if self.asked.isolate else ""
+        return f"; a case runs for {seconds:.0f} s{limit}" if seconds > _LINE_SECONDS / 2 else ""
 
     def _so_far(self) -> str:
         """Examples of the turn under way included."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -88,6 +89,7 @@ def test_a_seed_repeats_what_a_run_draws(tmp_path: Path) -> None:
 
 def test_a_regime_alone_is_drawn(tmp_path: Path) -> None:
     done = fuzz("--examples", "10", "--regime", "tile-edge", "--regime", "Any", "-t", "torch_loop", reports=tmp_path)
+    assert fuzz("--examples", "1", "--regime", "far", reports=tmp_path).exit_code == 0, "which one of our own has"
     assert done.exit_code == 0 and "10 examples" in done.stdout and "exact" not in done.stdout and "no time for tile edge" in done.stdout
     for words, said in (
         (("--regime", "sqare"), "there is no regime 'sqare' here; did you mean 'square'?"),
@@ -157,6 +159,27 @@ def test_an_error_of_moefuzz_is_told_from_a_finding(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cli, "app", broken)
     assert __main__._status() == 4
     assert capsys.readouterr().err.endswith("moefuzz: an error of moefuzz itself, not of a target: TypeError: not so much\n")
+
+
+PRINTS = """
+import os
+from moefuzz.kernels.reference import grouped_gemm_reference
+
+def prints(X, W, m_sizes):
+    print("::error::not ours", flush=True)
+    if os.fork() == 0:
+        return None
+    return grouped_gemm_reference(X, W, m_sizes, 1)
+"""
+
+
+@pytest.mark.heavy
+def test_what_a_target_prints_and_forks_reaches_neither_the_document_nor_the_next_hour(tmp_path: Path) -> None:
+    (tmp_path / "prints_and_forks.py").write_text(PRINTS)
+    command = [sys.executable, "-m", "moefuzz", "fuzz", "--examples", "10", "--format", "json", "-t", "prints_and_forks:prints"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0 and json.loads(done.stdout)["status"] == 0 and "::error::not ours" in done.stderr
+    assert not [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(tmp_path)]
 
 
 @pytest.mark.heavy

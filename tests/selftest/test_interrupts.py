@@ -83,7 +83,7 @@ def test_there_are_twenty_moments_in_every_stage() -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 1.0), (signal.SIGINT, 4.0), (signal.SIGTERM, 9.0)])
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 1.0), (signal.SIGHUP, 4.0), (signal.SIGTERM, 9.0)])
 def test_an_interrupt_from_outside_ends_an_isolated_run_with_what_it_has(number: signal.Signals, after: float, tmp_path: Path) -> None:
     (tmp_path / "wrong_from_outside.py").write_text(WRONG.replace("    parts", "    import time; time.sleep(0.02)\n    parts"))
     command = [sys.executable, "-u", "-m", "moefuzz", "fuzz", "--time", "300s", "--seed", "1", "-t", "wrong_from_outside:doubles"]
@@ -104,6 +104,16 @@ def test_what_is_interrupted_before_anything_is_known_says_so(wrong: str, monkey
     monkeypatch.setattr(explore, "check", lambda *_: signal.raise_signal(signal.SIGINT))
     done = CliRunner().invoke(cli.app, ["fuzz", "--no-isolate", "--time", "60s", "-t", wrong])
     assert done.exit_code == 130 and "interrupted" in done.stdout and "nothing found until then" in done.stdout
+
+
+def test_an_error_of_moefuzz_loses_nothing_either(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise TypeError("of ours")
+
+    monkeypatch.setattr(campaign, "explain", broken)
+    done = CliRunner().invoke(cli.app, ["fuzz", "--no-isolate", "--time", "60s", "-t", wrong])
+    assert done.exit_code == 4 and "FAILED" in done.stdout and "stopped by an error of moefuzz itself: TypeError: of ours" in done.stdout
+    assert [*Path("moefuzz-reports").glob("*/report.md")]
 
 
 def _until(stream: Any, condition: Callable[[str], bool]) -> list[str]:

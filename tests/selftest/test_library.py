@@ -61,6 +61,7 @@ def test_the_examples_run_as_they_stand(kernels: str, code: int, outcome: str, t
     done, text = run_pytest(".", "-q", cwd=tmp_path)
     assert done == code and outcome in text
     assert ("moefuzz: smallest case" in text) == bool(code)
+    assert "_fitted" not in text, "a case is printed as it is, and not as it was made"
 
 
 def test_what_is_called_public_is_exported() -> None:

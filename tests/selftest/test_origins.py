@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from moefuzz.harness import cli
 from moefuzz.harness.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.failures import WRONG_VALUE, Failure, Origin, not_refused, unreproducible
 from moefuzz.harness.origins import guards_in_words
 from moefuzz.harness.runs.folder import Found, RunFolder
-from moefuzz.harness.target_names import load_target
+from moefuzz.harness.target_names import is_found_by_name, load_target, target_met
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict import failure_of
 from moefuzz.harness.write_report import write
@@ -82,3 +85,23 @@ def test_a_target_without_a_name_has_no_replay_line() -> None:
 )
 def test_only_inputs_that_lie_in_the_arena_are_called_fenced(case: Case, inputs: str) -> None:
     assert guards_in_words(case).startswith(f"{inputs}, torch's allocations")
+
+
+def test_a_target_that_is_declared_otherwise_than_its_name_finds_it_is_told_and_kept() -> None:
+    """As in a test suite that narrows what ``pkg.mod:attr`` finds: the smallest case stays within what was declared."""
+    spec = "moefuzz.harness.faults:forgets_the_row_mask"
+    narrow = dataclasses.replace(load_target(spec), k_multiple=8)
+    failure = failure_of(GroupedGemmCase((1, 1), K=8), narrow)
+    assert failure is not None and failure.origin is not None and not failure.origin.has_name
+    assert "finds this target as it is declared" in str(failure)
+    assert target_met(spec) is narrow and not is_found_by_name(narrow) and is_found_by_name(load_target(spec))
+
+
+@pytest.mark.parametrize("command", ["describe", "replay"])
+def test_a_module_that_ends_its_process_is_told_in_one_line(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ends_at_import.py").write_text("import os\nos._exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    words = ["describe", "ends_at_import:f"] if command == "describe" else ["replay", "--no-isolate", "-t", "ends_at_import:f", repr(SMALL)]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 2 and done.stderr.endswith("importing ends_at_import failed with SystemExit: os._exit(0)\n")
+    assert done.stderr.count("\n") == 1
