@@ -20,8 +20,16 @@ from typing import IO, NoReturn
 EXITED = 254
 """The exit status of a worker whose target called ``os._exit``; multiprocessing takes a 0 for a worker that has nothing to do."""
 
-_HARNESS = str(Path(__file__).parent)
-_PASSED_BY = ("site-packages", f"{os.sep}lib{os.sep}python", _HARNESS, "<frozen")
+_CALLERS = tuple(
+    str(Path(__file__).with_name(f"{name}.py"))
+    for name in (
+        "block_oracle", "block_run", "calls", "crash_stack", "experts_oracle", "grouped_gemm_oracle", "isolation_worker", "memory",
+        "sanitized", "target_names", "verdict",
+    )
+)  # fmt: skip
+"""The files of ours that stand between a worker and its target."""
+
+_PASSED_BY = ("site-packages", f"{os.sep}lib{os.sep}python", "<frozen", "<string>", *_CALLERS)
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+),? in (?P<name>.*)$', re.MULTILINE)
 _EARLIER = 0.9  # of a case's time: then the stacks are written
 _MOST_CHARACTERS = 10_000
@@ -82,10 +90,11 @@ def read(path: str) -> CrashStack:
 
 
 def _of_the_target(stack: str) -> str:
-    """The stack of a thread up to the frames of moefuzz, which called the target; empty where it is moefuzz's own."""
+    """The stack of a thread up to the frames of moefuzz, which called the target; empty where a thread is moefuzz's own."""
     lines = stack.splitlines()
-    end = next((i for i, line in enumerate(lines) if _HARNESS in line), len(lines))
-    return "" if end == 1 else "\n".join(lines[:end])
+    calls = [i for i, line in enumerate(lines) if "calls.py" in line or "target_names.py" in line or "isolation_worker.py" in line]
+    end = calls[0] if calls else len(lines)
+    return "" if end == 1 and not stack.startswith("os._exit(") else "\n".join(lines[:end])
 
 
 _exit_now = os._exit

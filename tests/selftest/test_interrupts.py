@@ -86,7 +86,8 @@ def test_there_are_twenty_moments_in_every_stage() -> None:
 @pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 1.0), (signal.SIGHUP, 4.0), (signal.SIGTERM, 9.0)])
 def test_an_interrupt_from_outside_ends_an_isolated_run_with_what_it_has(number: signal.Signals, after: float, tmp_path: Path) -> None:
     (tmp_path / "wrong_from_outside.py").write_text(WRONG.replace("    parts", "    import time; time.sleep(0.02)\n    parts"))
-    command = [sys.executable, "-u", "-m", "moefuzz", "fuzz", "--time", "300s", "--seed", "1", "-t", "wrong_from_outside:doubles"]
+    code = "from signal import *; signal(SIGHUP, SIG_DFL); from moefuzz.harness.__main__ import main; main()"  # which nohup ignores
+    command = [sys.executable, "-u", "-c", code, "fuzz", "--time", "300s", "--seed", "1", "-t", "wrong_from_outside:doubles"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:  # noqa: S603
         assert run.stdout is not None
         lines = _until(run.stdout, lambda line: line.startswith("found WrongValue"))

@@ -179,7 +179,7 @@ def test_a_killed_worker_and_a_killed_run_lose_nothing(tmp_path: Path) -> None:
         while len(list(tmp_path.glob("reports/*/report.md"))) < at_least and time.monotonic() < until:
             time.sleep(0.2)
         if at_least == 1:
-            psutil.Process(run.pid).children()[0].kill()
+            next(one for one in psutil.Process(run.pid).children() if "moefuzz.harness.runs.worker" in one.cmdline()).kill()
             time.sleep(5)
     for one in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
         one.kill()
