@@ -22,11 +22,6 @@ def context() -> ForkServerContext:
     return server
 
 
-def stop() -> None:
-    """End the server: a process that only starts others needs it no more."""
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-
-
 def start() -> None:
     """Start the server, if there is none, and do not wait for it."""
     context()

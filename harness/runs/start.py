@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from moefuzz.harness import forkserver
 from moefuzz.harness.covered import printed
 from moefuzz.harness.device import device, one_thread
 from moefuzz.harness.exit_codes import INFRASTRUCTURE
@@ -65,7 +64,6 @@ def long(options: FuzzOptions) -> int:
             refuse(f"{option} is for a short run")
     folder = options.folder
     asked, targets = _asked(options, folder)
-    forkserver.stop()  # workers have their own
     regimes = _regimes(asked.only_regimes, targets)
     for reports in options.known_reports:
         if not any(isinstance(report, Report) for report in read_all(reports_in(reports))):
