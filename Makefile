@@ -23,9 +23,9 @@ fuzz: venv  ## fuzz the Triton kernels for two minutes and print a summary
 	$(BIN)/moefuzz fuzz --time 2m
 
 demo: venv  ## fuzz a kernel that forgets its row mask, and one that aborts: see both caught and reported
-	$(BIN)/pytest -x tests/properties --hypothesis-profile=ci --moe-target moefuzz.harness.faults:forgets_the_row_mask \
+	$(BIN)/pytest -x tests/properties --hypothesis-profile=ci --moe-target moefuzz.harness.planted.faults:forgets_the_row_mask \
 	    --moe-report-dir moefuzz-reports; test $$? -eq 1
-	$(BIN)/moefuzz fuzz --isolate --time 5s -t moefuzz.harness.process_faults:aborts_behind_an_empty_expert; test $$? -eq 1
+	$(BIN)/moefuzz fuzz --isolate --time 5s -t moefuzz.harness.planted.process_faults:aborts_behind_an_empty_expert; test $$? -eq 1
 	$(BIN)/moefuzz report
 
 test: venv lint  ## lint, type-check and run all tests that do not take long
@@ -59,7 +59,7 @@ test-heavy: venv  ## the tests that take long, which `make test` leaves out; tho
 	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m heavy
 
 test-wheel: venv  ## build sdist and wheel, install the wheel into an empty environment, and run it there
-	$(BIN)/pytest tests/selftest/installed_wheel.py
+	$(BIN)/pytest tests/selftest/repo/installed_wheel.py
 
 test-triton:  ## the kernel and block tests on Triton 3.6 (numpy below 2.4) and 3.9
 	$(MAKE) .venv-triton-3.6/.installed .venv-triton-3.9/.installed
@@ -69,9 +69,9 @@ test-transformers4:  ## the block tests on transformers 4.57.6
 	$(MAKE) .venv-transformers-4/.installed
 	.venv-transformers-4/bin/pytest -n 2 --hypothesis-profile=ci $(BLOCK_TESTS)
 
-BLOCK_TESTS := tests/properties/test_moe_block.py tests/properties/test_block_relations.py tests/selftest/test_qwen3_blocks.py tests/selftest/test_block_bounds.py
-KERNEL_TESTS := $(BLOCK_TESTS) tests/properties/test_grouped_gemm.py tests/selftest/test_interpreter.py tests/selftest/test_op.py tests/selftest/test_launching.py \
-    tests/selftest/test_sanitizer.py tests/selftest/test_sanitizer_findings.py tests/selftest/test_sanitizer_runs.py tests/selftest/test_sanitizer_coverage.py
+BLOCK_TESTS := tests/properties/test_moe_block.py tests/properties/test_block_relations.py tests/selftest/kernels/test_qwen3_blocks.py tests/selftest/levels/test_block_bounds.py
+KERNEL_TESTS := $(BLOCK_TESTS) tests/properties/test_grouped_gemm.py tests/selftest/kernels/test_interpreter.py tests/selftest/kernels/test_op.py tests/selftest/kernels/test_launching.py \
+    tests/selftest/sanitizer/test_sanitizer.py tests/selftest/sanitizer/test_sanitizer_findings.py tests/selftest/sanitizer/test_sanitizer_runs.py tests/selftest/sanitizer/test_sanitizer_coverage.py
 
 # An environment as `make venv` makes it, but for one package: each line gives the versions that differ.
 .venv-triton-3.6/.installed: DIFFERENT = triton==3.6.0 numpy==2.3.5

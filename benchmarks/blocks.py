@@ -20,7 +20,7 @@ from rich.table import Table
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeConfig, Qwen3MoeSparseMoeBlock
 
 from kernels import MODELS, PASSES, captured, in_turn, normal, prepared, start
-from moefuzz.harness.adapters.transformers_experts import block_with
+from moefuzz.harness.targets.adapters.transformers_experts import block_with
 from moefuzz.kernels.experts import NAME
 
 IMPLEMENTATIONS = ("grouped_mm", "batched_mm", NAME)

@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from hypothesis import given, seed
 
-from moefuzz.harness.cases import DTYPES, GroupedGemmCase
-from moefuzz.harness.device import describe, one_thread, versions
+from moefuzz.harness.base.device import describe, one_thread, versions
+from moefuzz.harness.base.hypothesis_profiles import drawn
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.profiles import drawn
-from moefuzz.harness.target_names import default_target
-from moefuzz.harness.verdict import check
+from moefuzz.harness.levels.cases import DTYPES, GroupedGemmCase
+from moefuzz.harness.targets.registry import default_target
+from moefuzz.harness.verdict.check import check
 from moefuzz.strategies.regimes import REGIMES
 
 PART = 1000  # examples

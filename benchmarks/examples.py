@@ -20,11 +20,11 @@ from hypothesis import given, seed
 from hypothesis import strategies as st
 from options import positive, target
 
-from moefuzz.harness.cases import Case
-from moefuzz.harness.device import describe, versions
-from moefuzz.harness.profiles import drawn
+from moefuzz.harness.base.device import describe, versions
+from moefuzz.harness.base.hypothesis_profiles import drawn
+from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.targets import Target
-from moefuzz.harness.verdict import check
+from moefuzz.harness.verdict.check import check
 from moefuzz.strategies import experts_cases, grouped_gemm_cases, moe_block_cases
 
 CASES = {"grouped_gemm": grouped_gemm_cases, "experts": experts_cases, "moe_block": moe_block_cases}

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from hypothesis import given
 
-from moefuzz.harness.device import describe, one_thread, versions
-from moefuzz.harness.isolation import isolated
-from moefuzz.harness.profiles import drawn
-from moefuzz.harness.running import written_ahead
-from moefuzz.harness.runs.explore import Explorer
-from moefuzz.harness.runs.folder import Events, RunFolder
-from moefuzz.harness.runs.worker import under_way
-from moefuzz.harness.target_names import load_target
-from moefuzz.harness.verdict import check
+from moefuzz.harness.base.device import describe, one_thread, versions
+from moefuzz.harness.base.hypothesis_profiles import drawn
+from moefuzz.harness.campaign.explore import Explorer
+from moefuzz.harness.campaign.run_folder import Events, RunFolder
+from moefuzz.harness.campaign.worker import under_way
+from moefuzz.harness.targets.registry import load_target
+from moefuzz.harness.verdict.check import check
+from moefuzz.harness.verdict.isolation import isolated
+from moefuzz.harness.verdict.journal import written_ahead
 from moefuzz.strategies.regimes import REGIMES
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moefuzz.harness.device import device
+from moefuzz.harness.base.device import device
 
 TOLERANCES = (1e-3, 1e-2)
 GRID = tuple(itertools.product((32, 128, 512), (128, 1024), (4, 16), (1, 4), ("none", "x", "y")))

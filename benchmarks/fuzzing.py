@@ -25,9 +25,9 @@ from options import grouped_gemm_name, picture, positive, time_span
 from rich.console import Console
 from rich.table import Table
 
-from moefuzz.harness.cases import Case
-from moefuzz.harness.device import describe, one_thread, versions
-from moefuzz.harness.target_names import load_target
+from moefuzz.harness.base.device import describe, one_thread, versions
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.targets.registry import load_target
 from moefuzz.strategies import grouped_gemm_cases
 
 

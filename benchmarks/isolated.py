@@ -39,7 +39,7 @@ def context() -> Any:
     """Processes come from a server that has everything imported, and has asked for a GPU in the one way that may be forked."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["moefuzz.strategies.regimes", "moefuzz.harness.verdict"])
+    server.set_forkserver_preload(["moefuzz.strategies.regimes", "moefuzz.harness.verdict.check"])
     return server
 
 

@@ -12,18 +12,18 @@ import statistics
 import time
 from collections.abc import Callable
 
-from moefuzz.harness.cases import Case, GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.device import describe, one_thread, versions
-from moefuzz.harness.isolation import Isolation, isolated
-from moefuzz.harness.target_names import load_target
-from moefuzz.harness.verdict import check_here, failure_of
+from moefuzz.harness.base.device import describe, one_thread, versions
+from moefuzz.harness.levels.cases import Case, GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.targets.registry import load_target
+from moefuzz.harness.verdict.check import check_here, failure_of
+from moefuzz.harness.verdict.isolation import Isolation, isolated
 
 CASES: dict[str, Callable[[int], Case]] = {
     "torch_loop": lambda seed: GroupedGemmCase(m_sizes=(2, 3), N=4, K=4, seed=seed),
     "triton": lambda seed: GroupedGemmCase(m_sizes=(2, 3), N=4, K=4, seed=seed),
     "hugging_face_block": lambda seed: MoeBlockCase(loads=(2, 3), hidden_size=8, moe_intermediate_size=4, seed=seed),
 }
-ABORTS = "moefuzz.harness.process_faults:aborts_behind_an_empty_expert"
+ABORTS = "moefuzz.harness.planted.process_faults:aborts_behind_an_empty_expert"
 
 
 def milliseconds(run: Callable[[], object]) -> float:

@@ -37,7 +37,7 @@ from options import output_file, picture, positive
 from rich.console import Console
 from rich.table import Table
 
-from moefuzz.harness.device import describe, versions
+from moefuzz.harness.base.device import describe, versions
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 
 MODELS = {"qwen3-30b": (128, 8, 2048, 768), "qwen3-235b": (128, 8, 4096, 1536)}  # E, topk, hidden size, intermediate size

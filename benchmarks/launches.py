@@ -19,8 +19,8 @@ from collections.abc import Callable
 import torch
 from options import positive
 
-from moefuzz.harness.data import values
-from moefuzz.tests.selftest.pretended_gpu import launches, pretend
+from moefuzz.harness.numerics.recipes import values
+from moefuzz.tests.selftest.support.pretended_gpu import launches, pretend
 
 E, TOPK, H, I = 128, 8, 64, 64
 

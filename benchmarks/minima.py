@@ -2,7 +2,7 @@
 
     python benchmarks/minima.py [--seeds 3] [--only NAME ...] [--reports FOLDER]
 
-The faults are those of ``harness/faults.py`` and ``harness/process_faults.py``; each is fuzzed in the regime that has it, as `moefuzz fuzz`
+The faults are those of ``harness/planted/faults.py`` and ``process_faults.py``; each is fuzzed in the regime that has it, as `moefuzz fuzz`
 does, until it fails as the table says (a fault may show in other tensors too); those that may end a process run in one of their own. A race
 shows on a GPU alone. The time is that from the first example to the report with its script run.
 """
@@ -21,15 +21,15 @@ from typing import Any
 import hypothesis.core
 from rich.progress import track
 
-from moefuzz.harness import process_faults
-from moefuzz.harness.cases import Case
-from moefuzz.harness.device import describe, device, one_thread, versions
-from moefuzz.harness.isolation import isolated
-from moefuzz.harness.runs.campaign import Reduced, fuzz
-from moefuzz.harness.runs.explore import Turn
-from moefuzz.harness.target_names import load_target
+from moefuzz.harness.base.device import describe, device, one_thread, versions
+from moefuzz.harness.campaign.campaign import Reduced, fuzz
+from moefuzz.harness.campaign.explore import Turn
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.planted import process_faults
+from moefuzz.harness.targets.registry import load_target
+from moefuzz.harness.verdict.isolation import isolated
 from moefuzz.strategies.regimes import REGIMES
-from moefuzz.tests.selftest import test_faults
+from moefuzz.tests.selftest.planted import test_faults
 
 SECONDS = 300.0
 ONLY_ON_A_GPU = ("races_below_seventeen_deep",)
@@ -40,10 +40,10 @@ Row = tuple[str, str, str, Case, bool]  # target, regime, class of the failure, 
 
 def rows() -> Iterator[Row]:
     for name, (regime, failure, case) in test_faults.MINIMAL.items():
-        yield f"moefuzz.harness.faults:{name}", regime, failure, case, device().type == "cuda"
+        yield f"moefuzz.harness.planted.faults:{name}", regime, failure, case, device().type == "cuda"
     for name, case in process_faults.MINIMAL.items():
         if device().type == "cuda" or name not in ONLY_ON_A_GPU:
-            yield f"moefuzz.harness.process_faults:{name}", "any", "", case, True
+            yield f"moefuzz.harness.planted.process_faults:{name}", "any", "", case, True
 
 
 def first_found(spec: str, regime: str, failure: str, seed: int, folder: Path) -> tuple[Reduced | None, int]:

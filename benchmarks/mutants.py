@@ -28,12 +28,12 @@ from isolated import Send, isolated
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from moefuzz.harness.base.hypothesis_profiles import drawn
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.mutants import Mutant, mutants
-from moefuzz.harness.profiles import drawn
-from moefuzz.harness.sanitized import sanitizing
+from moefuzz.harness.planted.mutants import Mutant, mutants
 from moefuzz.harness.targets import Target
-from moefuzz.harness.verdict import check
+from moefuzz.harness.verdict.check import check
+from moefuzz.harness.verdict.sanitizing import sanitizing
 
 STAGES = (15, 60)  # examples of every regime, before the full number: most mutants die at once
 

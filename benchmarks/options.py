@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from moefuzz.harness.options import BadDuration, duration
-from moefuzz.harness.target_names import load_target
+from moefuzz.harness.cli.options import BadDuration, duration
 from moefuzz.harness.targets import BadTarget
+from moefuzz.harness.targets.registry import load_target
 
 Value = TypeVar("Value")
 

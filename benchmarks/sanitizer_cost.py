@@ -21,12 +21,12 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from moefuzz.harness import sanitize
-from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.device import describe, one_thread, versions
-from moefuzz.harness.grouped_gemm_oracle import run_grouped_gemm
-from moefuzz.harness.problems import build_grouped_gemm
-from moefuzz.harness.target_names import load_target
+from moefuzz.harness.base.device import describe, one_thread, versions
+from moefuzz.harness.levels.cases import GroupedGemmCase
+from moefuzz.harness.levels.grouped_gemm.oracle import run_grouped_gemm
+from moefuzz.harness.levels.grouped_gemm.problem import build_grouped_gemm
 from moefuzz.harness.targets import Target
+from moefuzz.harness.targets.registry import load_target
 from moefuzz.strategies import grouped_gemm_cases
 
 CPU = torch.device("cpu")
@@ -56,11 +56,11 @@ def milliseconds(run: Callable[[], object], watched: Callable[[], AbstractContex
 
 def zoo(times: int) -> None:
     """A line for each right kernel, the dearest last."""
-    from moefuzz.tests.selftest import sanitizer_zoo_right, sanitizer_zoo_right_together
+    from moefuzz.tests.selftest.sanitizer.zoo import right, right_together
 
     warnings.simplefilter("ignore")  # block pointers are deprecated
     both = {}
-    for name, run in (sanitizer_zoo_right.LAUNCHES | sanitizer_zoo_right_together.LAUNCHES).items():
+    for name, run in (right.LAUNCHES | right_together.LAUNCHES).items():
         pairs = [(milliseconds(run, nullcontext), milliseconds(run, sanitize)) for _ in range(times + 1)][1:]
         both[name] = tuple(map(min, zip(*pairs, strict=True)))
     ratios = {name: sanitized / plain for name, (plain, sanitized) in both.items()}

@@ -27,13 +27,13 @@ from typing import Any
 
 import psutil
 
-from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.device import describe, versions
-from moefuzz.harness.reports import Report, read_all
-from moefuzz.harness.runs.folder import RunFolder
-from moefuzz.harness.ten_faults import FAULTS, planted
+from moefuzz.harness.base.device import describe, versions
+from moefuzz.harness.campaign.run_folder import RunFolder
+from moefuzz.harness.levels.cases import GroupedGemmCase
+from moefuzz.harness.planted.ten_faults import FAULTS, planted
+from moefuzz.harness.report.folder import Report, read_all
 
-TARGET = "moefuzz.harness.ten_faults:ten_faults"
+TARGET = "moefuzz.harness.planted.ten_faults:ten_faults"
 KINDS = ("worker", "case", "supervisor", "tree")
 
 

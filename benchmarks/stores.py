@@ -23,9 +23,9 @@ from rich.table import Table
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from moefuzz.harness.mutants import mutants
-from moefuzz.harness.target_names import OWN_TARGETS, load_target
+from moefuzz.harness.planted.mutants import mutants
 from moefuzz.harness.targets import Target
+from moefuzz.harness.targets.registry import OWN_TARGETS, load_target
 from moefuzz.kernels.kernel_config import KernelConfig
 
 KERNELS = {

@@ -17,20 +17,21 @@ from typing import Any
 
 from hypothesis import given
 
-from moefuzz.harness import grouped_gemm_oracle, verdict
-from moefuzz.harness.cases import Case
-from moefuzz.harness.device import describe, one_thread, versions
-from moefuzz.harness.profiles import drawn
-from moefuzz.harness.target_names import OWN_TARGETS, chosen, load_target
+from moefuzz.harness.base.device import describe, one_thread, versions
+from moefuzz.harness.base.hypothesis_profiles import drawn
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.levels.grouped_gemm import oracle
 from moefuzz.harness.targets import Target
+from moefuzz.harness.targets.registry import OWN_TARGETS, chosen, load_target
+from moefuzz.harness.verdict import check
 from moefuzz.strategies.regimes import REGIMES
 
 LAYER: tuple[tuple[Any, str], ...] = (
     (Target, "takes"),
     (Target, "limit_on"),
     (Target, "tiles"),
-    (verdict, "default_target"),
-    (grouped_gemm_oracle, "keywords_of"),
+    (check, "default_target"),
+    (oracle, "keywords_of"),
 )
 spent = 0.0
 depth = 0
@@ -66,7 +67,7 @@ def share(spec: str, examples: int) -> tuple[float, int]:
     def example(case: Case) -> None:
         nonlocal seconds, count
         began = time.perf_counter()
-        verdict.check(case)
+        check.check(case)
         seconds, count = seconds + time.perf_counter() - began, count + 1
 
     with chosen(spec):

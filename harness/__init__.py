@@ -7,23 +7,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import aliases
+
 if TYPE_CHECKING:
-    from .cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, case_from_json, case_from_repr
     from .failures import Failure
-    from .known_issues import KnownIssues, in_force
+    from .levels.cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, case_from_json, case_from_repr
     from .sanitizer import CannotSanitize, Finding, sanitize
-    from .target_names import load_target
     from .targets import BadTarget, Target
-    from .verdict import Agreement, check, failure_of
+    from .targets.registry import load_target
+    from .verdict.check import Agreement, check, failure_of
+    from .verdict.known_issues import KnownIssues, in_force
 
 _HOMES = {
-    "cases": ("ExpertsCase", "GroupedGemmCase", "MoeBlockCase", "case_from_json", "case_from_repr"),
     "failures": ("Failure",),
-    "known_issues": ("KnownIssues", "in_force"),
+    "levels.cases": ("ExpertsCase", "GroupedGemmCase", "MoeBlockCase", "case_from_json", "case_from_repr"),
     "sanitizer": ("CannotSanitize", "Finding", "sanitize"),
-    "target_names": ("load_target",),
     "targets": ("BadTarget", "Target"),
-    "verdict": ("Agreement", "check", "failure_of"),
+    "targets.registry": ("load_target",),
+    "verdict.check": ("Agreement", "check", "failure_of"),
+    "verdict.known_issues": ("KnownIssues", "in_force"),
 }
 __all__ = [
     "Agreement",
@@ -45,6 +47,8 @@ __all__ = [
     "sanitize",
 ]
 
+
+aliases.install()
 
 if not TYPE_CHECKING:  # a type checker knows the names, and that there are no others
 

@@ -8,9 +8,9 @@ import threading
 import traceback
 from typing import NoReturn
 
-from .exception_text import text_of
-from .exit_codes import BROKEN_PIPE, INTERNAL, INTERRUPTED
-from .signals import listen, was_told
+from .base.exception_text import text_of
+from .base.exit_codes import BROKEN_PIPE, INTERNAL, INTERRUPTED
+from .base.signals import listen, was_told
 
 
 def main() -> NoReturn:
@@ -24,7 +24,7 @@ def main() -> NoReturn:
 
 def _status() -> int:
     try:
-        from .cli import app
+        from .cli.commands import app
 
         app()
     except SystemExit as end:

@@ -14,8 +14,9 @@ import torch
 import triton.testing
 from triton.runtime.errors import OutOfResources
 
-from . import boxes, interpreter
-from .hopper_configs import hopper_configs
+from . import triton_interpreter
+from .grouped_gemm_details import tma_boxes
+from .grouped_gemm_details.hopper_configs import hopper_configs
 from .kernel_config import DW_CONFIGS, DX_CONFIGS, FORWARD_CONFIGS, INTERPRETER_CONFIG, SAFE_CONFIG, KernelConfig
 
 _CANDIDATES = {"forward": FORWARD_CONFIGS, "dX": DX_CONFIGS, "dW": DW_CONFIGS}
@@ -49,10 +50,10 @@ class Choice:
                     f"{given} is {'aligned' if given.aligned else 'tma'}, but not so the operands of {self.kind}: shapes "
                     f"{tuple(self.a.shape)} and {tuple(self.b.shape)}, strides {self.a.stride()} and {self.b.stride()}"
                 )
-            if given.tma and not boxes.are_there(self.a.device):
+            if given.tma and not tma_boxes.are_there(self.a.device):
                 raise ValueError(f"{given} needs the tensor memory accelerator, which {self.a.device} does not have")
             return given
-        if interpreter.in_force():
+        if triton_interpreter.in_force():
             return INTERPRETER_CONFIG
         candidates = self._candidates()
         default = next(filter(self.is_aligned, candidates), SAFE_CONFIG)
@@ -76,7 +77,7 @@ class Choice:
         return _fastest[key]
 
     def _candidates(self) -> tuple[KernelConfig, ...]:
-        if self.a.element_size() == 2 and boxes.are_there(self.a.device):
+        if self.a.element_size() == 2 and tma_boxes.are_there(self.a.device):
             return hopper_configs(self.kind, self.M / self.E, self.a.shape[1], plain=self.plain)
         return _CANDIDATES[self.kind]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from .combine_rows import weighted_sum
-from .gated_activation import act_name, gated_activation
 from .grouped_gemm import grouped_gemm_of_rows
+from .moe_details.combine_rows import weighted_sum
+from .moe_details.gated_activation import act_name, gated_activation
 from .sorted_rows import SortedRows
 
 NAME = "moefuzz_triton"

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 import torch
 
 from . import autotuning
-from .combine_rows import sum_by_token
-from .elementwise import check_dtype
-from .gathered_rows import gathered_rows
-from .grouped_gemm_dw import grouped_gemm_dw
-from .grouped_gemm_dw_hopper import grouped_gemm_dw_hopper
-from .grouped_gemm_dw_tma import grouped_gemm_dw_tma
-from .grouped_gemm_rows import RowMap, grouped_gemm_rows
-from .grouped_gemm_rows_hopper import grouped_gemm_rows_hopper
-from .grouped_gemm_rows_tma import grouped_gemm_rows_tma
-from .hopper import stages_of
+from .grouped_gemm_details.dw import grouped_gemm_dw
+from .grouped_gemm_details.dw_hopper import grouped_gemm_dw_hopper
+from .grouped_gemm_details.dw_tma import grouped_gemm_dw_tma
+from .grouped_gemm_details.gather_rows import gathered_rows
+from .grouped_gemm_details.hopper_pipeline import stages_of
+from .grouped_gemm_details.rows import RowMap, grouped_gemm_rows
+from .grouped_gemm_details.rows_hopper import grouped_gemm_rows_hopper
+from .grouped_gemm_details.rows_tma import grouped_gemm_rows_tma
+from .grouped_gemm_details.tile_schedule import TileSchedule
 from .kernel_config import KernelConfig
+from .moe_details.combine_rows import sum_by_token
+from .moe_details.elementwise import check_dtype
 from .sorted_rows import SortedRows
-from .tile_schedule import TileSchedule
 
 
 def grouped_gemm(

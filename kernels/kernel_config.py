@@ -35,10 +35,11 @@ class KernelConfig:
     accelerator, of GPUs from compute capability 9.0 on, moves whole tiles and fills them with zeros. The launcher checks both promises and
     raises ValueError where one does not hold.
 
-    ``specialized`` is a wish beside ``tma``: warps that load beside warps that multiply, in programs that walk over tiles (hopper.py). It
-    is granted on Hopper for operands and results of 16 bits in tiles of 128 rows (``block_m``, for dW ``block_n``) and columns in multiples
-    of 64, where two stages fit into shared memory and no row is gathered, scattered or weighed; but for dW, the contraction's block must be
-    a multiple of 64 too. Elsewhere, and under the interpreter, the same tiles are computed without.
+    ``specialized`` is a wish beside ``tma``: warps that load beside warps that multiply, in programs that walk over tiles
+    (hopper_pipeline.py). It is granted on Hopper for operands and results of 16 bits in tiles of 128 rows (``block_m``, for dW
+    ``block_n``) and columns in multiples of 64, where two stages fit into shared memory and no row is gathered, scattered or weighed;
+    but for dW, the contraction's block must be a multiple of 64 too. Elsewhere, and under the interpreter, the same tiles are computed
+    without.
 
     >>> KernelConfig(block_m=32)
     KernelConfig(block_m=32, block_n=16, block_k=16, num_warps=4, num_stages=2, aligned=False, tma=False, specialized=False)

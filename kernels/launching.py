@@ -19,9 +19,9 @@ from triton.experimental.gluon._runtime import GluonJITFunction
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from . import interpreter
+from . import triton_interpreter
 
-interpreter.repair()
+triton_interpreter.repair()
 
 
 def jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
@@ -29,7 +29,7 @@ def jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
 
     Under the interpreter this is ``triton.jit``. Raises TypeError for a parameter by whose value Triton would compile.
     """
-    if interpreter.in_force():
+    if triton_interpreter.in_force():
         return triton.jit(do_not_specialize=do_not_specialize)  # type: ignore[no-any-return]
     return lambda function: _Kernel(function, do_not_specialize=do_not_specialize)
 

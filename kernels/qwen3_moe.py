@@ -17,10 +17,10 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
-from .combine_rows import weighted_sum
 from .experts import fused_gated, gated
 from .grouped_gemm import grouped_gemm
 from .kernel_config import KernelConfig
+from .moe_details.combine_rows import weighted_sum
 from .qwen3_hf import clone_experts, config_of
 from .reference import grouped_gemm_reference
 from .routing import route, sort_by_expert

@@ -1,7 +1,7 @@
 """The torch twins: the same signatures as the Triton kernels and the op, slow and obvious.
 
 Given float64 they compute in float64. Given the kernel's own type they compute in float32 and round each result once, as the op's contract
-says: the plainest implementation to compare with. (The reference of the verdict is ``harness/segments.py``.)
+says: the plainest implementation to compare with. (The reference of the verdict is ``harness/numerics/segments.py``.)
 ``m_sizes`` is read on the host. Rows beyond the sum of ``m_sizes`` come back as zeros, whatever they hold.
 """
 

@@ -6,10 +6,10 @@ import functools
 
 import torch
 
-from .combine_rows import rows_of_slots
-from .rank_slots import FEW, rank_slots
+from .grouped_gemm_details.tile_schedule import TileSchedule, tile_schedule
+from .moe_details.combine_rows import rows_of_slots
+from .moe_details.rank_slots import FEW, rank_slots
 from .routing import count_by_expert, sort_by_expert
-from .tile_schedule import TileSchedule, tile_schedule
 
 
 class SortedRows:

@@ -13,8 +13,8 @@ from .expert_counts import (
 )
 from .experts import experts_cases
 from .grouped_gemms import data_recipes, grouped_gemm_cases, kernel_configs
-from .models import blocks_like, configs_like
 from .moe_blocks import expert_loads, moe_block_cases
+from .released_models import blocks_like, configs_like
 from .sizes import dimension_sizes, tile_edge_sizes, token_counts
 
 __all__ = [

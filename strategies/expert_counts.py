@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from .checks import check_range
 from .sizes import tile_edge_sizes
+from .validation import check_range
 
 Counts = st.SearchStrategy[list[int]]
 

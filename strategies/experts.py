@@ -8,12 +8,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from moefuzz.harness import cases
-from moefuzz.harness.cases import ExpertsCase, round_up
+from moefuzz.harness.levels import cases
+from moefuzz.harness.levels.cases import ExpertsCase, round_up
 from moefuzz.harness.targets import Target
 
+from .case_builder import fitted_cases
 from .expert_counts import Counts
-from .fitted import fitted_cases
 from .grouped_gemms import data_recipes, layouts, seeds
 from .moe_blocks import RECIPES, TOPK, expert_loads, with_a_token
 from .sizes import tile_edge_sizes

@@ -9,13 +9,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from moefuzz.harness import cases
-from moefuzz.harness.cases import GroupedGemmCase, round_up
+from moefuzz.harness.levels import cases
+from moefuzz.harness.levels.cases import GroupedGemmCase, round_up
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
+from .case_builder import fitted_cases
 from .expert_counts import Counts, expert_counts
-from .fitted import fitted_cases
 from .sizes import dimension_sizes
 
 CONFIGS = (

@@ -8,11 +8,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from moefuzz.harness import cases
-from moefuzz.harness.cases import MoeBlockCase, round_up
+from moefuzz.harness.levels import cases
+from moefuzz.harness.levels.cases import MoeBlockCase, round_up
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
+from .case_builder import fitted_cases
 from .expert_counts import (
     Counts,
     even_counts,
@@ -22,7 +23,6 @@ from .expert_counts import (
     power_law_counts,
     starving_counts,
 )
-from .fitted import fitted_cases
 from .grouped_gemms import CONFIGS, data_recipes, seeds
 from .sizes import tile_edge_sizes, token_counts
 

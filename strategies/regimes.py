@@ -12,9 +12,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from moefuzz.harness import cases
-from moefuzz.harness.cases import ExpertsCase, GroupedGemmCase, MoeBlockCase
-from moefuzz.harness.models import qwen3_blocks
+from moefuzz.harness.levels import cases
+from moefuzz.harness.levels.cases import ExpertsCase, GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.models.presets import qwen3_blocks
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
@@ -29,8 +29,8 @@ from .expert_counts import (
 )
 from .experts import experts_cases
 from .grouped_gemms import CONFIGS, data_recipes, grouped_gemm_cases
-from .models import blocks_like
 from .moe_blocks import moe_block_cases
+from .released_models import blocks_like
 from .sizes import tile_edge_sizes
 
 Cases = st.SearchStrategy[GroupedGemmCase]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from .checks import check_range
+from .validation import check_range
 
 
 def tile_edge_sizes(block: int, *, smallest: int = 0, largest: int | None = None) -> st.SearchStrategy[int]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from moefuzz.harness import plugin
-from moefuzz.harness.device import one_thread
-from moefuzz.harness.environment import TARGET_VARIABLE
-from moefuzz.harness.profile_names import NEED_A_GPU
+from moefuzz.harness.base.device import one_thread
+from moefuzz.harness.base.environment import TARGET_VARIABLE
+from moefuzz.harness.pytest_plugin import plugin
+from moefuzz.harness.pytest_plugin.profile_names import NEED_A_GPU
 
 _SELFTEST = Path(__file__).parent / "selftest"
 
@@ -32,5 +32,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A run for a kernel's sake leaves out the claims about this tool, but for those that need the GPU."""
     on_gpu = config.getoption("--hypothesis-profile", None) in NEED_A_GPU or TARGET_VARIABLE in os.environ
-    tool_only = collection_path.parent == _SELFTEST and collection_path.suffix == ".py" and "gpu" not in collection_path.name
+    tool_only = collection_path.is_relative_to(_SELFTEST) and collection_path.suffix == ".py" and "gpu" not in collection_path.name
     return True if on_gpu and tool_only else None

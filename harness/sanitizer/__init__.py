@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from moefuzz.harness.memory import Allocations, allocation_watchers
-from moefuzz.kernels import interpreter
-from moefuzz.kernels.interpreter_events import Access, Watcher, watchers
-from moefuzz.kernels.interpreter_launches import Launch
+from moefuzz.harness.execution.memory import Allocations, allocation_watchers
+from moefuzz.kernels import triton_interpreter
+from moefuzz.kernels.triton_interpreter.accesses import Access, Watcher, watchers
+from moefuzz.kernels.triton_interpreter.launches import Launch
 
 from .allocated import Allocated
 from .findings import Finding
@@ -47,12 +47,12 @@ def sanitize(*, extra: torch.Tensor | Iterable[torch.Tensor] = (), written_twice
     What torch allocates meanwhile lies between guard zones and starts poisoned, floating types as NaN and integers as -1. Raises
     CannotSanitize.
     """
-    if not interpreter.in_force():
+    if not triton_interpreter.in_force():
         raise CannotSanitize(
             "the sanitizer watches Triton's interpreter, which is not in force: set TRITON_INTERPRET=1 before the kernels are imported"
         )
     try:
-        interpreter.repair()
+        triton_interpreter.repair()
     except ImportError as error:
         raise CannotSanitize(str(error)) from error
     tensors = (extra,) if isinstance(extra, torch.Tensor) else tuple(extra)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 
-from moefuzz.harness.memory import extent, poison_number
+from moefuzz.harness.execution.memory import extent, poison_number
 
 from .regions import Region, View, memory
 

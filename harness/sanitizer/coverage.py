@@ -16,9 +16,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from moefuzz.kernels import interpreter
-from moefuzz.kernels.interpreter_events import Access, Watcher, is_inside, watchers
-from moefuzz.kernels.interpreter_launches import Launch
+from moefuzz.kernels import triton_interpreter
+from moefuzz.kernels.triton_interpreter.accesses import Access, Watcher, is_inside, watchers
+from moefuzz.kernels.triton_interpreter.launches import Launch
 
 MASKED_FROM = {"load": 2, "store": 3}  # arguments of a call that has a mask though it names none
 
@@ -195,7 +195,7 @@ class Coverage(Watcher):
 @contextmanager
 def coverage(collected: Coverage | None = None) -> Iterator[Coverage]:
     """Note what launches reach meanwhile, in what was ``collected`` so far; under Python's tracing, which makes them slower."""
-    interpreter.repair()
+    triton_interpreter.repair()
     collected = Coverage() if collected is None else collected
     watchers.append(collected)
     try:

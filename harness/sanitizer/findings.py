@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from moefuzz.kernels.interpreter_events import Line, Program
+from moefuzz.kernels.triton_interpreter.accesses import Line, Program
 
 Kind = Literal["OutOfBounds", "UninitialisedRead", "Race", "NotWritten", "WrittenTwice"]
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from moefuzz.kernels.interpreter_events import Access, Line, Program, Watcher
-from moefuzz.kernels.interpreter_launches import Launch
+from moefuzz.kernels.triton_interpreter.accesses import Access, Line, Program, Watcher
+from moefuzz.kernels.triton_interpreter.launches import Launch
 
 from .findings import Finding, Kind, source_of
 from .order import Conflict, Event, Order

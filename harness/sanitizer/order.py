@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moefuzz.kernels.interpreter_events import Access, Line, Program
+from moefuzz.kernels.triton_interpreter.accesses import Access, Line, Program
 
 from .regions import Region
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from moefuzz.harness.cases import Case
-from moefuzz.harness.corpus_of_run import cases_of_run
-from moefuzz.harness.isolation import isolated
-from moefuzz.harness.target_names import OWN_TARGETS, load_target, specs_of_run
-from moefuzz.harness.verdict import check
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.pytest_plugin.corpus import cases_of_run
+from moefuzz.harness.targets.registry import OWN_TARGETS, load_target, specs_of_run
+from moefuzz.harness.verdict.check import check
+from moefuzz.harness.verdict.isolation import isolated
 
 HELD = [(spec, case) for level in OWN_TARGETS for spec in specs_of_run(level) for case in cases_of_run() if case.level == level]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from moefuzz.harness.cases import ExpertsCase
-from moefuzz.harness.verdict import check
+from moefuzz.harness.levels.cases import ExpertsCase
+from moefuzz.harness.verdict.check import check
 from moefuzz.strategies import regimes
 
-from .drawing import experts_from, fewer
+from .from_regimes import experts_from, fewer
 
 
 @experts_from(regimes.any_experts)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from moefuzz.harness.cases import ExpertsCase
-from moefuzz.harness.verdict import check
+from moefuzz.harness.levels.cases import ExpertsCase
+from moefuzz.harness.verdict.check import check
 from moefuzz.strategies import regimes
 
-from .drawing import Property, experts_from, fewer
+from .from_regimes import Property, experts_from, fewer
 from .test_relations import on_a_gpu
 
 

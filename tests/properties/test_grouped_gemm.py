@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import target
 
-from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.verdict import check
+from moefuzz.harness.levels.cases import GroupedGemmCase
+from moefuzz.harness.verdict.check import check
 from moefuzz.strategies import regimes
 
-from .drawing import fewer, gemms_from
+from .from_regimes import fewer, gemms_from
 
 
 @gemms_from(regimes.any_cases)

@@ -7,17 +7,17 @@ import os
 import pytest
 from hypothesis import given
 
-from moefuzz.harness.block_checks import check_fwd, check_grads, check_grouped_gemm_results
-from moefuzz.harness.block_oracle import bounds_of, run_moe_block, topk_ids_of
-from moefuzz.harness.block_problems import build_moe_block
-from moefuzz.harness.cases import MoeBlockCase
-from moefuzz.harness.device import device
-from moefuzz.harness.environment import TARGET_VARIABLE
-from moefuzz.harness.target_names import OWN_TARGETS, load_target
-from moefuzz.harness.verdict import check
+from moefuzz.harness.base.device import device
+from moefuzz.harness.base.environment import TARGET_VARIABLE
+from moefuzz.harness.levels.cases import MoeBlockCase
+from moefuzz.harness.levels.moe_block.oracle import bounds_of, run_moe_block, topk_ids_of
+from moefuzz.harness.levels.moe_block.problem import build_moe_block
+from moefuzz.harness.levels.moe_block.stage_checks import check_fwd, check_grads, check_grouped_gemm_results
+from moefuzz.harness.targets.registry import OWN_TARGETS, load_target
+from moefuzz.harness.verdict.check import check
 from moefuzz.strategies import moe_block_cases, regimes
 
-from .drawing import blocks_from, fewer
+from .from_regimes import blocks_from, fewer
 
 
 @blocks_from(regimes.any_blocks)

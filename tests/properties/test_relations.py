@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from moefuzz.harness.cases import GroupedGemmCase
-from moefuzz.harness.device import device
-from moefuzz.harness.verdict import check
+from moefuzz.harness.base.device import device
+from moefuzz.harness.levels.cases import GroupedGemmCase
+from moefuzz.harness.verdict.check import check
 from moefuzz.strategies import regimes
 
-from .drawing import Property, gemms_from
+from .from_regimes import Property, gemms_from
 
 on_a_gpu = pytest.mark.skipif(device().type != "cuda", reason="needs a CUDA GPU")
 

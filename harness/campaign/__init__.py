@@ -1,0 +1,1 @@
+"""A fuzz run: it explores, reduces, and writes its folder."""

@@ -1,0 +1,296 @@
+"""Exploring: turns of examples in which failures are recorded and not raised, so that a bug does not end the search for the next.
+
+The regimes of all targets take turns, each in order at first and then by chance, those more often whose last turns met more that was new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.control import current_build_context
+from hypothesis.database import ExampleDatabase, choices_to_bytes
+
+from moefuzz.harness.base.compile_counter import compiled
+from moefuzz.harness.base.resources import LostDevice, NoRoom
+from moefuzz.harness.base.signals import held
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.reduction.explain import Region, is_explained
+from moefuzz.harness.reduction.minimise import simpler_cases
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict.check import check, failure_of
+
+from .example_database import SharedExamples
+from .novelty import Behaviours, labels
+from .run_folder import EXPLAIN, RunFolder
+
+Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
+
+FIRST_TURN, LONGEST_TURN, TURN_SECONDS = 25, 1000, 10.0
+"""Examples of a regime's first turn, which doubles from turn to turn, and what ends each."""
+
+_LEAST_SECONDS = 1.0
+"""Of a regime's first turn, where many wait for theirs."""
+
+_EVERYBODYS = 0.2
+"""The share of turns that fall to all regimes alike, however little is new in them."""
+
+_LOOKS = 6
+"""So many simpler cases of a failing one are tried outside of the regions of its bucket, in search of a bug behind."""
+
+_INTERESTING = 5
+
+
+class TurnIsOver(KeyboardInterrupt):
+    """Ends a turn, as its time is up or there is no room: Hypothesis passes a KeyboardInterrupt on."""
+
+
+@dataclass
+class Turn:
+    """What one turn of a regime yielded, or several together."""
+
+    target: str
+    level: str
+    regime: str
+    seconds: float = 0.0
+    examples: int = 0
+    failing: int = 0
+    passed_by: int = 0  # of these, explained by what is found already
+    known: int = 0  # on which it failed as a known issue says
+    refused: int = 0  # outside the declaration, to which the target said no
+    no_room: int = 0  # passed by, whose inputs the device could not hold
+    fresh: int = 0  # labels and pairs of labels met for the first time
+    found: int = 0  # failures put down to be reduced
+    compiles: int = 0
+    shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest share of a bound
+    covered: dict[str, Counter[str]] = field(default_factory=dict)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    interesting: list[Any] = field(default_factory=list)  # cases that met a new label, as JSON
+
+    def add(self, other: Turn) -> None:
+        """Count another turn of the same regime."""
+        for name in ("seconds", "examples", "failing", "passed_by", "known", "refused", "no_room", "fresh", "found", "compiles"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for tensor, share in other.shares.items():
+            self.shares[tensor] = max(share, self.shares.get(tensor, 0.0))
+
+    def said(self) -> dict[str, Any]:
+        """As the fields of an event."""
+        return dict(vars(self))
+
+    def note(self, said: Sequence[tuple[str, str]], case: Case, seconds: float) -> None:
+        for name, label in said:
+            self.covered.setdefault(name, Counter())[label] += 1
+        if len(self.slowest) < 3 or seconds > self.slowest[-1][0]:
+            self.slowest = sorted([*self.slowest, (round(seconds, 4), repr(case))], reverse=True)[:3]
+
+
+@dataclass
+class Line:
+    """A regime of a target, and what it is worth: what was new in a second of its last turns."""
+
+    target: Target
+    regime: str
+    strategy: st.SearchStrategy[Any]
+    turns: int = 0
+    worth: float = 0.0
+
+
+class TakesTurns(Protocol):
+    """What following chooses from."""
+
+    turns: int
+    worth: float
+
+
+Turning = TypeVar("Turning", bound=TakesTurns)
+
+
+def following(lines: Sequence[Turning], chance: random.Random) -> Turning:
+    """Whose turn it is: each once, then by what they are worth, and a share of all turns falls to everybody alike."""
+    fewest = min(line.turns for line in lines)
+    if fewest == 0 or chance.random() < _EVERYBODYS:
+        return next(line for line in lines if line.turns == fewest)
+    return chance.choices(lines, [line.worth + 1e-9 for line in lines])[0]
+
+
+class Explorer:
+    """Draws examples for ``targets`` from ``regimes``; a failure that nothing in the run's folder explains is put down there at once."""
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        regimes: Regimes,
+        run: RunFolder,
+        *,
+        database: ExampleDatabase | None = None,
+        shuffled: bool = False,
+        seed: str = "",
+    ) -> None:
+        drawn = [(target, name, regime(target)) for target in targets for name, regime in regimes[target.level].items()]
+        self.lines = [Line(target, name, strategy) for target, name, strategy in drawn if strategy is not None]
+        self.run, self.database = run, database
+        self.examples, self.seed = 0, seed or str(random.SystemRandom().getrandbits(32))
+        self._behaviours, self._chance, self._barren = Behaviours(), random.Random(self.seed), 0  # noqa: S311 - a run can be repeated
+        if shuffled:  # where many start together, or one again and again, no regime is always the last
+            self._chance.shuffle(self.lines)
+        self.met: dict[str, tuple[int, float]] = {}  # by key of a failure, the examples until it was found, and when that was
+        self.running_since: float | None = None  # when the case began that runs
+        self._now: Turn | None = None
+        self._began = 0.0
+
+    def line(self, target: str, regime: str) -> Line | None:
+        """That of a target and a regime, if there is one here."""
+        return next((line for line in self.lines if (line.target.name, line.regime) == (target, regime)), None)
+
+    def turn(self, stop: float, most: int | None = None) -> Turn:
+        """One turn, at the end of which ``time.monotonic()`` is hardly later than ``stop``, of so many examples at ``most``.
+
+        With ``most`` it depends on the seed alone, and on nothing that is measured. Raises LostDevice where nothing can run any more.
+        """
+        line, self._began = following(self.lines, self._chance), time.monotonic()
+        self._now = done = Turn(line.target.name, line.target.level, line.regime)
+        compiles = compiled()
+        covered = self._explored(line, done, stop if most is not None else self._began + self._share(stop), most)
+        self._look_behind(covered, line, done, stop)
+        done.compiles = compiled() - compiles
+        self.under_way()
+        self._now = None
+        line.turns += 1
+        worth = (done.fresh + 10 * done.found) / (max(done.seconds, 1e-3) if most is None else max(done.examples, 1))
+        line.worth = worth if line.turns == 1 else (line.worth + worth) / 2
+        self._barren = 0 if done.examples else self._barren + 1
+        if self._barren >= len(self.lines) and done.no_room:
+            raise LostDevice("no case had room for a whole round of the regimes")
+        return done
+
+    def _share(self, stop: float) -> float:
+        """How many seconds the turn that begins now may take: those left are shared out among the regimes that had none yet."""
+        left = stop - self._began
+        waiting = sum(not line.turns for line in self.lines)
+        return min(left, TURN_SECONDS, max(_LEAST_SECONDS, left / waiting) if waiting else TURN_SECONDS)
+
+    def under_way(self) -> Turn | None:
+        """The turn that runs now, or ran when an exception ended it."""
+        if self._now is not None:
+            self._now.seconds = time.monotonic() - self._began
+        return self._now
+
+    def offer(self, failure: Failure, done: Turn, choices: bytes = b"") -> None:
+        """Put a failure of a turn down to be reduced, unless its bucket has a candidate already."""
+        found = self.run.offer(failure, done.target, done.regime, choices)
+        if found is not None:
+            done.found += 1
+            self.met[found.key] = self.examples, time.monotonic()
+
+    def _explored(self, line: Line, done: Turn, stop: float, most: int | None) -> list[Failure]:
+        """Run the examples of a turn; the failures that are explained already."""
+        covered: list[Failure] = []
+        buckets: set[object] = set()
+        shared = SharedExamples(self.database, line.target.name, line.regime) if self.database is not None else None
+        length = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
+
+        @settings(
+            max_examples=length if most is None else min(length, most),
+            deadline=None,
+            database=shared,
+            derandomize=False,
+            verbosity=Verbosity.quiet,
+            phases=(Phase.generate,) if line.turns else (Phase.reuse, Phase.generate),
+            suppress_health_check=list(HealthCheck),
+        )
+        # seed stands below settings, since it drops their database
+        @seed(int.from_bytes(hashlib.sha256(f"{self.seed} {line.target.name} {line.regime} {line.turns}".encode()).digest()[:8]))
+        @given(line.strategy)
+        def attempt(case: Case) -> None:
+            at = time.monotonic()
+            if at > stop:
+                raise TurnIsOver
+            if is_explained(case, line.target, self._dear(line.target)):
+                done.passed_by += 1
+                return
+            failure = self._run(line.target, case, done)
+            with held():  # what is found is put down, whoever interrupts
+                said = labels(case)
+                done.note(said, case, time.monotonic() - at)
+                fresh, is_new = self._behaviours.fresh(line.target.name, said)
+                done.fresh += fresh
+                choices = choices_to_bytes(current_build_context().data.choices)
+                if shared is not None and (is_new or (failure is not None and failure.bucket not in buckets)):
+                    shared.keep(choices)
+                if is_new and failure is None and len(done.interesting) < _INTERESTING:
+                    done.interesting.append(json.loads(case.to_json()))
+                if failure is None:
+                    return
+                buckets.add(failure.bucket)
+                if is_explained(case, line.target, self.run.regions(failure.bucket)):
+                    done.passed_by += 1
+                    covered.append(failure)
+                else:
+                    self.offer(failure, done, choices)
+
+        with contextlib.suppress(TurnIsOver):
+            attempt()
+        return covered
+
+    def _dear(self, target: Target) -> list[Region]:
+        """Where a case costs its process or all of its time, as is known by now: it need not be run again."""
+        ended = [one for one in self.run.found() if one.outcome in EXPLAIN and one.bucket[0] == target.name and one.kind.ends_a_process]
+        return [one.region for one in ended if one.region.needs and one.region.is_exact]
+
+    def _run(self, target: Target, case: Case, done: Turn) -> Failure | None:
+        """Run one case and count it; its failure. Raises NoRoom."""
+        done.examples += 1
+        self.examples += 1
+        self.running_since = time.monotonic()
+        try:
+            agreement = check(case, target)
+        except NoRoom:
+            done.examples -= 1
+            self.examples -= 1
+            done.no_room += 1
+            if done.no_room >= FIRST_TURN:
+                raise TurnIsOver from None
+            raise
+        except Failure as failure:
+            done.failing += 1
+            return _light(failure)
+        finally:
+            self.running_since = None
+        done.refused += bool(agreement.refused)
+        done.known += bool(agreement.known)
+        for tensor, share in agreement.shares.items():
+            done.shares[tensor] = max(share, done.shares.get(tensor, 0.0))
+        return None
+
+    def _look_behind(self, covered: list[Failure], line: Line, done: Turn, stop: float) -> None:
+        """Look for a bug behind those that are explained: simpler cases outside of every region that fail in the same bucket."""
+        for failure in self._chance.sample(covered, min(3, len(covered))):
+            regions = self.run.regions(failure.bucket)
+            simpler = list(simpler_cases(failure.case))
+            some = self._chance.sample(simpler, min(5 * _LOOKS, len(simpler)))
+            for case in [case for case in some if not is_explained(case, line.target, regions)][:_LOOKS]:
+                if time.monotonic() > stop:
+                    return
+                other = failure_of(case, line.target)
+                if other is not None and other.bucket == failure.bucket:
+                    self.offer(_light(other), done)
+
+
+def _light(failure: Failure) -> Failure:
+    """Without its traceback, which holds the tensors of the case; what the target raised is kept as text."""
+    if failure.__cause__ is not None:
+        failure.add_note("".join(traceback.format_exception(failure.__cause__)))
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)

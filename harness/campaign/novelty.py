@@ -1,0 +1,102 @@
+"""What a run covers: labels of a case, a few for each of its fields, and which of them, alone or in pairs, are new."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from moefuzz.harness.levels.cases import Case
+from moefuzz.kernels.kernel_config import FLAGS, KernelConfig
+
+UP_TO = (1, 2, 4, 8, 16, 32)
+LABELS: dict[str, tuple[str, ...]] = {
+    "experts": ("1", "2", "3-4", "5-8", "9-16", "17-32", "33 or more"),
+    "topk": ("1", "2", "3-4", "5-8"),
+    "loads": ("no rows", "one takes all", "some starve", "even", "skewed"),
+    "M": ("none", "whole tiles", "one over", "one short", "in between", "more than 256"),  # rows of an expert
+    "N": ("whole tiles", "one over", "one short", "in between"),
+    "K": ("whole tiles", "one over", "one short", "in between"),
+    "hidden_size": ("whole tiles", "one over", "one short", "in between"),
+    "moe_intermediate_size": ("whole tiles", "one over", "one short", "in between"),
+}
+"""By field, the labels that a run could reach; of other fields the labels are their values."""
+
+_SIZES = {"N": "block_n", "K": "block_k", "hidden_size": "block_k", "moe_intermediate_size": "block_n"}
+_VALUES = ("dtype", "data", "permute", "order", "x_layout", "w_layout", "dy_layout", "grads", "relation", "act", "logits")
+
+Label = tuple[str, str]
+
+
+def labels(case: Case) -> list[Label]:
+    """(field, label) of all that a case covers; of the rows of its experts several.
+
+    >>> from moefuzz.harness.levels.cases import GroupedGemmCase
+    >>> [said for said in labels(GroupedGemmCase((0, 17), N=31, K=16)) if said[0] in ("experts", "loads", "M", "N", "K")]
+    [('experts', '2'), ('loads', 'one takes all'), ('M', 'none'), ('M', 'one over'), ('N', 'one short'), ('K', 'whole tiles')]
+    """
+    return list(_labels(case))
+
+
+class Behaviours:
+    """The labels and pairs of labels that were met, by target."""
+
+    def __init__(self) -> None:
+        self._met: set[tuple[object, ...]] = set()
+
+    def fresh(self, target: str, said: list[Label]) -> tuple[int, bool]:
+        """How many of a case's labels and pairs are new, and whether one label is; from now on they are not."""
+        alone = {(target, label) for label in said} - self._met
+        before = len(self._met)
+        self._met |= alone
+        self._met.update((target, *pair) for pair in itertools.combinations(said, 2))
+        return len(self._met) - before, bool(alone)
+
+
+def _labels(case: Case) -> Iterator[Label]:
+    loads: tuple[int, ...] = getattr(case, case.rows_of)
+    yield "experts", _binned(len(loads))
+    yield "topk", _binned(case.topk)
+    yield "loads", _skew(loads)
+    config = getattr(case, "config", None)
+    yield from dict.fromkeys(("M", _remainder(load, getattr(config, "block_m", 16))) for load in loads)
+    if max(loads) > 256:
+        yield "M", "more than 256"
+    for name, block in _SIZES.items():
+        if hasattr(case, name):
+            yield name, _remainder(getattr(case, name), getattr(config, block, 16))
+    for name in _VALUES:
+        if hasattr(case, name):
+            yield name, str(getattr(case, name) or "none")
+    if hasattr(case, "config"):
+        yield "config", "the target's own" if config is None else _in_words(config)
+
+
+def _in_words(config: KernelConfig) -> str:
+    flags = "".join(f", {name}" for name in FLAGS if getattr(config, name))
+    return f"{config.block_m}x{config.block_n}x{config.block_k}{flags}"
+
+
+def _binned(count: int) -> str:
+    low = 0
+    for high in UP_TO:
+        if count <= high:
+            return str(high) if high == low + 1 else f"{low + 1}-{high}"
+        low = high
+    return f"{low + 1} or more"
+
+
+def _skew(loads: tuple[int, ...]) -> str:
+    busy = [load for load in loads if load]
+    if not busy:
+        return "no rows"
+    if len(busy) == 1 < len(loads):
+        return "one takes all"
+    if len(busy) < len(loads):
+        return "some starve"
+    return "even" if max(busy) <= 2 * min(busy) else "skewed"
+
+
+def _remainder(size: int, block: int) -> str:
+    if not size:
+        return "none"
+    return {0: "whole tiles", 1: "one over", block - 1: "one short"}.get(size % block, "in between")

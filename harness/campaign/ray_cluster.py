@@ -1,0 +1,169 @@
+"""The workers of a run as actors of Ray, on whatever cluster it finds; without one it makes one of this host.
+
+Each actor keeps one worker, in a process of its own below the actor, as ``supervisor.py`` does; Ray gives it a GPU where the cluster has
+any, and starts an actor that died again, on another host if need be. The run's folder lies where all hosts see it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from moefuzz.harness.base.exit_codes import INFRASTRUCTURE, INTERRUPTED, USAGE
+
+from .run_folder import Events, RunFolder
+
+MOST_DEATHS = 5
+"""So many ends of a worker within seconds of its start, and it is taken out."""
+
+_SOON, _LOOK_SECONDS, _ENDING_SECONDS, _PLACING_SECONDS = 20.0, 0.5, 30.0, 120.0
+_RESTART_SECONDS = 3.0
+
+
+class NoCluster(Exception):
+    """Ray is not installed, or gives nothing to run on; the text is one line."""
+
+
+class Keeper:
+    """In an actor: one worker as a process, which ends with the actor."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder, self.name = Path(folder), name
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def place(self) -> str:
+        """What this actor was given; where the run's folder is not seen, a text that says so."""
+        if not (self.folder / "run.json").exists():
+            return f"no {self.folder} on {os.uname().nodename}: the run's folder must lie where every host sees it"
+        return ""
+
+    def keep(self, seconds: float) -> int:
+        """Run the worker to its end; its exit status."""
+        command = [sys.executable, "-m", "moefuzz.harness.campaign.worker", str(self.folder), self.name, str(seconds)]
+        with (self.folder / "events" / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self.process.wait()
+
+    def end(self) -> None:
+        """Ask the worker to end: it says what it has."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
+
+
+def connect() -> Any:
+    """Ray, connected to the cluster of RAY_ADDRESS, or to one of this host. Raises NoCluster."""
+    try:
+        import ray
+    except ImportError:
+        raise NoCluster("the package ray is not installed: pip install 'moefuzz[ray]'") from None
+    try:
+        if not ray.is_initialized():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+        raise NoCluster(f"no cluster: {error}".partition("\n")[0]) from None
+    return ray
+
+
+class Cluster:
+    """As ``Supervisor``: keeps actors running until the time is up and all is reduced. ``workers`` is for each GPU, or in all."""
+
+    def __init__(self, ray: Any, run: RunFolder, workers: int | None, seconds: float, targets: Sequence[str]) -> None:
+        self.ray, self.run, self.targets, self.why = ray, run, targets, ""
+        self.until = time.monotonic() + seconds
+        self.events = Events(run, "supervisor", "supervisor-cluster")
+        has = ray.cluster_resources()
+        gpus = int(has.get("GPU", 0))
+        each = {"num_gpus": 1 / (workers or 1)} if gpus else {"num_cpus": 1}
+        count = gpus * (workers or 1) if gpus else workers or max(1, int(has.get("CPU", 1)))
+        self._actor = ray.remote(max_restarts=-1, max_concurrency=2, **({"num_cpus": 0} | each))(Keeper)
+        self.names = [f"ray-{i}" for i in range(count)]
+        self._actors: dict[str, Any] = {}
+        self._running: dict[Any, str] = {}
+        self._began: dict[str, float] = {}
+        self._deaths = dict.fromkeys(self.names, 0)
+        self._barren = dict.fromkeys(self.names, 0)
+
+    def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
+        """Start the actors and watch them; ``look`` is called twice a second. What to end with; failures are no matter here.
+
+        The run ends early once ``enough`` is true.
+        """
+        why, status = "time is up", 0
+        try:
+            self._place()
+            while self._running:
+                done, _ = self.ray.wait(list(self._running), timeout=_LOOK_SECONDS)
+                for reference in done:
+                    self._ended(self._running.pop(reference), reference)
+                look()
+                if enough():
+                    why = "as many failures as were asked for"
+                    break
+            if all(count >= MOST_DEATHS for count in self._barren.values()):
+                why, status = "no worker is left", INFRASTRUCTURE
+        except KeyboardInterrupt:
+            why, status = "interrupted", INTERRUPTED
+        except NoCluster as error:
+            why, status = str(error), INFRASTRUCTURE
+            self.events.say("out", {"of": self.names[0], "why": why})
+        finally:
+            self._end()
+            look()
+            self.why = why
+            self.events.say("ended", {"why": why})
+        return status
+
+    def _place(self) -> None:
+        for name in self.names:
+            self._actors[name] = self._actor.remote(str(self.run.path.absolute()), name)
+        said = {name: actor.place.remote() for name, actor in self._actors.items()}
+        done, waiting = self.ray.wait(list(said.values()), num_returns=len(said), timeout=_PLACING_SECONDS)
+        if not done:
+            raise NoCluster("Ray has placed no worker")
+        if lost := next(filter(None, self.ray.get(done)), ""):
+            raise NoCluster(lost)
+        for name, reference in said.items():
+            if reference not in waiting:
+                self._start(name)
+
+    def _start(self, name: str) -> None:
+        self._began[name] = time.monotonic()
+        self._running[self._actors[name].keep.remote(max(0.0, self.until - time.monotonic()))] = name
+
+    def _ended(self, name: str, reference: Any) -> None:
+        try:
+            status = self.ray.get(reference)
+        except self.ray.exceptions.RayError:  # the actor died, which Ray starts again
+            if time.monotonic() < self._began[name] + _RESTART_SECONDS:  # and is about it
+                time.sleep(_LOOK_SECONDS)
+                self._start(name)
+                return
+            status = -signal.SIGKILL
+        time_left = time.monotonic() < self.until
+        if status == 0 and not time_left:
+            return
+        self._deaths[name] += 1
+        self._barren[name] = self._barren[name] + 1 if time.monotonic() < self._began[name] + _SOON else 0
+        self.events.say("died", {"of": name, "status": int(status), "restarts": self._deaths[name]})
+        if status == USAGE or self._barren[name] >= MOST_DEATHS:
+            self._barren[name] = MOST_DEATHS
+            self.events.say("out", {"of": name, "why": f"ended {self._deaths[name]} times, the last time with status {status}"})
+        elif time_left or any(not one.outcome and one.target in self.targets for one in self.run.found()):
+            self._start(name)
+
+    def _end(self) -> None:
+        """Ask all that still run to end, and give the actors back."""
+        ending = [self._actors[name].end.remote() for name in self._running.values()]
+        if ending:
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                self.ray.wait([*ending, *self._running], num_returns=2 * len(ending), timeout=_ENDING_SECONDS)
+        for actor in self._actors.values():
+            self.ray.kill(actor)

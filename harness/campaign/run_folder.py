@@ -1,0 +1,289 @@
+"""The folder of a run, which its processes share and which outlives them: what was found, what was explained, what was running.
+
+    run.json                what was asked for, and when it was started
+    events/WORKER.ndjson    what each process says, a line each
+    running/WORKER.json     the case that it runs, written ahead, and its turn so far
+    found/KEY.json          a failure to be reduced, or what came of it; KEY.lock is held by who reduces it
+    reports/ID/             finished reports
+
+A file is written under another name first and then renamed, or created by one process alone, so that a run that is killed leaves whole
+files behind. KEY is made of a failure's bucket and a number: there is one candidate of a bucket at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moefuzz.harness.base.resources import LostDevice
+from moefuzz.harness.failures import Bucket, Failure, Origin, revived
+from moefuzz.harness.failures.kinds import Kind, titled
+from moefuzz.harness.levels.cases import Case, case_from_json
+from moefuzz.harness.reduction.explain import Region
+from moefuzz.harness.report.folder import Report
+from moefuzz.harness.run_log.events import list_of, said_of
+
+MOST_OF_A_BUCKET = 5
+"""So many reports of a bucket, and failures in it are only counted: where data decide, no region is exact."""
+
+MOST_CANDIDATES = 20
+"""So many candidates of a bucket, whatever came of them."""
+
+MOST_TRIES = 3
+"""So many processes that died while they reduced a failure, and it is reported as it was found."""
+
+EXPLAIN = ("report", "known")
+"""The outcomes whose regions are passed by."""
+
+_TICK = 100_000_000
+"""Nanoseconds in which a folder may change twice and show one time."""
+
+
+@dataclass
+class Found:
+    """A failure as a worker met it, and, once that is done, what came of it.
+
+    ``outcome`` is "report"; "once" for a report of what does not come back; "same" as another; "gone"; "known" from an earlier run.
+    """
+
+    key: str
+    bucket: Bucket
+    target: str
+    regime: str
+    case: Case
+    finding: str
+    choices: bytes = b""  # of Hypothesis
+    origin: Origin | None = None  # None in a file of an earlier version
+    tries: int = 0
+    outcome: str = ""
+    report: str | None = None
+    became: Bucket | None = None  # the bucket of its report
+    region: Region = field(default_factory=Region)
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.read(self.bucket[1])
+
+    @property
+    def failure(self) -> Failure:
+        """As it was met. Raises ValueError for what no failure is, of another version of moefuzz."""
+        failure = revived(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
+        failure.origin = self.origin
+        return failure
+
+    def to_json(self) -> str:
+        fields = {name: getattr(self, name) for name in _PLAIN_FIELDS}
+        made = {"case": json.loads(self.case.to_json()), "choices": base64.b64encode(self.choices).decode(), "region": self.region.plain()}
+        return json.dumps({**fields, **made, "origin": self.origin and asdict(self.origin)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Found:
+        """Raises ValueError for what is no such file."""
+        try:
+            said = json.loads(text)
+            buckets = {name: said[name] and tuple(said[name]) for name in ("bucket", "became")}
+            made = {"case": case_from_json(json.dumps(said["case"])), "region": Region.of(said["region"])}
+            plain = {name: said[name] for name in _PLAIN_FIELDS}
+            if wrong := [name for name, value in plain.items() if not isinstance(value, _PLAIN_FIELDS[name])]:
+                raise ValueError(f"{', '.join(wrong)} cannot be {', '.join(repr(plain[name])[:50] for name in wrong)}")
+            choices, origin = base64.b64decode(said["choices"]), said.get("origin") and Origin.of(said["origin"])
+            found = cls(**{**plain, **buckets, **made, "choices": choices, "origin": origin})
+            found.failure  # noqa: B018 - raises for what no failure is
+        except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            raise ValueError(f"no finding: {type(error).__name__}: {error}") from None
+        return found
+
+
+_PLAIN_FIELDS = {
+    **dict.fromkeys(("key", "target", "regime", "finding", "outcome"), str), "bucket": list, "tries": int,
+    "report": str | None, "became": list | None,
+}  # fmt: skip
+
+
+class Taken(Exception):
+    """A run's folder in which another command works."""
+
+
+class RunFolder:
+    """A run's folder. Whatever a full disk refuses is said once and not lost: events wait in memory for room."""
+
+    def __init__(self, path: Path, reports: Path | None = None) -> None:
+        self.path = path
+        self.reports = reports or path / "reports"
+        self._known: tuple[int, list[Found], dict[Path, str]] = (-1, [], {})
+        for name in ("events", "running", "found", "reports"):
+            (path / name).mkdir(parents=True, exist_ok=True)
+
+    def started(self, asked: dict[str, Any]) -> bool:
+        """Write what is asked for, beside when it was started; whether there was an earlier start. Raises BadRun and OSError."""
+        file = self.path / "run.json"
+        before = list_of(said_of(self.path).get("starts")) if file.exists() else []
+        _replace(file, json.dumps({"format": 1, **asked, "starts": [*before, time.time()]}, indent=1) + "\n")
+        return bool(before)
+
+    def found(self) -> list[Found]:
+        """All that was found up to now; read again only when the folder has changed."""
+        folder = self.path / "found"
+        changed = folder.stat().st_mtime_ns
+        if changed != self._known[0]:
+            read = {file: _found(file) for file in sorted(folder.glob("*.json"))}
+            found = [one for one in read.values() if isinstance(one, Found)]
+            unreadable = {file: one for file, one in read.items() if isinstance(one, str)}
+            self._known = changed if time.time_ns() - changed > _TICK else -1, found, unreadable
+        return self._known[1]
+
+    def unreadable(self) -> list[str]:
+        """A line for each file among the findings that holds none, with the reason; such a file is left as it is."""
+        self.found()
+        return [f"{file}: {why}" for file, why in self._known[2].items()]
+
+    def of_bucket(self, bucket: Bucket) -> list[Found]:
+        return [one for one in self.found() if one.bucket == bucket]
+
+    def regions(self, bucket: Bucket) -> list[Region]:
+        """Those of the bucket's reports."""
+        return [one.region for one in self.of_bucket(bucket) if one.outcome in EXPLAIN]
+
+    def offer(self, failure: Failure, target: str, regime: str, choices: bytes = b"") -> Found | None:
+        """Put a failure down to be reduced, unless its bucket has a candidate already, or enough reports.
+
+        Raises LostDevice where the folder takes no file any more.
+        """
+        others = self.of_bucket(failure.bucket)
+        ended = Counter(one.outcome for one in others)
+        if ended[""] or ended["report"] >= MOST_OF_A_BUCKET or len(others) >= MOST_CANDIDATES:
+            return None
+        digest = hashlib.sha256(json.dumps(failure.bucket).encode()).hexdigest()[:12]
+        taken = sum(file.name.startswith(f"{digest}-") for file in self._known[2])  # by files that cannot be read
+        key = f"{digest}-{len(others) + taken}"
+        found = Found(key, failure.bucket, target, regime, failure.case, failure.finding, choices, failure.origin)
+        beside = _beside(self._file(key))
+        try:
+            beside.write_text(found.to_json(), encoding="utf-8")
+            os.link(beside, self._file(key))  # whole, and by one process alone
+        except FileExistsError:
+            return None
+        except OSError as error:  # nobody would hear of it
+            raise self._full(error) from None
+        finally:
+            beside.unlink(missing_ok=True)
+        return found
+
+    def know(self, report: Report, region: Region) -> None:
+        """Take what a report of an earlier run explains for known."""
+        key = f"known-{report.id}"
+        found = Found(key, report.bucket, report.target, "", report.case, report.finding, outcome="known", report=report.id, region=region)
+        _replace(self._file(key), found.to_json())
+
+    @contextmanager
+    def taken(self, targets: Container[str]) -> Iterator[Found | None]:
+        """A failure of these targets that nobody reduces yet, and the lock on it as long as this lasts."""
+        for one in self.found():
+            if not one.outcome and one.target in targets:
+                with self._file(one.key).with_suffix(".lock").open("w") as lock:
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except OSError:
+                        continue
+                    now = _found(self._file(one.key))
+                    if isinstance(now, Found) and not now.outcome:
+                        now.tries += 1
+                        self.keep(now)
+                        yield now
+                        return
+        yield None
+
+    def keep(self, found: Found, *, surely: bool = False) -> None:
+        """Write down what is known of a failure by now. On a full disk it is reduced again, and ``surely`` raises LostDevice."""
+        try:
+            _replace(self._file(found.key), found.to_json())
+        except OSError as error:
+            if surely:
+                raise self._full(error) from None
+
+    @contextmanager
+    def alone(self, host: str) -> Iterator[None]:
+        """While it lasts, no other command of a host works in the folder. Raises Taken."""
+        with (self.path / f"{host}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Taken(f"another command of {host} works in it") from None
+            yield
+
+    def _full(self, error: OSError) -> LostDevice:
+        return LostDevice(f"{self.path} cannot be written to any more: {error.strerror}")
+
+    def _file(self, key: str) -> Path:
+        return self.path / "found" / f"{key}.json"
+
+
+class Events:
+    """A process's own events; what a full disk refuses waits for the next one."""
+
+    def __init__(self, run: RunFolder, worker: str, file: str = "") -> None:
+        self.file, self.worker = run.path / "events" / f"{file or worker}.ndjson", worker
+        self._waiting: list[bytes] = []
+        with contextlib.suppress(OSError):
+            if self.file.exists() and self.file.read_bytes()[-1:] != b"\n":
+                self._waiting.append(b"\n")  # behind a line that was cut off
+
+    def say(self, kind: str, said: Mapping[str, Any]) -> None:
+        """Append an event, whole or not at all."""
+        event = {"at": time.time(), "worker": self.worker, "kind": kind, **said}
+        self._waiting.append(json.dumps(event, default=str).encode() + b"\n")
+        with contextlib.suppress(OSError), self.file.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                written = file.write(b"".join(self._waiting))
+                if written == sum(map(len, self._waiting)):
+                    self._waiting.clear()
+                else:
+                    os.truncate(self.file, size)
+            except OSError:
+                os.truncate(self.file, size)
+
+
+def in_words(bucket: Sequence[str | None]) -> str:
+    """A bucket as a report's title says it.
+
+    >>> in_words(("triton", "WrongValue", "Y", "forward"))
+    'WrongValue of Y in triton'
+    """
+    target, kind, tensor, *_ = bucket
+    return f"{titled(str(kind), tensor)} in {target}"
+
+
+def _found(file: Path) -> Found | str | None:
+    """The finding of a file, or why it holds none; None where the file is gone."""
+    try:
+        found = Found.from_json(file.read_text(encoding="utf-8"))
+        return found if found.key == file.stem else f"it holds the finding {found.key[:100]!r}"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        return " ".join(str(error).split())[:200]
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.{os.getpid()}.new")
+
+
+def _replace(file: Path, text: str) -> None:
+    beside = _beside(file)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)

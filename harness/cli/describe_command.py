@@ -1,0 +1,136 @@
+"""``moefuzz describe``: what a target promises and what would be drawn for it, without a call of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moefuzz.harness.base.environment import TARGET_VARIABLE
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.targets import Target
+from moefuzz.harness.targets.registry import CALLED_WITH, home_of, named_targets
+
+from .options import TARGET, named_target, refuse
+
+if TYPE_CHECKING:
+    from hypothesis import strategies as st
+
+    Regimes = Mapping[str, Callable[..., st.SearchStrategy[Any] | None]]
+
+SHOWN, _DRAWN = 12, 25
+"""So many cases are shown at least, of so many drawn in each regime."""
+
+
+def describe_command(
+    target: Annotated[
+        list[str] | None,
+        typer.Argument(help="A name that `moefuzz targets` lists, or pkg.mod:attr.", **TARGET | {"metavar": "[TARGET]..."}),
+    ] = None,
+) -> None:
+    """Say what a target promises, which keywords are read off its signature, and what would be drawn for it; it is not called.
+
+    Exit code 2: it cannot be used.
+    """
+    if not target:
+        refuse(f"name a target, as mine:target; {TARGET_VARIABLE} and pyproject.toml name none")
+
+    from moefuzz.kernels import triton_interpreter
+    from moefuzz.strategies.regimes import REGIMES
+
+    triton_interpreter.repair()  # before a file of kernels is imported
+    console = Console()
+    for one in [named_target(spec) for spec in dict.fromkeys(target)]:
+        described(console, one, REGIMES[one.level])
+
+
+def described(console: Console, target: Target, regimes: Regimes) -> None:
+    """Print a target's declaration, its regimes and relations, and cases of them."""
+    from moefuzz.harness.verdict.check import level_of
+
+    drawn = {name: regime(target) for name, regime in regimes.items()}
+    related = next(regime for name, regime in regimes.items() if name.startswith("related"))
+    relations = {name: _sentence(held) for name, held in level_of(target.level).relations.items()}
+    left_out = [name for name in relations if related(target, name) is None]
+    console.print(f"[bold]{escape(target.name)}[/]", highlight=False, soft_wrap=True)
+    _section(console, "", _declaration(target))
+    _section(console, "regimes", {name: _sentence(regimes[name]) for name, cases in drawn.items() if cases is not None})
+    _section(console, "relations between two calls", {name: said for name, said in relations.items() if name not in left_out})
+    absent = [name for name, cases in drawn.items() if cases is None], left_out
+    for kind, names in zip(("regimes", "relations"), absent, strict=True):
+        if names:
+            console.print(f"no such cases by its declaration: {kind} {', '.join(names)}", highlight=False, soft_wrap=True)
+    console.print("\n[bold]cases that are drawn, among others[/]")
+    for name, case in examples({name: cases for name, cases in drawn.items() if cases is not None}):
+        console.print(f"    {name}: {case!r}", markup=False, highlight=False, soft_wrap=True)
+
+
+def examples(regimes: Mapping[str, st.SearchStrategy[Any]]) -> Iterator[tuple[str, Case]]:
+    """A dozen cases, or one of each regime, the same in every call."""
+    for number, (name, cases) in enumerate(regimes.items()):
+        each = max(SHOWN // len(regimes) + (number < SHOWN % len(regimes)), 1)
+        met = _drawn_of(cases)
+        yield from ((name, case) for case in met[:: -max(len(met) // each, 1)][:each])  # the last, and others far from it
+
+
+def _drawn_of(cases: st.SearchStrategy[Case]) -> list[Case]:
+    from hypothesis import given, settings
+    from hypothesis.errors import Unsatisfiable
+
+    from moefuzz.harness.base.hypothesis_profiles import drawn
+
+    met: dict[Case, None] = {}
+
+    @settings(drawn(_DRAWN), derandomize=True)
+    @given(cases)
+    def draw(case: Case) -> None:
+        met[case] = None
+
+    with contextlib.suppress(Unsatisfiable):
+        draw()
+    return list(met)
+
+
+def _declaration(target: Target) -> dict[str, str]:
+    limits = [f"{name} {_value(value)}" for name, value in target.limits().items()]
+    of = home_of(target.name, target) if target.module or target.name in named_targets() else target.function.__module__
+    return {
+        "level": f"{target.level}, called as f({', '.join(CALLED_WITH[target.level])})",
+        "of": of,
+        "keywords": ", ".join(sorted(target.keywords)) or "none is read off its signature",
+        "declares": ", ".join(target.declared()) or "nothing beyond its level: every case must be right",
+        "limits": "; ".join(limits),
+        "beyond": "it must raise an exception, or be right" if target.wider() else "nothing: it has no limit",
+        "devices": " and ".join(target.devices),
+    }
+
+
+def _section(console: Console, title: str, rows: Mapping[str, str]) -> None:
+    """Names and what is said of them: side by side in a terminal, a line each elsewhere."""
+    if title:
+        console.print(f"\n[bold]{title}[/]", highlight=False)
+    width = max(map(len, rows), default=0)
+    if not console.is_terminal or console.width < 2 * width + 20:
+        for name, said in rows.items():
+            console.print(f"    {name:<{width}}  {said}", markup=False, highlight=False, soft_wrap=True)
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="cyan")
+    for name, said in rows.items():
+        grid.add_row(f"    {name}", escape(said))
+    console.print(grid, highlight=False)
+
+
+def _value(limit: object) -> str:
+    if isinstance(limit, tuple):
+        return ", ".join(limit)
+    return {True: "yes", False: "no"}[limit] if isinstance(limit, bool) else str(limit)
+
+
+def _sentence(function: object) -> str:
+    return " ".join((function.__doc__ or "").split("\n\n")[0].split()).replace("``", "")

@@ -1,0 +1,1 @@
+"""How a target is run: its memory between guards, and what it raises."""

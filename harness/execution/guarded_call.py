@@ -1,0 +1,83 @@
+"""One call of a target in memory that tells on it; the same at every level."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures.thread import _threads_queues
+from contextlib import nullcontext
+from typing import TypeVar
+
+import torch
+
+from moefuzz.harness.base.device import float32_reductions
+from moefuzz.harness.base.exception_text import text_of
+from moefuzz.harness.base.resources import NoRoom, is_beyond_reason, lack_of_memory
+from moefuzz.harness.base.signals import is_ours
+from moefuzz.harness.failures import INPUT_MODIFIED, ThreadLeft, WroteOutside, raised, said_by
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.targets import NeedsGpu, Target
+
+from .memory import Allocations, Arena
+
+Result = TypeVar("Result")
+_THREAD_SECONDS = 1.0
+
+
+def call_in_fences(
+    run: Callable[[], Result], case: Case, target: Target, device: torch.device, *, poison: str, arena: Arena | None = None
+) -> Result:
+    """What ``run`` returns; what it allocates is fenced and starts with ``poison``, and so are the inputs in ``arena``.
+
+    Raises the failures Raised, WroteOutside, ReadOutside, InputModified and ThreadLeft; NoRoom without memory for the case, and NeedsGpu.
+    """
+    __tracebackhide__ = True
+    allocations = Allocations(device, poison)
+    if arena is not None:
+        allocations.fences.append(arena.fence())
+    threads = threading.enumerate()
+    reductions = float32_reductions() if target.float32_reductions else nullcontext()
+    try:
+        with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
+            result = run()
+    except BaseException as error:
+        if is_ours(error):
+            raise
+        if (lack := lack_of_memory(error)) and not is_beyond_reason(lack, 8 * case.elements):
+            raise NoRoom(lack) from error
+        if device.type == "cpu" and (lack := _lack_of_gpu(error)):
+            raise NeedsGpu(f"target {target.name!r} needs a CUDA GPU, and there is none: {lack}; {_ON_A_CPU}") from error
+        raise raised(case, target.name, error) from error
+    for name, byte in arena.changes() if arena is not None else ():
+        if name is None:
+            assert arena is not None
+            raise WroteOutside(case, target.name, f"wrote outside: {arena.place_of(byte)}")
+        raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
+    allocations.hold(case, target.name)
+    if left := _left_behind(threads):
+        raise ThreadLeft(
+            case,
+            target.name,
+            f"left the thread {left.name!r} running, which is no daemon: the caller's process does not end before it does",
+        )
+    return result
+
+
+def _left_behind(before: Sequence[threading.Thread]) -> threading.Thread | None:
+    """A thread that was started since and would keep the process; those of an executor end with it."""
+    for thread in threading.enumerate():
+        if thread not in before and not thread.daemon and thread not in _threads_queues:
+            thread.join(_THREAD_SECONDS)  # it may be about to end
+            if thread.is_alive():
+                return thread
+    return None
+
+
+_ON_A_CPU = "on a CPU a launcher takes the device of its inputs, and asks neither torch.cuda nor Triton's driver"
+_NO_GPU = ("active drivers", "Torch not compiled with CUDA", "Found no NVIDIA driver", "No CUDA GPUs are available")
+
+
+def _lack_of_gpu(error: BaseException) -> str:
+    """What an exception says of a GPU that it wanted, and where; empty where it is about something else."""
+    return said_by(error) if any(said in text_of(error) for said in _NO_GPU) else ""

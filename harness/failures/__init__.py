@@ -1,0 +1,299 @@
+"""Every way in which a target can fail: one closed list, a class for each kind and tensor.
+
+Hypothesis tells two bugs apart by the class of the exception, so that each is minimised by itself and none slips into another.
+A failure is a value: what is printed is made from its fields in ``text.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from moefuzz.harness.base.exception_text import text_of
+from moefuzz.harness.levels.cases import Case
+
+from .kinds import OF_INPUTS, OF_RESULTS, Kind, titled
+
+Bucket = tuple[str, str, str | None, str | None]
+"""Target, kind, tensor, and the pass that makes it."""
+
+PASS_OF = {
+    "Y": "forward",
+    "dX": "backward",
+    "dW": "backward",
+    "router_logits": "forward",
+    "topk_weights": "forward",
+    "first_gemm": "forward",
+    "intermediate": "forward",
+    "second_gemm": "forward",
+    "hidden_states_unpermute": "forward",
+    "output": "forward",
+    "X_grad": "backward",
+    "topk_weights_grad": "backward",
+    "gate_grad": "backward",
+    "gate_proj_grad": "backward",
+    "up_proj_grad": "backward",
+    "gate_up_proj_grad": "backward",
+    "down_proj_grad": "backward",
+}
+"""The tensors that are compared, and the pass that makes each."""
+
+INPUTS = ("X", "W", "m_sizes", "gather_indices", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
+
+
+def bucket_of(target: str, kind: Kind, tensor: str | None) -> Bucket:
+    """The bucket of a target's failures of a kind and tensor."""
+    return (target, str(kind), tensor, PASS_OF.get(tensor) if tensor else None)
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Where a tensor is wrong. Ranges are inclusive; ``axes`` names what the entries of ``worst`` and ``box`` count."""
+
+    axes: tuple[str, ...]
+    worst: tuple[int, ...]
+    got: float
+    expected: float  # the reference in float64
+    low: float  # the least right result, in the tensor's dtype
+    high: float  # the greatest
+    bound: float  # of the accumulation; 0 where it is exact
+    wrong: int  # elements outside
+    total: int
+    box: tuple[tuple[int, int], ...]
+    tiles: tuple[tuple[int, int] | None, ...]  # the box in tiles of the case's config, None along an axis without tiles
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The process that ran a target when it failed."""
+
+    guards: str  # what guarded the target's memory, in words
+    device: str
+    versions: str
+    has_name: bool  # whether a command finds the target by its name
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Origin:
+        """The origin that JSON has. Raises ValueError and TypeError."""
+        origin = cls(**plain)
+        if not isinstance(origin.has_name, bool) or not all(
+            isinstance(said, str) for said in (origin.guards, origin.device, origin.versions)
+        ):
+            raise ValueError("an origin is three texts, and whether the target has a name")
+        return origin
+
+
+class Failure(AssertionError):
+    """A target that broke its contract on a case."""
+
+    kind: ClassVar[Kind] = Kind("Failure")
+    tensor: ClassVar[str | None] = None
+    origin: Origin | None = None  # None where that was not recorded
+
+    def __init__(self, case: Case, target: str, finding: str, mismatch: Mismatch | None = None) -> None:
+        super().__init__(finding)
+        self.case = case
+        self.target = target
+        self.finding = finding
+        self.mismatch = mismatch
+
+    @property
+    def title(self) -> str:
+        """Its kind and tensor in words: "WrongValue of dW"."""
+        return titled(self.kind, self.tensor)
+
+    @property
+    def bucket(self) -> Bucket:
+        """What makes two failures one bug."""
+        return bucket_of(self.target, self.kind, self.tensor)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_of = (self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
+        return revived, made_of, {"origin": self.origin, "__notes__": list(getattr(self, "__notes__", ()))}
+
+    def turned(self, into: type[Failure], finding: str) -> Failure:
+        """The same as a failure of another class, with all that was noted on it."""
+        made = into(self.case, self.target, finding, self.mismatch)
+        made.origin, made.__cause__ = self.origin, self.__cause__
+        for note in getattr(self, "__notes__", ()):
+            made.add_note(note)
+        return made
+
+    def __str__(self) -> str:
+        from .text import render
+
+        return render(self)
+
+
+class Raised(Failure):
+    """The target raised an exception on a case inside its declaration; a class of its own for each type of exception."""
+
+    kind = Kind("Raised")
+
+
+class NotRefused(Failure):
+    """A case outside the declaration was neither refused with an exception nor computed right."""
+
+
+class Unreproducible(Failure):
+    """A failure that the same case did not show again in processes of their own; a class for each kind that was seen once."""
+
+
+class Misuse(Failure):
+    """What the sanitizer saw a kernel do with memory; a class of its own for each kind, kernel and argument."""
+
+
+class WrongRouting(Failure):
+    """Another expert was chosen although the logits are further apart than their bounds."""
+
+    kind = Kind("WrongRouting")
+
+
+class WroteOutside(Failure):
+    """A store beyond the end of an allocation, before its start, or into a stride gap of an input."""
+
+    kind = Kind("WroteOutside")
+
+
+class ReadOutside(Failure):
+    """A load from beyond the end of an allocation or from before its start; seen under Triton's interpreter."""
+
+    kind = Kind("ReadOutside")
+
+
+class Crash(Failure):
+    """The process in which the target ran ended: a signal, or an exit that is no exception."""
+
+    kind = Kind("Crash")
+
+
+class ThreadLeft(Failure):
+    """The call returned, and a thread that it started still runs and is no daemon: the process of its caller does not end by itself."""
+
+    kind = Kind("ThreadLeft")
+
+
+class Hang(Failure):
+    """The target had not returned after the time that a case may take."""
+
+    kind = Kind("Hang")
+
+
+class CudaError(Failure):
+    """The device answers no more: an error that stays with the CUDA context and fails every later call of the process."""
+
+    kind = Kind("CudaError")
+
+
+_MADE = (Failure, WrongRouting, WroteOutside, ReadOutside, ThreadLeft, Crash, Hang, CudaError)
+_PLAIN: dict[Kind, type[Failure]] = {made.kind: made for made in _MADE}
+
+
+def class_of(kind: Kind, tensor: str | None = None) -> type[Failure]:
+    """The class of a kind and tensor, always the same one. Raises ValueError where no failure has these two."""
+    return _class_of(kind, tensor)
+
+
+@functools.cache
+def _class_of(kind: Kind, tensor: str | None) -> type[Failure]:
+    if kind in _PLAIN and tensor is None:
+        return _PLAIN[kind]
+    if tensor not in _tensors_of(kind):
+        raise ValueError(f"no failure that this version of moefuzz knows is {titled(kind, str(tensor))!r:.200}")
+    base: type[Failure] = Failure
+    if kind.unreproducible:
+        base = Unreproducible
+    elif kind.not_refused:
+        base = NotRefused
+    elif kind.base == "Raised":
+        base = Raised
+    elif kind.is_misuse:
+        base = Misuse
+    words = ("Unreproducible" * kind.unreproducible, "NotRefused" * kind.not_refused, kind.base, kind.detail, tensor)
+    return type("_".join(filter(None, words)), (base,), {"kind": kind, "tensor": tensor, "__doc__": _MEANING.get(kind.base)})
+
+
+def _tensors_of(kind: Kind) -> Collection[str | None]:
+    """Which tensors a failure of a kind may be about. One that did not come back is about none."""
+    if kind.unreproducible or kind.is_misuse or kind.base not in (*OF_INPUTS, *OF_RESULTS):
+        return (None,)
+    return INPUTS if kind.base in OF_INPUTS else PASS_OF
+
+
+def revived(kind: Kind, tensor: str | None, *fields: Any) -> Failure:
+    """A failure that another process found: its kind and tensor, and what it is made of. Raises ValueError for an unknown kind."""
+    return class_of(kind, tensor)(*fields)
+
+
+def raised(case: Case, target: str, error: BaseException) -> Failure:
+    """The failure that an exception of a target is."""
+    return class_of(Kind("Raised", _type_name(error)))(case, target, said_by(error))
+
+
+def not_refused(failure: Failure, limit: str) -> Failure:
+    """What a failure is outside the declaration, where ``limit`` says why the case lies there."""
+    into = class_of(replace(failure.kind, not_refused=True), failure.tensor)
+    return failure.turned(into, f"{limit}, and instead of an exception: {failure.finding}")
+
+
+def unreproducible(failure: Failure, finding: str) -> Failure:
+    """What a failure is that was seen once."""
+    return failure.turned(class_of(replace(failure.kind, unreproducible=True)), finding)
+
+
+def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> Failure:
+    """The failure that a finding of the sanitizer is; ``argument`` as kernel.argument."""
+    return class_of(Kind(kind, argument))(case, target, finding)
+
+
+def said_by(error: BaseException) -> str:
+    """What a target raised, and where: the innermost of its own frames, or of all if they are all libraries'."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename and not _is_ours(frame.filename)]
+    at = (own or frames)[-1]
+    return f"raised {_type_name(error)}: {text_of(error)[:1000]}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file is moefuzz's own, and no adapter, which speaks for the target."""
+    home = Path(__file__).parents[1]
+    return Path(file).is_relative_to(home) and not Path(file).is_relative_to(home / "targets" / "adapters")
+
+
+def _type_name(error: BaseException) -> str:
+    """The name of an exception's type as Python keeps it, whatever the type itself gives for its name, in printable letters."""
+    return Kind("Raised", type.__dict__["__name__"].__get__(type(error))).detail
+
+
+class Disagreement(AssertionError):
+    """Two implementations differ by more than two right results can."""
+
+
+_MEANING = {
+    "InputModified": "An input holds other bits after the call.",
+    "WrongShape": "Another shape or dtype than the contract's.",
+    "GradMissing": "An input that requires grad was left without one.",
+    "NotWritten": "Elements still hold what the memory held before the call.",
+    "NonFinite": "NaN or infinity where every right result is finite.",
+    "WrongValue": "A finite number that no right computation gives.",
+    "NonDeterministic": "Other bits from the same call.",
+    "BrokenRelation": "Other bits from a call that must give the same.",
+}
+
+
+def _for_each(tensors: Iterable[str], kind: str) -> dict[str, type[Failure]]:
+    return {tensor: class_of(Kind(kind), tensor) for tensor in tensors}
+
+
+INPUT_MODIFIED = _for_each(INPUTS, "InputModified")
+WRONG_SHAPE = _for_each(PASS_OF, "WrongShape")
+GRAD_MISSING = _for_each(PASS_OF, "GradMissing")
+NOT_WRITTEN = _for_each(PASS_OF, "NotWritten")
+NON_FINITE = _for_each(PASS_OF, "NonFinite")
+WRONG_VALUE = _for_each(PASS_OF, "WrongValue")
+NON_DETERMINISTIC = _for_each(PASS_OF, "NonDeterministic")
+BROKEN_RELATION = _for_each(PASS_OF, "BrokenRelation")

@@ -1,0 +1,74 @@
+"""Cases as text, and back: JSON with a format version, and the repr that a report prints."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+from typing import Any
+
+from moefuzz.harness.base.case import FORMAT_VERSION
+from moefuzz.kernels.kernel_config import KernelConfig, shown
+
+from .grouped_gemm.case import GroupedGemmCase
+from .routed_case import ExpertsCase, MoeBlockCase
+
+Case = GroupedGemmCase | MoeBlockCase | ExpertsCase
+KINDS: dict[str, type[Case]] = {kind.__name__: kind for kind in (GroupedGemmCase, MoeBlockCase, ExpertsCase)}
+
+
+def case_from_json(text: str) -> Case:
+    """The case that ``to_json`` wrote; what it leaves out has its default. Raises ValueError for another format version, kind or field."""
+    try:
+        fields: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        raise ValueError("case must be an object, got one that is nested too deeply") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"case must be an object, got {shown(fields)}")
+    version, kind = fields.pop("format", None), fields.pop("kind", None)
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise ValueError(f"case has format {shown(version)}, this version of moefuzz reads {FORMAT_VERSION}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"case must be one of {tuple(KINDS)}, got {shown(kind)}")
+    for name in ("m_sizes", "loads"):
+        if isinstance(fields.get(name), list):
+            fields[name] = tuple(fields[name])
+    if isinstance(fields.get("config"), dict):
+        fields["config"] = _made(KernelConfig, **fields["config"])
+    case: Case = _made(KINDS[kind], **fields)
+    return case
+
+
+def _made(kind: Any, *values: Any, **fields: Any) -> Any:
+    """A case or a config of these fields. Raises ValueError for a field that it has not, and for one that it lacks."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    if unknown := [name for name in fields if name not in known]:
+        raise ValueError(f"{kind.__name__} has no field {shown(unknown[0])}; its fields are {', '.join(known)}")
+    try:
+        return kind(*values, **fields)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__} cannot be made of these fields: {error}") from None
+
+
+def case_from_repr(text: str) -> Case:
+    """The case whose repr this is: a call of a case class with literal arguments. Raises ValueError otherwise."""
+    try:
+        case = _value(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(f"not a case: {error}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError(f"not a case, nested too deeply: {shown(text)}") from None
+    if isinstance(case, Case):
+        return case
+    raise ValueError(f"not a case: {shown(text)}")
+
+
+def _value(node: ast.expr) -> Any:
+    """A literal, or a call of a case class or KernelConfig with such arguments; nothing else is run."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (*KINDS, "KernelConfig"):
+        kind: Any = KINDS.get(node.func.id, KernelConfig)
+        return _made(kind, *map(_value, node.args), **{keyword.arg or "**": _value(keyword.value) for keyword in node.keywords})
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"not a case, nor a literal in one: {shown(ast.unparse(node))}") from None

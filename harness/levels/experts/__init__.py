@@ -1,0 +1,1 @@
+"""The experts of a block, with a given routing."""

@@ -1,0 +1,1 @@
+"""f(X [M, K], W [E, N, K], m_sizes [E]) -> Y [M, N]."""

@@ -1,0 +1,63 @@
+"""Other ways to make the same call of a grouped GEMM: other poison, a second backward pass, autocast, a side stream, a replayed graph."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from triton.compiler.errors import CompilationError
+
+from moefuzz.harness.base.device import side_stream
+from moefuzz.harness.failures import Failure, raised
+from moefuzz.harness.targets import Target
+
+from .oracle import GroupedGemmResult, keywords_of, run_grouped_gemm
+from .problem import GroupedGemmProblem
+
+with_another_poison = functools.partial(run_grouped_gemm, poison="number")
+twice_on_one_graph = functools.partial(run_grouped_gemm, backwards=2)
+
+
+def under_autocast(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult | None:
+    """The call under autocast to bfloat16; None where the target refuses other dtypes."""
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return run_grouped_gemm(problem, target, device)
+    except Failure as failure:
+        error = failure.__cause__
+        refused = isinstance(error, _REFUSALS) and not isinstance(error, getattr(torch, "AcceleratorError", ()))
+        if refused and problem.X.dtype is not torch.bfloat16:
+            return None
+        raise
+
+
+_REFUSALS = (TypeError, ValueError, NotImplementedError, RuntimeError, AssertionError, CompilationError)
+
+
+def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
+    """The call as a CUDA graph that was captured with other loads and other rows, and replayed with the problem's own. Raises Raised."""
+    case = problem.case
+    placed, _ = problem.placed(device)
+    X, W = placed.X.detach().requires_grad_("X" in case.grads), placed.W.detach().requires_grad_("W" in case.grads)
+    leaves = [tensor for tensor in (X, W) if tensor.requires_grad]
+
+    def call() -> tuple[torch.Tensor, ...]:
+        Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
+        return (Y, *(torch.autograd.grad(Y, leaves, placed.dY) if leaves else ()))
+
+    contents = placed.X.clone(), placed.m_sizes.clone()
+    placed.X.copy_(placed.X.roll(1, 0))
+    placed.m_sizes.copy_(placed.m_sizes.roll(1))
+    try:
+        with side_stream(device):
+            call()  # what is compiled or tuned once is, before the capture
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            Y, *grads = call()
+        for tensor, original in zip((placed.X, placed.m_sizes), contents, strict=True):
+            tensor.copy_(original)
+        graph.replay()
+    except Exception as error:
+        raise raised(case, target.name, error) from error
+    of = dict(zip(case.grads, grads, strict=True))
+    return GroupedGemmResult(Y.clone(), of.get("X"), of.get("W"))

@@ -1,0 +1,203 @@
+"""The verdict at the ``grouped_gemm`` level: run a target on a problem and say, for Y, dX and dW, between which results it must lie.
+
+All three are judged in sorted order: row r of expert e, whatever the permutation did with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from moefuzz.harness.execution.guarded_call import call_in_fences
+from moefuzz.harness.failures import GRAD_MISSING
+from moefuzz.harness.numerics.bounds import EXACT, TINY, Reals, accumulation_error, declared_error, is_tf32, quantum, reals
+from moefuzz.harness.numerics.claims import Claim
+from moefuzz.harness.numerics.segments import Whole, segment_matmul, segment_outer
+from moefuzz.harness.targets import CONFIGS, Target
+
+from .problem import GroupedGemmProblem
+
+
+@dataclass(frozen=True)
+class GroupedGemmResult:
+    """What a target returned: Y, and the gradients that the case asks for."""
+
+    Y: torch.Tensor  # [M, N]
+    dX: torch.Tensor | None  # the shape of X
+    dW: torch.Tensor | None  # [E, N, K]
+
+
+def run_grouped_gemm(
+    problem: GroupedGemmProblem, target: Target, device: torch.device, *, poison: str = "nan", backwards: int = 1
+) -> GroupedGemmResult:
+    """Call the target and its backward pass, in memory that tells on it.
+
+    ``backwards`` passes run on one graph and add to one gradient. Raises the failures Raised, WroteOutside, ReadOutside, InputModified
+    and GradMissing.
+    """
+    __tracebackhide__ = True
+    case, rows = problem.case, sum(problem.case.m_sizes)
+    placed, arena = problem.placed(device)
+    X = placed.X.detach().requires_grad_("X" in case.grads)
+    W = placed.W.detach().requires_grad_("W" in case.grads)
+
+    def run() -> tuple[torch.Tensor, bool]:
+        Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
+        returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
+        attached = returned and (rows > 0 or Y.requires_grad)  # without rows nothing need be attached to a graph
+        for further in reversed(range(backwards if case.grads and attached else 0)):
+            Y.backward(placed.dY, retain_graph=further > 0)
+        return Y, returned
+
+    Y, returned = call_in_fences(run, case, target, device, poison=poison, arena=arena)
+    for name, tensor in (("X", X), ("W", W)):
+        if name in case.grads and tensor.grad is None and returned and rows:
+            raise GRAD_MISSING[f"d{name}"](case, target.name, f"left {name}.grad empty although {name} requires grad")
+    return GroupedGemmResult(Y, X.grad, W.grad)
+
+
+def grouped_gemm_tensors(_: GroupedGemmProblem, result: GroupedGemmResult) -> dict[str, torch.Tensor]:
+    """Y, and the gradients that there are."""
+    named = {"Y": result.Y, "dX": result.dX, "dW": result.dW}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:
+    """The keywords of the case that the target takes; those at their default are left out where they say nothing."""
+    case = problem.case
+    said: dict[str, object] = {}
+    if "topk" in target.keywords:
+        said |= {"topk": case.topk}
+    if case.permute != "none":
+        said |= {f"permute_{case.permute}": True}
+        said |= {"is_first_gemm": case.is_first_gemm} if "is_first_gemm" in target.keywords else {}
+    if case.fuse_mul_post:
+        said |= {"fuse_mul_post": True, "topk_weights": problem.topk_weights}
+    if problem.gather_indices is not None:
+        said |= {"gather_indices": problem.gather_indices}
+    if target.configurable:
+        said |= zip(CONFIGS, case.configs, strict=True)
+    return said
+
+
+@np.errstate(all="ignore")
+def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, target: Target) -> list[Claim]:
+    """What must hold for Y and for each gradient that was asked for."""
+    tiles, m_sizes = target.tiles(problem.case), problem.case.m_sizes
+    blocks = (None, None, None) if tiles is None else (tiles.block_m, tiles.block_n, tiles.block_k)
+    view = _Sorted.of(problem, target)
+    claims = [_y_claim(problem, view, result.Y, blocks)]
+    if result.dX is not None:
+        claims.append(_dx_claim(problem, view, result.dX, blocks))
+    if result.dW is not None:
+        depth = np.array(m_sizes, np.float64)[:, None, None]
+        R, bound = view.contracted(view.dy, view.x, lambda dy, x: segment_outer(dy, x, m_sizes), depth)
+        claims.append(Claim("dW", ("expert", "n", "k"), result.dW, tuple(problem.W.shape), R, bound, (None, *blocks[1:])))
+    return claims
+
+
+_Blocks = tuple[int | None, int | None, int | None]  # along rows, N and K
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """The numbers of a tensor in float64, and what is asked of them in more than one pass."""
+
+    numbers: Reals
+
+    @cached_property
+    def sizes(self) -> Reals:
+        return np.abs(self.numbers)
+
+    @cached_property
+    def quantum(self) -> float:
+        return quantum(self.numbers)
+
+    @cached_property
+    def largest(self) -> float:
+        return float(max(self.numbers.max(initial=0.0), -self.numbers.min(initial=0.0)))
+
+    @cached_property
+    def is_tf32(self) -> bool:
+        return is_tf32(self.numbers)
+
+
+_ONE = _Operand(np.ones(()))
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """The problem's rows that experts own, in sorted order."""
+
+    x: _Operand  # [total, K]
+    w: _Operand  # [E, N, K]
+    dy: _Operand  # [total, N]
+    slots: Whole | None  # [total], the flat slot of each row where there are gather_indices
+    dtype: torch.dtype
+    target: Target
+
+    def contracted(
+        self, a: _Operand, b: _Operand, product: Callable[[Reals, Reals], Reals], depth: Reals | int, further: _Operand = _ONE
+    ) -> tuple[Reals, Reals]:
+        """A contraction of two operands, and by how much it may be off; ``product`` has a factor of its own, ``further``, in it.
+
+        Where ``depth`` products of the largest numbers stay below what float32 holds of their quantum, so does every sum of |A||B|, and it
+        need not be made: nothing can be off.
+        """
+        R = product(a.numbers, b.numbers)
+        unit = a.quantum * b.quantum * further.quantum
+        tf32 = self.target.tf32 and self.dtype is torch.float32 and not (a.is_tf32 and b.is_tf32)
+        declared = self.target.partial_sums > 1 or tf32
+        if not declared and unit >= TINY and np.max(depth) * a.largest * b.largest * further.largest <= EXACT * unit:
+            return R, np.zeros_like(R)
+        S = product(a.sizes, b.sizes)
+        error = accumulation_error(S, depth, unit)
+        if declared:
+            error += declared_error(S, unit, self.dtype, partial_sums=self.target.partial_sums, tf32=tf32)
+        return R, error
+
+    @classmethod
+    def of(cls, problem: GroupedGemmProblem, target: Target) -> _Sorted:
+        case, total = problem.case, sum(problem.case.m_sizes)
+        slots = None if problem.gather_indices is None else problem.gather_indices[:total].long().numpy()
+        x_rows = slots // (case.topk if case.is_first_gemm else 1) if case.permute == "x" and slots is not None else slice(0, total)
+        dy_rows = slots if case.permute == "y" and slots is not None else slice(0, total)
+        x, dy = reals(problem.X)[x_rows], reals(problem.dY)[dy_rows]
+        return cls(_Operand(x), _Operand(reals(problem.W)), _Operand(dy), slots, getattr(torch, case.dtype), target)
+
+
+def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks: _Blocks) -> Claim:
+    case = problem.case
+    depth, p = case.K, _ONE
+    if problem.topk_weights is not None and view.slots is not None:
+        depth, p = depth + 1, _Operand(reals(problem.topk_weights).reshape(-1, 1)[view.slots])  # the epilogue's product rounds once more
+
+    def product(x: Reals, w: Reals) -> Reals:
+        y = segment_matmul(x, w.swapaxes(1, 2), case.m_sizes)
+        return y if p is _ONE else y * p.numbers
+
+    R, bound = view.contracted(view.x, view.w, product, depth, p)
+    slots = view.slots if case.permute == "y" else None
+    return Claim("Y", ("row", "column"), Y, (case.M, case.N), R, bound, blocks[:2], case.m_sizes, slots)
+
+
+def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor, blocks: _Blocks) -> Claim:
+    case = problem.case
+    if not case.tokens_in:
+        R, bound = view.contracted(view.dy, view.w, lambda dy, w: segment_matmul(dy, w, case.m_sizes), case.N)
+        slots = view.slots if case.permute == "x" else None
+        return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks[::2], case.m_sizes, slots)
+    T = problem.X.shape[0]
+
+    def by_token(dy: Reals, w: Reals) -> Reals:
+        by_slot = np.zeros((T * case.topk, case.K))
+        by_slot[view.slots] = segment_matmul(dy, w, case.m_sizes)
+        summed: Reals = by_slot.reshape(T, case.topk, case.K).sum(1)
+        return summed
+
+    R, bound = view.contracted(view.dy, view.w, by_token, case.topk * case.N)
+    return Claim("dX", ("token", "column"), dX, (T, case.K), R, bound, (None, blocks[2]))

@@ -1,0 +1,1 @@
+"""A Qwen3 MoE block, router and experts."""

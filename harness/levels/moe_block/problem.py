@@ -1,0 +1,97 @@
+"""Problems at the ``moe_block`` level: hidden states and weights that realise a case's expert loads through a real router, without ties.
+
+Column e of the hidden states, e < E, says how much a token wants expert e, and the router's weight for expert e is 1 there. The other
+columns hold the case's data, and the router has small weights there too, so that every column has a part in logits and gradients; all of
+them together move a logit by less than ``NUDGE``, against a gap of 2 between chosen and other experts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from moefuzz.harness.levels.cases import ExpertsCase, MoeBlockCase
+from moefuzz.harness.numerics import recipes
+
+NUDGE = 0.25
+
+_STREAMS = {"X": 0, "gate_up_proj": 1, "dY": 2, "down_proj": 3, "tokens": 4, "wants": 5, "gate": 6}
+
+
+@dataclass(frozen=True)
+class MoeBlockProblem:
+    """The tensors of a MoeBlockCase, all in its dtype, on the CPU."""
+
+    case: MoeBlockCase
+    X: torch.Tensor  # [T, H]
+    gate: torch.Tensor  # [E, H]
+    gate_up_proj: torch.Tensor  # [E, 2I, H]
+    down_proj: torch.Tensor  # [E, H, I]
+    dY: torch.Tensor  # [T, H]
+    chosen: torch.Tensor  # [T, E] bool: the decision that the case guarantees
+
+
+def build_moe_block(case: MoeBlockCase) -> MoeBlockProblem:
+    """Build the tensors of a case on the CPU."""
+    dtype = getattr(torch, case.dtype)
+    T, E, H, intermediate = case.T, case.E, case.hidden_size, case.moe_intermediate_size
+    weights = "normal" if case.data == "wide" else case.data  # a product of two wide factors overflows float16 in the second GEMM
+
+    def draw(name: str, *shape: int, recipe: str = weights) -> np.ndarray:
+        return recipes.values(recipe, case.seed, _STREAMS[name], shape, fp16=True)
+
+    chosen = chosen_experts(case, _STREAMS["tokens"])
+    X = draw("X", T, H, recipe=case.data)
+    X[:, :E] = _wants(case, chosen)
+    gate = np.zeros((E, H), np.float32)
+    gate[:, :E] = np.eye(E)
+    gate[:, E:] = _nudging(draw("gate", E, H - E, recipe="normal"), X[:, E:])
+    tensors = {
+        "X": X,
+        "gate": gate,
+        "gate_up_proj": draw("gate_up_proj", E, 2 * intermediate, H) * one_over_root(H),
+        "down_proj": draw("down_proj", E, H, intermediate) * one_over_root(intermediate),
+        "dY": draw("dY", T, H),
+    }
+    made = {name: recipes.tensor(numbers, dtype) for name, numbers in tensors.items()}
+    return MoeBlockProblem(case, **made, chosen=torch.from_numpy(chosen))
+
+
+def chosen_experts(case: MoeBlockCase | ExpertsCase, stream: int) -> np.ndarray:
+    """[T, E] bool with ``loads[e]`` tokens for expert e and topk experts for each token.
+
+    The experts' loads are laid end to end and wound round the tokens: no expert is longer than a turn, so none meets a token twice, and
+    topk turns meet each token topk times.
+    """
+    chosen = np.zeros((case.T, case.E), bool)
+    expert = np.repeat(np.arange(case.E), case.loads)
+    if len(expert):
+        tokens = recipes.permutation(case.seed, stream, case.T) if case.order == "shuffled" else np.arange(case.T)
+        chosen[tokens[np.arange(len(expert)) % case.T], expert] = True
+    return chosen
+
+
+def _wants(case: MoeBlockCase, chosen: np.ndarray) -> np.ndarray:
+    """Multiples of 3/8 from 1 to 3.625 for chosen experts, the negative of such for others, all 5 lower where logits are negative.
+
+    All are exact in bfloat16, at most 8.625 from zero, and 2 apart at the boundary; chosen ones may tie with each other.
+    """
+    steps = (recipes.raw_bits(case.seed, _STREAMS["wants"], chosen.shape) % 8).astype(np.float32)
+    size = 1 + steps * np.float32(0.375)
+    return np.where(chosen, size, -size) - np.float32(5 if case.logits == "negative" else 0)
+
+
+def _nudging(gate: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """``gate`` scaled by a power of two so that no logit moves by more than NUDGE: columns * max|gate| * max|X| is an exact upper bound."""
+    if not gate.size or not X.size:
+        return gate
+    largest = gate.shape[1] * float(np.abs(gate).max()) * float(np.abs(X).max())
+    return gate * np.float32(NUDGE * 2.0 ** -math.ceil(math.log2(largest))) if largest else gate
+
+
+def one_over_root(n: int) -> np.float32:
+    """The power of two next below 1 / sqrt(n): sums of n products keep the size of one."""
+    return np.float32(2.0 ** -math.ceil(math.log2(n) / 2))

@@ -1,0 +1,1 @@
+"""Shapes of released models, from models.toml or from the Hub."""

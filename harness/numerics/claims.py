@@ -1,0 +1,189 @@
+"""A claim: one tensor of a result and the interval that each of its elements must lie in. Judging it gives a share or a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from moefuzz.harness.failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure, Mismatch
+from moefuzz.harness.levels.cases import Case
+
+from .bounds import BLOCK, Reals, Truths, interval, outside, reals, ulp
+from .segments import Whole
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A tensor beside its reference, bound and interval, experts' rows first and in sorted order, and where it is wrong."""
+
+    got: Reals
+    R: Reals
+    b: Reals
+    low: Reals
+    high: Reals
+    wrong: Truths
+    dtype: torch.dtype  # of ``got``
+
+    def error(self) -> Reals:
+        """|got - R|, infinite where ``got`` is not finite and wrong."""
+        with np.errstate(invalid="ignore"):
+            return np.where(self.wrong & ~np.isfinite(self.got), np.inf, np.abs(self.got - self.R))
+
+    def share(self) -> Reals:
+        """The share of the bound that each element needs: above 1 where it is wrong, infinite where it is and the bound is 0."""
+        shares = np.where(self.wrong, np.inf, 0.0)
+        bounded = self._bounded()
+        shares[bounded] = self._shares(bounded)
+        return shares
+
+    def largest_share(self) -> float:
+        """The largest share of the bound that is needed to explain ``got``: 0 where rounding the reference alone does."""
+        return float(self._shares(self._bounded()).max(initial=0.0))
+
+    def _bounded(self) -> Truths:
+        truths: Truths = (self.b > 0) & np.isfinite(self.got) & np.isfinite(self.R)
+        return truths
+
+    def _shares(self, of: Truths) -> Reals:
+        """``got`` is the rounding of all numbers within half a unit in its last place: the sum was off by R's distance from them."""
+        value = self.got[of]
+        beyond: Reals = np.maximum(np.abs(value - self.R[of]) - ulp(value, self.dtype) / 2, 0) / self.b[of]
+        return beyond
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``got`` must have ``shape`` and lie within ``bound`` of ``reference``, in ``dtype`` or else in the case's.
+
+    Where experts own the rows, ``reference`` holds those rows in sorted order and ``slots`` says where ``got`` has them (in place, if
+    None); every other row of ``got`` must be zero.
+    """
+
+    tensor: str
+    axes: tuple[str, ...]
+    got: torch.Tensor
+    shape: tuple[int, ...]
+    reference: Reals
+    bound: Reals  # of reference's shape
+    blocks: tuple[int | None, ...]  # tile size along each axis
+    m_sizes: tuple[int, ...] | None = None
+    slots: Whole | None = None
+    dtype: torch.dtype | None = None
+
+    def rounded_to(self, dtype: torch.dtype) -> Claim:
+        """The same of ``got`` rounded to a narrower dtype, if it is float32; what is of neither dtype stays wrong."""
+        wide = isinstance(self.got, torch.Tensor) and self.got.dtype is torch.float32
+        return replace(self, got=self.got.to(dtype) if wide else self.got, dtype=dtype)
+
+    def judge(self, case: Case, target: str) -> float:
+        """The largest share of a bound that was used, beyond the output's own rounding. Raises a Failure."""
+        __tracebackhide__ = True
+        dtype = self.dtype or getattr(torch, case.dtype)
+        if not self.fits(dtype):
+            raise WRONG_SHAPE[self.tensor](case, target, f"{self.tensor} must be {dtype} of shape {self.shape}, got {_describe(self.got)}")
+        share = self._largest_share(dtype)
+        if share is not None:
+            return share
+        seen = self.compared(dtype)
+        infinite = seen.wrong & ~np.isfinite(seen.got) & np.isfinite(seen.low) & np.isfinite(seen.high)
+        kind = NON_FINITE if infinite.any() else WRONG_VALUE
+        mismatch = self._mismatch(infinite if infinite.any() else seen.wrong, seen)
+        raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
+
+    def fits(self, dtype: torch.dtype) -> bool:
+        """Whether ``got`` is a tensor of the right shape and ``dtype`` that holds its numbers: neither sparse nor meta."""
+        got = self.got
+        return isinstance(got, torch.Tensor) and _holds_numbers(got) and tuple(got.shape) == self.shape and got.dtype == dtype
+
+    @np.errstate(all="ignore")
+    def compared(self, dtype: torch.dtype) -> Compared:
+        """``got`` of the right shape and ``dtype`` beside what is right."""
+        return _compared(*self._in_sorted_order(reals(self.got)), dtype)
+
+    @np.errstate(all="ignore")
+    def _largest_share(self, dtype: torch.dtype) -> float | None:
+        """That of all elements, None where one is wrong: block by block, each in a cache from the first operation to the last."""
+        got, R, b = self._in_sorted_order(reals(self.got))
+        largest, step = 0.0, max(1, BLOCK * len(R) // max(R.size, 1))
+        for start in range(0, len(R), step):
+            rows = slice(start, start + step)
+            seen = _compared(got[rows], R[rows], b[rows], dtype)
+            if seen.wrong.any():
+                return None
+            largest = max(largest, seen.largest_share())
+        return largest
+
+    def _in_sorted_order(self, got: Reals) -> tuple[Reals, Reals, Reals]:
+        """got, reference and bound with the experts' rows first, in sorted order, and the unowned rows behind them."""
+        if self.m_sizes is None:
+            return got, self.reference, self.bound
+        total, rows = self.reference.shape[0], got.shape[0]
+        if self.slots is not None:
+            nobodys = np.ones(rows, bool)
+            nobodys[self.slots] = False
+            got = np.concatenate([got[self.slots], got[nobodys]])
+        if rows == total:
+            return got, self.reference, self.bound
+        zeros = np.zeros((rows - total, *self.reference.shape[1:]))
+        return got, np.concatenate([self.reference, zeros]), np.concatenate([self.bound, zeros])
+
+    @np.errstate(invalid="ignore")
+    def _mismatch(self, wrong: Truths, seen: Compared) -> Mismatch:
+        excess = np.maximum(seen.low - seen.got, seen.got - seen.high)
+        excess = np.where(wrong, np.nan_to_num(excess, nan=np.inf, posinf=np.inf), -1.0)
+        worst = tuple(int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+        where = np.argwhere(wrong)
+        box = [(int(where[:, axis].min()), int(where[:, axis].max())) for axis in range(wrong.ndim)]
+        axes = self.axes
+        if self.m_sizes is not None:
+            experts, rows = zip(*(self._place(int(row)) for row in where[:, 0]), strict=True)
+            axes = ("expert", "row in expert", *axes[1:])
+            expert, row = self._place(worst[0])
+            box = [(min(experts), max(experts)), (min(rows), max(rows)), *box[1:]]
+            place, blocks = (expert, row, *worst[1:]), (None, *self.blocks)
+        else:
+            place, blocks = worst, self.blocks
+        tiles = tuple(None if block is None else (lo // block, hi // block) for (lo, hi), block in zip(box, blocks, strict=True))
+        at = [float(t[worst]) for t in (seen.got, seen.R, seen.low, seen.high, seen.b)]
+        return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(seen.wrong.sum()), wrong.size, tuple(box), tiles)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """(expert, row in expert) of a sorted row; expert E stands for the rows that nobody owns."""
+        assert self.m_sizes is not None
+        for expert, size in enumerate(self.m_sizes):
+            if row < size:
+                return expert, row
+            row -= size
+        return len(self.m_sizes), row
+
+
+def _compared(got: Reals, R: Reals, b: Reals, dtype: torch.dtype) -> Compared:
+    low, high = interval(R, b, dtype)
+    return Compared(got, R, b, low, high, outside(got, low, high), dtype)
+
+
+def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:
+    """Judge claims in order; the first that is broken raises, and its finding ends with ``where``. The shares by tensor."""
+    __tracebackhide__ = True
+    shares = {}
+    try:
+        for claim in claims:  # a comprehension would have a frame of its own in the traceback
+            shares[claim.tensor] = claim.judge(case, target)
+    except Failure as failure:
+        failure.finding += where
+        raise
+    return shares
+
+
+def _describe(got: object) -> str:
+    if not isinstance(got, torch.Tensor):
+        return type(got).__name__
+    kind = "" if _holds_numbers(got) else " on the meta device" if got.is_meta else f" in the layout {got.layout}"
+    return f"{got.dtype} of shape {tuple(got.shape)}{kind}"
+
+
+def _holds_numbers(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta

@@ -1,0 +1,1 @@
+"""The pytest plugin, a guest in every project of its environment."""

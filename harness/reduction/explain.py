@@ -1,0 +1,242 @@
+"""What a failure needs, and what does not matter to it: cases around the smallest one are tried, one field changed in each.
+
+Hypothesis' explain phase says so of arguments, and a property has one, the case. Here it is said of each field, by trying every value that
+the field may have, or a few where it may have any. What is true of all that fail, and not of some that pass, is what it ``needs``. Failures
+of the same bucket that lack it have another cause.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.levels.cases import FAR_AXES, Case, round_up
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict.check import called
+from moefuzz.kernels.kernel_config import KernelConfig
+
+from .features import in_words as truths_in_words
+from .features import truths
+from .minimise import SEEDS, choices_of, simpler_cases
+
+_SIZES = ("N", "K", "hidden_size", "moe_intermediate_size")
+_EXPLAINED = (
+    "dtype", "data", "seed", "order", "permute", "is_first_gemm", "x_layout", "w_layout", "dy_layout", "act", "logits", "norm_topk_prob",
+    "permute_x", "permute_y", "config",
+)  # fmt: skip
+_CONFIGS = [config for width in (32, 64) for config in (KernelConfig(width), KernelConfig(16, width), KernelConfig(16, 16, width))]
+_MOST_EXPERTS = 64
+_TOGETHER = 20
+"""How many cases are tried in which several fields are changed."""
+_LARGEST = 2
+"""How many of the largest cases that failed are tried with other data, and how many seeds of each."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where a failure shows: ``common`` is true of every case tried that failed, and each that passed is ``lacking`` some of it."""
+
+    common: frozenset[str] = frozenset()
+    lacking: frozenset[frozenset[str]] = frozenset()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a case must have to fail so, as far as was tried; nothing where every case fails."""
+        return frozenset().union(*self.lacking)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether what it needs tells every case that failed from every case that passed."""
+        return all(self.lacking)
+
+    def covers(self, case: Case) -> bool:
+        """Whether a case has all that the failure needs."""
+        return self.needs <= truths(case)
+
+    def joined(self, other: Region) -> Region:
+        """The region of one cause for both, which it is if it tells what failed from what passed."""
+        common = self.common & other.common
+        return Region(common, frozenset(lacking & common for lacking in self.lacking | other.lacking))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; ``of`` reads it."""
+        return {"common": sorted(self.common), "lacking": sorted(map(sorted, self.lacking))}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Region:
+        return cls(frozenset(plain["common"]), frozenset(map(frozenset, plain["lacking"])))
+
+    def in_words(self) -> list[str]:
+        return truths_in_words(self.needs)
+
+
+def is_explained(case: Case, target: Target, regions: Sequence[Region]) -> bool:
+    """Whether one of the regions covers the case, or the second call of its relation."""
+    return bool(regions) and any(region.covers(one) for one in called(case, target) for region in regions)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of a smallest case: the fields that do not matter, and the region of its failure."""
+
+    irrelevant: tuple[str, ...] = ()
+    region: Region = Region()
+    tried: int = 0  # so many cases around it
+
+
+def explain(
+    failure: Failure, fails: Callable[[Case], Failure | None], target: Target, *, seconds: float = 60.0, apart_from: Sequence[Region] = ()
+) -> Explanation:
+    """Try cases around that of a failure; ``fails`` runs a case.
+
+    Irrelevant are the fields that can have any other value that the target takes, and of sizes any larger one: the bucket stays the same.
+    A field for which there was no time, or no other value, is left out. Cases ``apart_from`` which a failure is explained are not tried,
+    but for the question whether the data matter.
+    """
+    stop = time.monotonic() + seconds
+    seen: dict[Case, Any] = {failure.case: failure.bucket}
+
+    def shown(case: Case) -> Any:
+        """The bucket in which the case fails, if it does."""
+        if case not in seen:
+            found = fails(case)
+            seen[case] = found.bucket if found is not None else None
+        return seen[case]
+
+    def is_within(case: Case) -> bool:
+        return target.takes(case) and target.limit_on(case) == target.limit_on(failure.case)
+
+    def is_apart(case: Case) -> bool:
+        return is_within(case) and not is_explained(case, target, apart_from)
+
+    failed, passed = [failure.case], list[Case]()
+    outcomes: dict[str, list[bool]] = {}
+    for name, case in itertools.chain(_others(failure.case), _around(failure.case)):
+        if time.monotonic() > stop:
+            outcomes.get(name, []).append(False)
+            break
+        if is_apart(case):
+            outcomes.setdefault(name, []).append(shown(case) == failure.bucket)
+            buckets = {shown(case)}
+            if None in buckets:  # with these data it may have passed by luck
+                buckets |= {shown(other) for other in _seeds(case)}
+            if failure.bucket in buckets:
+                failed.append(case)
+            elif buckets == {None} and name != "seed":  # another failure hides whether this one is there
+                passed.append(case)
+    for case in _together(failure.case, failed[1:]):
+        if time.monotonic() > stop:
+            break
+        if is_apart(case) and shown(case) == failure.bucket:
+            failed.append(case)
+    doubtful = any(need.startswith("data is ") for need in _region(failed, passed).needs)
+    for case in _with_other_data(failed) if doubtful else ():
+        if time.monotonic() > stop:
+            break
+        if case.data not in {one.data for one in failed} and is_within(case) and shown(case) == failure.bucket:
+            failed.append(case)
+            passed = [one for one in passed if one.data != case.data]  # by luck of their data, which are mostly zeros
+    irrelevant = tuple(name for name in (*_EXPLAINED, *_SIZES) if outcomes.get(name) and all(outcomes[name]))
+    return Explanation(irrelevant, _region(failed, passed), len(seen) - 1)
+
+
+def _region(failed: Sequence[Case], passed: Sequence[Case]) -> Region:
+    common = frozenset.intersection(*map(truths, failed))
+    return Region(common, frozenset(common - truths(case) for case in passed))
+
+
+def in_words(names: tuple[str, ...]) -> str:
+    """What a report says of irrelevant fields.
+
+    >>> in_words(("dtype", "seed", "K")), in_words(())
+    ('any dtype, any seed, any larger K', '')
+    """
+    return ", ".join(f"any larger {name}" if name in _SIZES else f"any {name}" for name in names)
+
+
+def _others(case: Case) -> Iterator[tuple[str, Case]]:
+    """Each explained field with other values, of sizes with larger ones."""
+    for name in (*_EXPLAINED, *_SIZES):
+        if hasattr(case, name):
+            value = getattr(case, name)
+            choices = (value + 1, 2 * value + 1, value + 16) if name in _SIZES else SEEDS if name == "seed" else choices_of(name)
+            for choice in choices:
+                if choice != value and choice not in FAR_AXES:  # far: gigabytes for a word
+                    yield from _replaced(name, case, **{name: choice})
+
+
+def _around(case: Case) -> Iterator[tuple[str, Case]]:
+    """What is simpler in one step, which mostly passes, and what is larger in one, which mostly fails."""
+    for simpler in simpler_cases(case):
+        if simpler.seed == case.seed:
+            yield "", simpler
+    rows = case.rows_of
+    sizes: tuple[int, ...] = getattr(case, rows)
+    topk = getattr(case, "topk", 1)
+    for other in (
+        *((*sizes, more) for more in (0, topk, 5 * topk)),
+        *((more, *sizes) for more in (0, topk, 5 * topk)),
+        *((*sizes[:e], size + more, *sizes[e + 1 :]) for e, size in enumerate(sizes) for more in (topk, 2 * topk, 15 * topk, 16 * topk)),
+        *((*sizes[:e], round_up(size + 1, 64 * topk), *sizes[e + 1 :]) for e, size in enumerate(sizes)),
+        *((*sizes[:e], size // 2, size - size // 2, *sizes[e + 1 :]) for e, size in enumerate(sizes)),  # as many rows, for other experts
+        (topk,) * min(sum(sizes) // topk, _MOST_EXPERTS),
+        tuple(size + topk for size in sizes),
+        sizes[::-1],
+    ):
+        yield from _replaced("", case, **{rows: other})
+    for name in _SIZES:
+        if size := getattr(case, name, 0):
+            tile = round_up(size, 16)
+            for larger in (size + 2, size + 3, size + 4, size + 15, 2 * size, 2 * size + 2, tile + 8, tile + 16, 130):
+                yield from _replaced("", case, **{name: larger})
+    if hasattr(case, "config"):
+        for config in (*_CONFIGS, None):
+            yield from _replaced("", case, config=config)
+    if hasattr(case, "tail_rows"):
+        yield from _replaced("", case, tail_rows=case.tail_rows + topk)
+
+
+def _together(case: Case, failed: list[Case]) -> Iterator[Case]:
+    """Cases that differ in what several of those that failed differ in."""
+    chance = random.Random(0)  # noqa: S311
+    for _ in range(_TOGETHER if len(failed) > 1 else 0):
+        changed: dict[str, Any] = {}
+        for other in chance.sample(failed, min(3, len(failed))):
+            values = ((field.name, getattr(other, field.name)) for field in dataclasses.fields(case))
+            changed |= {name: value for name, value in values if value != getattr(case, name)}
+        for _, together in _replaced("", case, **changed):
+            yield together
+
+
+def _with_other_data(failed: Sequence[Case]) -> Iterator[Case]:
+    """The smallest case with other data, and the largest that failed too: where a case is small, a sum is soon 0 by luck."""
+    largest = sorted(failed, key=_volume, reverse=True)[:_LARGEST]
+    for recipe in choices_of("data"):
+        for case in (failed[0], *largest):
+            for seed in dict.fromkeys((case.seed, *SEEDS[:_LARGEST])):
+                for _, other in _replaced("data", case, data=recipe, seed=seed):
+                    yield other
+
+
+def _volume(case: Case) -> int:
+    sizes: list[int] = [getattr(case, name, 1) for name in _SIZES]
+    loads: tuple[int, ...] = getattr(case, case.rows_of)
+    return math.prod(sizes) * (1 + sum(loads))
+
+
+def _seeds(case: Case) -> Iterator[Case]:
+    yield from (dataclasses.replace(case, seed=seed) for seed in dict.fromkeys((case.seed, *SEEDS)))
+
+
+def _replaced(name: str, case: Case, **fields: Any) -> Iterator[tuple[str, Case]]:
+    try:
+        yield name, dataclasses.replace(case, **fields)
+    except ValueError:  # a combination that no case can have
+        return

@@ -1,0 +1,150 @@
+"""What is true of a case, in the words of a report: of such truths the region is made in which a failure shows.
+
+A truth is a text. Sizes and loads give thresholds and remainders, fields of a closed choice their value, loads where experts starve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from moefuzz.harness.levels import cases
+from moefuzz.harness.levels.cases import Case
+from moefuzz.kernels.kernel_config import FLAGS, KernelConfig
+
+_EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024)
+_MULTIPLES = (2, 4, 8, 16, 32, 64)
+_SIZES = ("N", "K", "hidden_size", "moe_intermediate_size")
+_CHOSEN: dict[str, tuple[object, ...]] = {
+    "dtype": cases.DTYPES,
+    "data": cases.RECIPES,
+    "order": cases.ORDERS,
+    "permute": cases.PERMUTES,
+    "x_layout": cases.FAR_LAYOUTS,
+    "w_layout": cases.FAR_LAYOUTS,
+    "dy_layout": cases.FAR_DY_LAYOUTS,
+    "act": cases.ACTS,
+    "logits": cases.LOGIT_SIGNS,
+    "relation": ("",),
+    **dict.fromkeys(("is_first_gemm", "fuse_mul_post", "norm_topk_prob", "permute_x", "permute_y"), ()),
+}
+"""Fields of a closed choice, and the values that may be all that must not be: "data is not zeros"."""
+
+
+def truths(case: Case) -> frozenset[str]:
+    """All that can be said of a case.
+
+    >>> from moefuzz.harness.levels.cases import GroupedGemmCase
+    >>> sorted(truths(GroupedGemmCase((0, 3), K=17)) & {"K > 16", "K > 17", "K is no multiple of 2", "an expert without rows"})
+    ['K > 16', 'K is no multiple of 2', 'an expert without rows']
+    """
+    return frozenset(_all(case))
+
+
+def in_words(needs: Iterable[str]) -> list[str]:
+    """The truths that others among them do not say already: of thresholds the highest, of multiples the largest.
+
+    >>> in_words({"K > 1", "K > 16", "N is no multiple of 2", "N is no multiple of 4", "dtype is bfloat16", "dtype is not float32"})
+    ['K > 16', 'N is no multiple of 2', 'dtype is bfloat16']
+    """
+    strongest: dict[str, tuple[int, str]] = {}
+    for need in needs:
+        of, _, number = need.rpartition(" ")
+        rank = int(number) * (-1 if "no multiple" in of else 1) if number.isdecimal() and of.endswith((">", "multiple of")) else 0
+        key = of if rank else need
+        strongest[key] = max(strongest.get(key, (rank, need)), (rank, need))
+    said = {need for _, need in strongest.values()}
+    exactly = {need.partition(" is ")[0] for need in said if " is " in need and " is not " not in need}
+    implied = {weaker for need in said for weaker in _IMPLIED.get(need, ())}
+    implied |= {need for need in said if " is not " in need and need.partition(" is ")[0] in exactly}
+    return sorted(said - implied)
+
+
+_NOTHING = "none"
+_WITHOUT, _BEFORE, _LAST = "an expert without rows", "an expert without rows before one with rows", "no rows for the last expert"
+_IMPLIED: dict[str, Sequence[str]] = {
+    _BEFORE: (_WITHOUT, "experts > 1", "rows > 0"),
+    _LAST: (_WITHOUT,),
+    **{f"a load > {edge}": [f"rows > {lower}" for lower in _EDGES[: i + 1]] for i, edge in enumerate(_EDGES)},
+    **{
+        f"experts with rows > {edge}": [f"{of} > {lower}" for of in ("experts", "rows") for lower in _EDGES[: i + 1]]
+        for i, edge in enumerate(_EDGES)
+    },
+}
+
+
+def _all(case: Case) -> Iterator[str]:
+    for name in _SIZES:
+        if (size := getattr(case, name, None)) is not None:
+            yield from _of_size(name, size)
+    loads: tuple[int, ...] = getattr(case, case.rows_of)
+    yield from _of_loads(loads)
+    yield from _above("rows", sum(loads))
+    yield from _above("topk", case.topk)
+    yield from _above("tail_rows", getattr(case, "tail_rows", 0))
+    for name, others in _CHOSEN.items():
+        if hasattr(case, name):
+            value = getattr(case, name)
+            yield f"{name} is {_NOTHING if value == '' else value}"
+            yield from (f"{name} is not {other or _NOTHING}" for other in others if other != value)
+    if hasattr(case, "grads"):
+        yield f"gradients of {case.grads or 'nothing'}"
+        yield from (f"a gradient of {name}" for name in ("X", "W") if name in case.grads)
+    if hasattr(case, "config"):
+        yield from _of_config(case.config)
+        yield from _of_tiles(case, loads, case.config or KernelConfig())
+
+
+def _above(name: str, value: int, least: int = 0) -> Iterator[str]:
+    yield from (f"{name} > {edge}" for edge in _EDGES if value > edge >= least)
+
+
+def _of_size(name: str, size: int) -> Iterator[str]:
+    yield from _above(name, size)
+    for multiple in _MULTIPLES:
+        yield f"{name} is {'no' if size % multiple else 'a'} multiple of {multiple}"
+    yield f"{name} modulo 16 is {size % 16}"
+
+
+def _of_loads(loads: tuple[int, ...]) -> Iterator[str]:
+    busy = [load for load in loads if load]
+    yield from _above("experts", len(loads))
+    yield from _above("experts with rows", len(busy), 1)
+    yield from _above("a load", max(loads), 1)
+    yield from (f"a load of {load}" for load in set(busy))
+    if len(busy) < len(loads):
+        yield _WITHOUT
+    if any(not load and any(loads[e + 1 :]) for e, load in enumerate(loads)):
+        yield _BEFORE
+    if not loads[-1]:
+        yield _LAST
+    if len(busy) == 1:
+        yield "all rows for one expert"
+    yield from (f"a load is no multiple of {multiple}" for multiple in _MULTIPLES if any(load % multiple for load in loads))
+
+
+_BLOCKS = {"block_n": ("N", "moe_intermediate_size"), "block_k": ("K", "hidden_size")}
+
+
+def _of_tiles(case: Case, loads: tuple[int, ...], config: KernelConfig) -> Iterator[str]:
+    for block, names in _BLOCKS.items():
+        for name in names:
+            if (size := getattr(case, name, None)) is not None:
+                yield from _beside(name, size, block, getattr(config, block))
+    yield from {said for load in loads if load for said in _beside("a load", load, "block_m", config.block_m)}
+
+
+def _beside(name: str, size: int, block: str, width: int) -> Iterator[str]:
+    yield f"{name} is {'no' if size % width else 'a'} multiple of {block}"
+    if size > width:
+        yield f"{name} > {block}"
+
+
+def _of_config(config: KernelConfig | None) -> Iterator[str]:
+    if config is None:
+        yield "the target's own config"
+        return
+    for name in ("block_m", "block_n", "block_k", "num_warps", "num_stages"):
+        yield f"{name} is {getattr(config, name)}"
+        yield from _above(name, getattr(config, name))
+    for name in FLAGS:
+        yield f"config is {'' if getattr(config, name) else 'not '}{name}"

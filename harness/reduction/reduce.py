@@ -1,0 +1,162 @@
+"""Reducing: a failure that an explorer met becomes the smallest case that shows it, by Hypothesis' reuse and shrink phases and ours.
+
+What the reports of its bucket explain already counts as right meanwhile, so that a bug behind another does not slip into it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.control import current_build_context
+from hypothesis.database import ExampleDatabase, choices_to_bytes
+from hypothesis.errors import FlakyFailure
+
+from moefuzz.harness.failures import NON_DETERMINISTIC, Failure, Hang
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.reduction.explain import Region, is_explained
+from moefuzz.harness.reduction.minimise import minimise
+from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict import known_issues
+from moefuzz.harness.verdict.check import failure_of
+from moefuzz.harness.verdict.isolation import confirmed, isolation_for
+
+SECONDS = 90.0
+"""How long smaller cases of a failure are looked for: a third of it by Hypothesis, then by ``minimise``, whose steps are larger."""
+
+AGAIN = 3
+"""How often a case is run to see whether it fails each time, now and then, or never again."""
+
+
+def reduced(
+    failure: Failure,
+    target: Target,
+    *,
+    strategy: st.SearchStrategy[Any] | None = None,
+    choices: bytes = b"",
+    apart_from: Sequence[Region] = (),
+    seconds: float = SECONDS,
+    keep: Callable[[Failure, bytes], None] = lambda *_: None,
+) -> Failure | None:
+    """The failure on the simplest case that ``apart_from`` does not explain, confirmed; None if nothing is left of it.
+
+    ``choices`` are those of Hypothesis that led to it with ``strategy``. ``keep`` gets the failure on every smaller case, and its choices,
+    so that a process that is ended meanwhile loses nothing. The search ends after ``seconds``, of which Hypothesis has a third at most. A
+    failure that does not come back is Unreproducible, or NonDeterministic.
+    """
+    smallest = failure
+
+    def fails(case: Case) -> Failure | None:
+        if is_explained(case, target, apart_from):
+            return None
+        found = failure_of(case, target)
+        return found if found is not None and found.bucket == failure.bucket else None
+
+    def smaller(case: Case) -> Failure | None:
+        nonlocal smallest
+        if (found := fails(case)) is not None:
+            smallest = found
+            keep(found, b"")
+        return found
+
+    def shrunk(case: Case) -> Failure | None:
+        nonlocal smallest
+        if (found := fails(case)) is not None:
+            smallest = found
+            keep(found, choices_to_bytes(current_build_context().data.choices))
+        return found
+
+    if is_explained(failure.case, target, apart_from):
+        return None
+    began = time.monotonic()
+    with hurrying(failure, target):
+        again = [fails(failure.case) for _ in range(1 if isinstance(failure, Hang) else AGAIN)]
+    if not any(again):
+        return _not_again(failure, target)
+    if not all(again):
+        often = lambda case: next(filter(None, (fails(case) for _ in range(AGAIN))), None)
+        return _now_and_then(minimise(failure, often, seconds=seconds))
+    with hurrying(failure, target):
+        if strategy is not None and choices:
+            smallest = _shrunk(failure, shrunk, strategy, choices, seconds / 3)
+        smallest = minimise(smallest, smaller, seconds=began + seconds - time.monotonic())
+    return confirmed(smallest, functools.partial(failure_of, target=target), target)
+
+
+@contextmanager
+def hurrying(failure: Failure, target: Target) -> Iterator[None]:
+    """While it lasts, a case that hangs is given up soon."""
+    isolation = isolation_for(target)
+    with isolation.hurrying() if isolation and isinstance(failure, Hang) else nullcontext():
+        yield
+
+
+class _Given(ExampleDatabase):
+    """Holds one example, of whatever test; in the secondary corpus, since what comes from the primary one is not shrunk again."""
+
+    def __init__(self, choices: bytes) -> None:
+        self.choices = choices
+
+    def fetch(self, key: bytes) -> Iterable[bytes]:
+        return (self.choices,) if key.endswith(b".secondary") else ()
+
+    def save(self, key: bytes, value: bytes) -> None:
+        pass
+
+    def delete(self, key: bytes, value: bytes) -> None:
+        pass
+
+
+def _shrunk(
+    failure: Failure, fails: Callable[[Case], Failure | None], strategy: st.SearchStrategy[Any], choices: bytes, seconds: float
+) -> Failure:
+    """The smallest failure to which Hypothesis shrinks the choices, as a test does that finds them in its database."""
+    smallest, stop = failure, time.monotonic() + seconds
+    failed: set[Case] = set()
+
+    @settings(
+        max_examples=1,
+        deadline=None,
+        database=_Given(choices),
+        derandomize=False,
+        verbosity=Verbosity.quiet,
+        phases=(Phase.reuse, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @seed(int.from_bytes(choices[:8]))  # the same failure is reduced in the same way
+    @given(strategy)
+    def attempt(case: Case) -> None:
+        nonlocal smallest
+        if case not in failed and time.monotonic() > stop:
+            return
+        if (found := fails(case)) is not None:
+            smallest = found
+            failed.add(case)
+            raise found
+
+    try:
+        attempt()
+    except Failure as found:
+        return found
+    except FlakyFailure:  # what failed once on the way need not be the smallest
+        pass
+    return smallest
+
+
+def _not_again(failure: Failure, target: Target) -> Failure | None:
+    """What a failure is that did not come back: of a kernel with a memory, or a race."""
+    if isolation_for(target):
+        return confirmed(failure, functools.partial(failure_of, target=target), target)
+    return _now_and_then(failure, "when the case was run again")
+
+
+def _now_and_then(failure: Failure, when: str = "each time that the case was run") -> Failure | None:
+    kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
+    said = failure.turned(kind, f"{failure.finding}, but not {when}")
+    return None if known_issues.met(failure.case, failure.target, said) else said

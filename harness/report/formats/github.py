@@ -1,0 +1,131 @@
+"""A run as a GitHub Actions job shows it: workflow commands in its log, and a page of Markdown, the summary of its step.
+
+GitHub shows ten errors of a step; the page has the others. In the log, a line that begins with "::" or has "##[" in it is a command, and
+what a target says must be none. In the page, what a target says stands in character references or in a fence, and has no markup.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from moefuzz.harness.run_log.outcome import RegimeCount, ReportedFailure, RunOutcome
+
+from .places import place_of
+from .texts import clean, headline, one_line, report_page, several, verdict, whole_text
+
+LIMIT = 1_000_000  # bytes; GitHub drops a summary of 1 MiB and some that are slightly smaller
+
+
+def commands(outcome: RunOutcome) -> str:
+    """A group with the text of each failure, and an error for it; then a line for the run."""
+    said = [line for failure in outcome.failures for line in _of_failure(failure)]
+    said += [_command("notice", one_line(note), title="moefuzz") for note in outcome.notes]
+    if clean(outcome):
+        said.append(_command("notice", verdict(outcome), title="moefuzz"))
+    elif not outcome.failures or outcome.status not in (0, 1):
+        said.append(_command("error", verdict(outcome), title="moefuzz"))
+    else:
+        said.append(_no_command(verdict(outcome)))
+    return "\n".join(said) + "\n"
+
+
+def _of_failure(failure: ReportedFailure) -> Iterator[str]:
+    yield _command("group", headline(failure))
+    yield _no_command(whole_text(failure))
+    if page := report_page(failure):
+        yield _no_command(f"    report    {page}")
+    yield _command("endgroup", "")
+    place = place_of(failure.target)
+    at = {"file": one_line(place.path), "line": str(place.line)} if place else {}
+    parts = (failure.finding, f"case: {failure.case}", f"replay: {failure.replay}")
+    yield _command("error", "\n".join(map(one_line, parts)), **at, title=headline(failure))
+
+
+def _command(name: str, message: str, **properties: str) -> str:
+    """A workflow command; per cent first, since the others become what has one."""
+    escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    said = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    return f"::{name}{' ' if said else ''}{said}::{escaped}"
+
+
+def _property(value: str) -> str:
+    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace(":", "%3A").replace(",", "%2C")
+
+
+def _no_command(text: str) -> str:
+    """Lines that the runner prints and does not obey."""
+    return re.sub(r"^(\s*):(?=:)", r"\1: ", text, flags=re.MULTILINE).replace("##[", "## [")
+
+
+def append_step_summary(outcome: RunOutcome) -> None:
+    """Append the page to the file that GITHUB_STEP_SUMMARY names, if it names one, which may hold some already. Raises OSError."""
+    if not (name := os.environ.get("GITHUB_STEP_SUMMARY")):
+        return
+    with Path(name).open("a", encoding="utf-8") as file:
+        file.write(step_summary(outcome, LIMIT - file.tell()))
+
+
+def step_summary(outcome: RunOutcome, limit: int = LIMIT) -> str:
+    """A page of Markdown of at most ``limit`` bytes in UTF-8: the verdict, each failure, what each regime yielded."""
+    blocks = [f"## moefuzz: {_plain(verdict(outcome))}", f"{_code(outcome.device)}, {_code(outcome.versions)}, seed {outcome.seed}"]
+    tail = [*_tables(outcome.regimes), *_unreached(outcome), *(f"- {_plain(one_line(note))}" for note in outcome.notes)]
+    failures = [_section(failure) for failure in outcome.failures]
+    return _within(limit, [*blocks, *failures, *tail])
+
+
+def _within(limit: int, blocks: Iterable[str]) -> str:
+    """Blocks with an empty line behind each, without those that would not fit; whether some are missing is said."""
+    remark = "More did not fit into this page.\n"
+    kept, room, missing = [], limit - len(remark), False
+    for block in blocks:
+        size = len(block.encode()) + 2
+        missing |= size > room
+        if size <= room:
+            kept.append(f"{block}\n\n")
+            room -= size
+    return "".join(kept) + remark * (missing and limit >= len(remark))
+
+
+def _section(failure: ReportedFailure) -> str:
+    text = whole_text(failure)
+    fence = "`" * (1 + max(map(len, re.findall("`+", f"{text} ``"))))
+    found = f"in regime {_plain(one_line(failure.regime))}, after {several(failure.examples, 'example')} and {failure.seconds:.1f} s"
+    page = report_page(failure)
+    report = f", report in {_code(page)}" if page else ""
+    return (
+        f"### {_plain(headline(failure))}\n\n{_code(failure.finding)}\n\nCase {_code(failure.case)}, {found}{report}\n\n"
+        f"<details><summary>The whole text</summary>\n\n{fence}text\n{text}\n{fence}\n\n</details>"
+    )
+
+
+def _tables(regimes: Iterable[RegimeCount]) -> Iterator[str]:
+    """A table for each target."""
+    by_target: dict[str, list[RegimeCount]] = {}
+    for regime in regimes:
+        by_target.setdefault(regime.target, []).append(regime)
+    for target, rows in by_target.items():
+        header = "| regime | examples | failing | known | refused | no room | s | bound used | by |\n|---|--:|--:|--:|--:|--:|--:|--:|---|"
+        yield "\n".join([f"{_code(target)}\n\n{header}", *map(_row, rows)])
+
+
+def _row(row: RegimeCount) -> str:
+    counts = [f"{number:,}" for number in (row.examples, row.failing, row.known, row.refused, row.no_room)]
+    texts = [_plain(one_line(row.regime)), *counts, f"{row.seconds:.1f}", f"{row.share:.1%}", _plain(one_line(row.share_tensor)) or "-"]
+    return f"| {' | '.join(texts)} |"
+
+
+def _unreached(outcome: RunOutcome) -> Iterator[str]:
+    if outcome.unreached:
+        yield f"No time for {', '.join(_plain(one_line(f'{regime} of {target}')) for target, regime in outcome.unreached)}."
+
+
+def _code(text: str) -> str:
+    return f"<code>{_plain(one_line(text))}</code>"
+
+
+def _plain(text: str) -> str:
+    """A text without markup: what Markdown or HTML could take for some is a character reference, which neither does."""
+    return re.sub(r"[^\w\s(),='+-]|_", lambda found: f"&#{ord(found[0])};", text)

@@ -1,0 +1,77 @@
+"""Texts of a run, safe for a terminal, a log and XML: a target chooses what an exception says, and its own name."""
+
+from __future__ import annotations
+
+from moefuzz.harness.run_log.outcome import ReportedFailure, RunOutcome
+
+_MOST_CHARACTERS = 4_000  # of a line
+_ENDINGS = {
+    2: "wrong usage",
+    3: "stopped, since nothing can run here any more",
+    4: "stopped by an internal error of moefuzz",
+    5: "no example ran",
+    130: "interrupted",
+}
+"""By exit code."""
+
+
+def one_line(text: str) -> str:
+    r"""A text in one line, of printable characters alone: a terminal obeys the others, and XML forbids them.
+
+    >>> one_line("a\x1b[2Jb\nc\ud800")
+    'a?[2Jb c?'
+    """
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[:_MOST_CHARACTERS])
+    return shown if len(text) <= _MOST_CHARACTERS else f"{shown}…"
+
+
+def lines(text: str) -> str:
+    """A text in lines that are each printable."""
+    return "\n".join(map(one_line, text.splitlines()))
+
+
+def several(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> several(1, "failure"), several(1200, "failure")
+    ('1 failure', '1,200 failures')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def headline(failure: ReportedFailure) -> str:
+    """What fails, as "WrongValue of Y in mine:kernel"."""
+    return one_line(f"{failure.kind}{f' of {failure.tensor}' if failure.tensor else ''} in {failure.target}")
+
+
+def report_page(failure: ReportedFailure) -> str:
+    """The path of the page of its report; empty where no report was written."""
+    return one_line(f"{failure.report}/report.md") if failure.report else ""
+
+
+def whole_text(failure: ReportedFailure) -> str:
+    """The text of a failure, and the command that runs its case again if that is not part of it."""
+    replay = "" if failure.replay in failure.text else f"\n    replay    {failure.replay}"
+    unfinished = "" if failure.minimised else "\n    not minimised to the end"
+    return lines(failure.text + replay + unfinished)
+
+
+def clean(outcome: RunOutcome) -> bool:
+    """Whether the run went to its end and nothing failed in it, reported or not."""
+    return outcome.status == 0 and not outcome.failures and not any(regime.failing for regime in outcome.regimes)
+
+
+def verdict(outcome: RunOutcome) -> str:
+    """What a run came to, in one line. "nothing found" is never said of a run that was stopped, or in which an example failed."""
+    said = []
+    if outcome.failures:
+        said.append(several(len(outcome.failures), "failure"))
+    elif failing := sum(regime.failing for regime in outcome.regimes):
+        said.append(f"{several(failing, 'failing example')} without a report")
+    elif outcome.status == 0:
+        said.append("nothing found")
+    if outcome.status not in (0, 1) or not said:
+        said.append(_ENDINGS.get(outcome.status, f"exit code {outcome.status}"))
+    return one_line(
+        f"{', '.join(said)}; {several(outcome.examples, 'example')} of {' and '.join(outcome.targets)} in {outcome.seconds:.0f} s"
+    )

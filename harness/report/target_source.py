@@ -1,0 +1,96 @@
+"""The lines by which a script of its own gets at a target: an import, or an adapter's source without what it needs of moefuzz."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from moefuzz.harness.targets import Target
+from moefuzz.harness.targets.registry import imported, named_targets
+
+_IN_EVERY_SCRIPT = ("import os", "import sys", "import torch", "from pathlib import Path")
+_FAULTY = ("moefuzz.harness.planted.faults", "moefuzz.harness.planted.process_faults")
+
+
+@dataclass(frozen=True)
+class TargetCode:
+    """Lines that make ``target`` a function, and what they need beside them: a file, to be found in ``home`` on this machine."""
+
+    text: str
+    file: str = ""  # relative: mine.py, or pkg/mine.py; empty where it is installed
+    home: Path | None = None
+
+
+def code_of(target: Target) -> TargetCode | None:
+    """The code of a target; None if that needs moefuzz, or the target has no name by which it is found."""
+    named = named_targets()
+    spec = named[target.name].value if target.name in named else target.name
+    module, colon, attribute = spec.partition(":")
+    if not colon or not attribute.isidentifier():
+        return None
+    home = imported(module)
+    source = inspect.getsource(home)
+    path = Path(str(home.__file__)).absolute()
+    folder = path.parents[module.count(".") + (path.name == "__init__.py")]
+    file = "" if "site-packages" in path.parts or module.startswith("moefuzz.") else path.relative_to(folder).as_posix()
+    where = _LOOK_FOR.format(file=file) if file else ""
+    if not re.search(r"^\s*(from|import) moefuzz", source, re.MULTILINE) or module.startswith(
+        ("moefuzz.kernels", "moefuzz.harness.targets.blocks", *_FAULTY)
+    ):
+        given = f"from {module} import {attribute} as target"
+        of_target = "\n\ntarget = target.function" if isinstance(getattr(home, attribute), Target) else ""
+        return TargetCode(where + given + of_target, file, folder)
+    needed = _needed_by(target.function.__name__, source)
+    return None if needed is None else TargetCode(where + needed, file, folder)  # what it imports may stand beside it
+
+
+_LOOK_FOR = """# Run this in the folder that holds {file}, or put that folder on PYTHONPATH; folders above this script are looked at, too.
+places = [str(place) for place in (Path.cwd(), *Path(__file__).resolve().parents) if (place / "{file}").exists()]
+sys.path += places[:1]
+"""
+
+
+def _needed_by(function: str, source: str) -> str | None:
+    """The statements of a module that a function needs, imports first as they stand; None if one of them is moefuzz's."""
+    body = [node for node in ast.parse(source).body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+    makes = {name: node for node in body for name in _made_by(node)}
+    wanted, needed = [function], set[ast.stmt]()
+    while wanted:
+        node = makes.get(wanted.pop())
+        if node is None or node in needed:
+            continue
+        needed.add(node)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("moefuzz"):
+            return None
+        wanted += [each.id for each in ast.walk(node) if isinstance(each, ast.Name)]
+    if function not in makes:
+        return None
+    # An effect on the outside, as on os.environ, stays if all that it names does.
+    kept = [node for node in body if node in needed or (isinstance(node, ast.Expr) and _names(node) and _names(node) <= _safe(makes))]
+    imports = {name for name in makes if isinstance(makes[name], ast.Import | ast.ImportFrom)}
+    used = set().union(*(_names(node) for node in kept))
+    kept = [node for node in body if node in kept or any(makes.get(name) is node for name in used & imports)]
+    kept = [node for node in kept if ast.unparse(node) not in _IN_EVERY_SCRIPT]
+    parts = [("\n\n" if isinstance(node, ast.FunctionDef | ast.ClassDef) else "") + ast.unparse(node) for node in kept]
+    return "\n".join(parts) + f"\n\n\ntarget = {function}"
+
+
+def _made_by(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    return [each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)]
+
+
+def _names(node: ast.stmt) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _safe(makes: dict[str, ast.stmt]) -> set[str]:
+    """The names of what is imported from elsewhere than moefuzz."""
+    foreign = {name for name, node in makes.items() if isinstance(node, ast.Import)}
+    return foreign | {name for name, node in makes.items() if isinstance(node, ast.ImportFrom) and "moefuzz" not in str(node.module)}

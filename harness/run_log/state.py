@@ -1,0 +1,240 @@
+"""A long run, folded from its events one at a time: what a screen shows while it goes on, and a page when it is over."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moefuzz.harness.base.text import ending, printable
+
+from .events import Event, RunInfo, events_of, info_of, running_in
+from .failures import Failures
+from .records import BadEvent, Covered, Died, Ended, Found, Out, Record, Reduced, Resources, Resumed, Started, Turn, Withdrawn, record_of
+from .time_series import Series
+
+SUPERVISOR = "supervisor"
+SLOWEST = 10
+SILENT_SECONDS = 600.0  # after which a worker is not believed to run any more
+
+MemorySeries = functools.partial(Series, max)
+
+
+@dataclass
+class Regime:
+    """What one regime of one target yielded."""
+
+    target: str
+    name: str
+    level: str = ""
+    examples: int = 0
+    seconds: float = 0.0
+    failing: int = 0
+    passed_by: int = 0
+    known: int = 0
+    refused: int = 0
+    no_room: int = 0
+    fresh: int = 0
+    last_at: float | None = None  # of an example
+    share: float = 0.0  # the largest of a bound
+    tensor: str = ""  # that needed it
+
+    def add(self, turn: Turn) -> None:
+        self.level = turn.level or self.level
+        for name in ("examples", "seconds", "failing", "passed_by", "known", "refused", "no_room", "fresh"):
+            setattr(self, name, getattr(self, name) + getattr(turn, name))
+        if turn.examples:
+            self.last_at = max(turn.at, self.last_at or 0.0)
+        tensor, share = max(turn.shares.items(), key=operator.itemgetter(1), default=("", 0.0))
+        if share > self.share:
+            self.tensor, self.share = tensor, share
+
+
+@dataclass
+class Worker:
+    """A process that fuzzes, under one name however often it was started again."""
+
+    name: str
+    state: str = "running"  # or reducing, restarting, ended, out
+    host: str = ""
+    gpu: str | None = None
+    device: str = ""
+    pid: int = 0
+    examples: int = 0
+    restarts: int = 0
+    last_at: float = 0.0  # of a sign of life
+    last_turn: Turn | None = None
+    why: str = ""  # it ended, or was taken out
+    rss: Series = field(default_factory=MemorySeries)
+    device_used: Series = field(default_factory=MemorySeries)
+    rss_now: int = 0
+    device_now: int | None = None
+
+    def does(self, what: str) -> None:
+        """One that ended or died works again only when it is started: clocks of two hosts, or two files, may be apart."""
+        self.state = what if self.state in ("running", "reducing") else self.state
+
+    def works(self, now: float) -> bool:
+        """Whether it runs, as far as can be told."""
+        patience = SILENT_SECONDS + (self.last_turn.seconds if self.last_turn else 0.0)
+        return self.state in ("running", "reducing") and now - self.last_at < patience
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker whose process ended, ``since`` the run's start."""
+
+    since: float
+    worker: str
+    how: str
+
+
+@dataclass
+class RunState:
+    """All that is known of a run. Times are seconds since its start, but for those that end in ``at``, which are unix seconds."""
+
+    info: RunInfo = field(default_factory=RunInfo)
+    began_at: float | None = None
+    last_at: float | None = None
+    away: float = 0.0  # seconds between its end and its resumption
+    ended: str = ""  # why, once it is over
+    until_at: float | None = None
+    examples: int = 0
+    compiles: int = 0
+    regimes: dict[tuple[str, str], Regime] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    failures: Failures = field(default_factory=Failures)
+    covered: dict[str, Counter[str]] = field(default_factory=dict)
+    shares: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)  # by (target, tensor): the largest, and its regime
+    slowest: list[tuple[float, str, str]] = field(default_factory=list)  # seconds, target, case
+    examples_over_time: Series = field(default_factory=lambda: Series(operator.add))
+    deaths: list[Death] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)  # lines that were no events, by file or worker
+
+    def __post_init__(self) -> None:
+        self.began_at = self.info.began if self.began_at is None else self.began_at
+        for target, name in self.info.regimes:
+            self.regimes[target, name] = Regime(target, name)
+
+    def add(self, event: Event) -> None:
+        """Count an event; one that is broken is counted as such, one of an unknown kind is none."""
+        try:
+            record = record_of(event)
+        except BadEvent:
+            self.skipped[printable(event["worker"])] += 1
+            return
+        if record is not None:
+            self._pass_time(record)
+            self._count(record)
+
+    def since(self, at: float) -> float:
+        """Seconds since the start, those left out in which the run was away."""
+        return max(at - (self.began_at or 0.0) - self.away, 0.0)
+
+    @property
+    def elapsed(self) -> float:
+        return 0.0 if self.last_at is None else self.since(self.last_at)
+
+    def left(self, now: float) -> float | None:
+        """Seconds until the time is up; None where nobody said."""
+        if self.ended:
+            return 0.0
+        return None if self.until_at is None else max(self.until_at - now, 0.0)
+
+    def rate_now(self, now: float) -> float:
+        """Examples a second: of each worker that runs, that of its last turn."""
+        turns = [worker.last_turn for worker in self.workers.values() if worker.state == "running" and worker.works(now)]
+        return sum(turn.examples / turn.seconds for turn in turns if turn is not None and turn.seconds)
+
+    def starving(self, after_seconds: float) -> list[Regime]:
+        """The regimes that have had no example yet, once the run is so old that each should have."""
+        return [regime for regime in self.regimes.values() if not regime.examples] if self.elapsed >= after_seconds else []
+
+    def _pass_time(self, record: Record) -> None:
+        self.began_at = record.at if self.began_at is None else self.began_at
+        if isinstance(record, Resumed) and self.last_at is not None:
+            self.away += max(record.at - self.last_at, 0.0)
+        if not isinstance(record, (Ended, Died, Out)):
+            self.ended = ""  # another host, or the run resumed
+        self.last_at = max(record.at, self.last_at or 0.0)
+
+    def _count(self, record: Record) -> None:
+        worker = None if record.worker == SUPERVISOR else self._worker(record.worker)
+        if worker is not None:
+            worker.last_at = max(record.at, worker.last_at)
+        match record, worker:
+            case Started(), Worker():
+                worker.state, worker.host, worker.pid, worker.why = "running", record.host, record.pid, ""
+                worker.gpu, worker.device = record.gpu, record.device
+                self.until_at = max(record.at + record.seconds, self.until_at or 0.0)
+            case Turn(), Worker():
+                worker.does("running")
+                self._turn(record, worker)
+            case Found(), Worker():
+                worker.does("reducing")
+                self.failures.found(record, self.since(record.at))
+            case Reduced(), Worker():
+                worker.does("running")
+                self.failures.reduced(record, self.since(record.at))
+            case Withdrawn(), _:
+                self.failures.withdrawn(record.report)
+            case Resources(), Worker():
+                worker.rss_now, worker.device_now = record.rss, record.device_used
+                worker.rss.add(self.since(record.at), record.rss)
+                if record.device_used is not None:
+                    worker.device_used.add(self.since(record.at), record.device_used)
+            case Ended(), Worker():
+                worker.state, worker.why = "ended", record.why
+            case Ended(), None:
+                self.ended = record.why or "ended"
+            case Died(), _:
+                died = self._worker(record.of)
+                died.state, died.restarts = "restarting", max(died.restarts, record.restarts)
+                self.deaths.append(Death(self.since(record.at), record.of, ending(record.status)))
+            case Out(), _:
+                out = self._worker(record.of)
+                out.state, out.why, out.gpu = "out", record.why, record.gpu or out.gpu
+
+    def _turn(self, turn: Turn, worker: Worker) -> None:
+        worker.examples += turn.examples
+        worker.last_turn = turn
+        self.examples += turn.examples
+        self.compiles += turn.compiles
+        self.examples_over_time.add(self.since(turn.at), turn.examples)
+        key = (turn.target, turn.regime)
+        self.regimes.setdefault(key, Regime(*key)).add(turn)
+        for tensor, share in turn.shares.items():
+            self.shares[turn.target, tensor] = max((share, turn.regime), self.shares.get((turn.target, tensor), (-1.0, "")))
+        _add_covered(self.covered, turn.covered)
+        if turn.slowest:
+            cases = {*self.slowest, *((seconds, turn.target, case) for seconds, case in turn.slowest)}
+            self.slowest = sorted(cases, reverse=True)[:SLOWEST]
+
+    def _worker(self, name: str) -> Worker:
+        return self.workers.setdefault(printable(name), Worker(printable(name)))
+
+
+def read_state(run: Path) -> RunState:
+    """A whole run: its events, and the turns of which only what was running is left. Raises BadRun."""
+    state = RunState(info_of(run))
+    for event in events_of(run, state.skipped):
+        state.add(event)
+    for turn in cut_off(state, running_in(run)):
+        state.add(turn)
+    return state
+
+
+def cut_off(state: RunState, running: dict[str, Event]) -> Iterable[Event]:
+    """The turns under way that no event counts yet."""
+    for name, said in running.items():
+        worker = state.workers.get(printable(name))
+        if worker is None or worker.last_turn is None or said["turn"]["at"] > worker.last_turn.at:
+            yield said["turn"]
+
+
+def _add_covered(total: dict[str, Counter[str]], covered: Covered) -> None:
+    for name, labels in covered.items():
+        total.setdefault(name, Counter()).update(labels)

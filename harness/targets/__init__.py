@@ -1,0 +1,220 @@
+"""Targets: the implementations that are held against the reference, and what each of them declares."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from moefuzz.harness.levels.cases import ACTS, DTYPES, PERMUTES, Case, ExpertsCase, GroupedGemmCase
+from moefuzz.kernels.kernel_config import KernelConfig
+
+CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
+_NEEDED = {
+    "x": {"gather_indices", "permute_x"},
+    "y": {"gather_indices", "permute_y"},
+    "fused": {"gather_indices", "topk_weights", "fuse_mul_post"},
+}
+_KEYWORDS = frozenset({*CONFIGS, "topk", "is_first_gemm"}.union(*_NEEDED.values()))
+
+DEVICES = ("cpu", "cuda")
+_NO_LIMIT: dict[str, Any] = {
+    "dtypes": DTYPES, "zero_rows": True, "k_multiple": 1, "row_bytes": 1, "strides": True, "backward": True,
+    "n_multiple": 1, "m_multiple": 1, "acts": ACTS,
+}  # fmt: skip
+_LIMITS = {
+    "grouped_gemm": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "strides", "backward", "n_multiple", "m_multiple"),
+    "experts": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "strides", "backward", "acts"),
+    "moe_block": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "acts"),
+}
+
+
+class BadTarget(Exception):
+    """A target that cannot be used; the text is one line that says what to do."""
+
+
+class UndeclaredCase(BadTarget):
+    """A case that cannot be put to the target: it has no keyword for it, or says nothing about it."""
+
+
+class NeedsGpu(BadTarget):
+    """A target that asked for a GPU where there is none: nothing can be said of it here."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An implementation at one of three levels.
+
+    - ``grouped_gemm``: ``f(X [M, K], W [E, N, K], m_sizes [E], **keywords) -> Y [M, N]``, differentiable in X and W.
+    - ``experts``: ``f(hidden_states [T, H], top_k_index [T, topk] int64, top_k_weights [T, topk], gate_up_proj [E, 2I, H], down_proj
+      [E, H, I], act) -> [T, H]``, differentiable in the four floating tensors; gate rows [0, I), then up rows; ``act`` is a callable.
+    - ``moe_block``: ``f(block: Qwen3MoeSparseMoeBlock, **keywords) -> Module`` with the same forward pass. It gets a private copy of the
+      block and must use that copy's parameters: gradients are read from it.
+
+    Inside the declaration every case must be right, outside it right or refused with an exception. Keywords of our own ``grouped_gemm``
+    are read off the function's signature: what it does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of
+    m_sizes: "zero", "unspecified", or "refused" with an exception. H and I of a block or of experts are multiples of what K is one of
+    here; strides and gradients are limits of experts too, activations of experts and blocks.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    dtypes: tuple[str, ...] = DTYPES
+    tail_rows: str = "unspecified"
+    strides: bool = True  # takes any strided view of X, W and dY
+    n_multiple: int = 1  # N is a multiple of this
+    k_multiple: int = 1
+    m_multiple: int = 1  # so is each of m_sizes
+    row_bytes: int = 1  # N and K make rows of a multiple of so many bytes
+    zero_rows: bool = True  # takes m_sizes of zeros alone
+    backward: bool = True
+    acts: tuple[str, ...] = ACTS  # of experts and blocks
+    level: str = "grouped_gemm"
+    deterministic: bool = True  # the same call gives the same bits
+    autocast: bool = True  # may be called under autocast
+    tf32: bool = False  # a grouped GEMM that multiplies float32 in tf32
+    partial_sums: int = 1  # of a grouped GEMM: so many sums that are rounded to the dtype of the result before they are added
+    devices: tuple[str, ...] = DEVICES  # on which it runs
+    capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
+    float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
+    module: str = ""  # of a package that need not be installed: imported before the first call, and not to list the target
+    install: str = ""  # the command that installs that package, and what it needs
+
+    def __post_init__(self) -> None:
+        """Raise BadTarget for a declaration that says nothing."""
+        allowed = {"tail_rows": ("zero", "unspecified", "refused"), "level": tuple(_LIMITS)}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
+        for name, values in {"dtypes": DTYPES, "acts": ACTS, "devices": DEVICES}.items():
+            if not getattr(self, name) or not set(getattr(self, name)) <= set(values):
+                raise BadTarget(f"target {self.name!r}: {name} must be some of {values}, got {getattr(self, name)!r}")
+        if not callable(self.function):
+            raise BadTarget(f"target {self.name!r}: function must be callable, got {self.function!r}")
+        for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes", "partial_sums"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise BadTarget(f"target {self.name!r}: {name} must be a whole number from 1 on, got {getattr(self, name)!r}")
+        if self.level != "grouped_gemm" and (self.tf32 or self.partial_sums > 1):
+            raise BadTarget(f"target {self.name!r}: tf32 and partial_sums are declared at level grouped_gemm alone")
+        for name, none in _NO_LIMIT.items():
+            if name not in _LIMITS[self.level] and getattr(self, name) != none:
+                raise BadTarget(f"target {self.name!r}: {name} is no limit at level {self.level}, whose limits are {_LIMITS[self.level]}")
+
+    @functools.cached_property
+    def keywords(self) -> frozenset[str]:
+        """The keywords of our own op that the function takes."""
+        return _KEYWORDS & frozenset(signature_of(self.function).parameters)
+
+    @property
+    def permutes(self) -> tuple[str, ...]:
+        """Which of cases.PERMUTES it can do."""
+        return tuple(permute for permute in PERMUTES if permute == "none" or self.keywords >= _NEEDED[permute])
+
+    @property
+    def configurable(self) -> bool:
+        return self.keywords >= set(CONFIGS)
+
+    def takes(self, case: Case) -> bool:
+        """Whether a case can be put to it at all."""
+        if not isinstance(case, GroupedGemmCase):
+            return True
+        if not case.is_first_gemm and "is_first_gemm" not in self.keywords:
+            return False
+        return (
+            case.permute in self.permutes
+            and (self.fuses or not case.fuse_mul_post)
+            and (self.tail_rows != "unspecified" or not case.tail_rows)
+        )
+
+    def multiples(self, dtype: str) -> tuple[int, int]:
+        """What N and K are multiples of."""
+        import torch  # which declarations do not wait for
+
+        elements = -(-self.row_bytes // getattr(torch, dtype).itemsize)
+        return math.lcm(self.n_multiple, elements), math.lcm(self.k_multiple, elements)
+
+    def limit_on(self, case: Case) -> str | None:
+        """In words, why a case lies outside the declaration; None inside it."""
+        if case.dtype not in self.dtypes:
+            return f"its dtype is none of {', '.join(self.dtypes)}"
+        n_multiple, k_multiple = self.multiples(case.dtype)
+        broken: dict[str, object] = {}
+        if isinstance(case, GroupedGemmCase):
+            broken = {
+                f"N is no multiple of {n_multiple}": case.N % n_multiple,
+                f"K is no multiple of {k_multiple}": case.K % k_multiple,
+                f"not all of m_sizes are multiples of {self.m_multiple}": any(size % self.m_multiple for size in case.m_sizes),
+                "it has rows beyond the sum of m_sizes": self.tail_rows == "refused" and case.tail_rows,
+                "it has no rows": not self.zero_rows and not any(case.m_sizes),
+            }
+        else:
+            odd = case.hidden_size % k_multiple or case.moe_intermediate_size % k_multiple
+            broken = {
+                f"hidden_size and moe_intermediate_size are not both multiples of {k_multiple}": odd,
+                f"its activation is none of {', '.join(self.acts)}": case.act not in self.acts,
+                "it has no tokens": not self.zero_rows and not case.T,
+            }
+        if isinstance(case, GroupedGemmCase | ExpertsCase):
+            strided = {case.x_layout, case.w_layout, case.dy_layout} != {"contiguous"}
+            broken |= {
+                "its inputs are not contiguous": not self.strides and strided,
+                "it asks for gradients": not self.backward and case.grads not in ("", "none"),
+            }
+        return next((limit for limit, holds in broken.items() if holds), None)
+
+    def limits(self) -> dict[str, Any]:
+        """What its level lets it limit, and to what."""
+        return {name: getattr(self, name) for name in _LIMITS[self.level]}
+
+    def declared(self) -> list[str]:
+        """What it declares beyond its level, in words."""
+        said = {
+            " or ".join(self.dtypes): self.dtypes != DTYPES,
+            f"N % {self.n_multiple} == 0": self.n_multiple > 1,
+            f"K % {self.k_multiple} == 0": self.k_multiple > 1,
+            f"m_sizes % {self.m_multiple} == 0": self.m_multiple > 1,
+            f"rows of {self.row_bytes} bytes": self.row_bytes > 1,
+            f"{' and '.join(self.acts)} alone": self.acts != ACTS,
+            "contiguous": not self.strides,
+            "some rows": not self.zero_rows,
+            "forward only": not self.backward,
+            "permutes": len(self.permutes) > 1,
+            "fused weights": self.fuses,
+            "configs": self.configurable,
+            "zeros in the tail": self.tail_rows == "zero",
+            "no tail": self.tail_rows == "refused",
+            "tf32": self.tf32,
+            f"{self.partial_sums} partial sums": self.partial_sums > 1,
+            f"{self.devices[0]} alone": len(self.devices) == 1,
+            "graphs": self.capturable,
+            "nondeterministic": not self.deterministic,
+            "no autocast": not self.autocast,
+        }
+        return [words for words, holds in said.items() if holds]
+
+    def wider(self) -> list[Target]:
+        """The target as if it declared one limit less, for each that it has, and as if it had none of several."""
+        limits = {name: _NO_LIMIT[name] for name, value in self.limits().items() if value != _NO_LIMIT[name]}
+        limits |= {"tail_rows": "zero"} if self.tail_rows == "refused" else {}
+        each = [dataclasses.replace(self, **{name: value}) for name, value in limits.items()]
+        return [*each, dataclasses.replace(self, **limits)] if len(each) > 1 else each
+
+    def tiles(self, case: Case) -> KernelConfig | None:
+        """The tiles in which a case is computed, where it says them and the target takes them."""
+        return None if isinstance(case, ExpertsCase) or not self.configurable else case.config
+
+    @property
+    def fuses(self) -> bool:
+        return self.keywords >= _NEEDED["fused"]
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function; that of one that takes anything where Python knows none."""
+    try:
+        return inspect.signature(function)
+    except Exception:  # the object of a target may raise whatever is asked of it
+        return inspect.signature(lambda *_, **__: None)

@@ -1,0 +1,1 @@
+"""Implementations of others as targets, a file each."""

@@ -1,0 +1,257 @@
+"""Cases in a process of their own: one that crashes, hangs or loses its CUDA context takes nothing else along.
+
+The worker comes from a forkserver that has torch and Triton loaded and no CUDA context; a spare one stands ready beside it. After each case
+a worker on a GPU synchronises and proves that its device still answers. Where it does not, and after a crash or a hang, the spare takes its
+place, so that the next case, while shrinking above all, meets a process that never saw the last one.
+
+pebble starts, watches and kills the processes. A target that is no name and no ``pkg.mod:attr`` cannot be found there, and runs here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from moefuzz.harness.base.compile_counter import add as compiled_there
+from moefuzz.harness.base.limits import CASE_SECONDS
+from moefuzz.harness.base.resources import LostDevice, NoRoom
+from moefuzz.harness.failures import Crash, CudaError, Failure, Hang, ThreadLeft, not_refused, unreproducible
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.targets import BadTarget, Target
+from moefuzz.harness.targets.registry import load_target
+
+from . import crash_stack, forkserver, kernel_coverage
+from .isolation_worker import counted, is_alive, loaded, start
+from .sanitizing import is_wanted
+
+if TYPE_CHECKING:
+    from .check import Agreement
+
+Answer = TypeVar("Answer")
+
+CONFIRMATIONS = 3
+"""In how many new processes a case is tried before its failure counts as one that does not come back."""
+
+_START_SECONDS, _LOOK_SECONDS = 120.0, 0.25
+_NO_STATUS = 255  # what multiprocessing gives where the process that starts workers, and would know, is no more
+
+
+class Isolation:
+    """A worker and its spare. A hang is minimised while ``hurrying``, where a case may take less; ``confirming`` grants all of it again."""
+
+    def __init__(self, seconds: float = CASE_SECONDS) -> None:
+        self.seconds, self._limit, self._took = seconds, seconds, deque[float](maxlen=100)
+        self._context = forkserver.context()
+        self._stacks = tempfile.TemporaryDirectory(prefix="moefuzz-", ignore_cleanup_errors=True)
+        self._pools = 0
+        self._spare = self._started()
+        self._renew()
+
+    def check(self, case: Case, target: Target, *, again: bool = True) -> Agreement:
+        """What ``verdict.check`` says of the case in the worker. Raises Failure, NoRoom, LostDevice."""
+        __tracebackhide__ = True
+        from pebble import ProcessExpired
+
+        began = time.monotonic()
+        try:
+            wanted = is_wanted(), kernel_coverage.is_wanted()
+            said, compiles, reached = self._answer(counted, case, target.name, *wanted, self._limit, seconds=self._limit)
+            compiled_there(compiles)
+            kernel_coverage.add(reached)
+        except TimeoutError:
+            failure: Failure = self._with_stack(Hang, case, target, f"still ran after {self._limit:.0f} s")
+        except ProcessExpired as death:
+            if again and death.exitcode in (-signal.SIGKILL, _NO_STATUS):  # nobody does that to himself: lack of memory, or a person?
+                self._renew()
+                return self.check(case, target, again=False)
+            failure = self._with_stack(Crash, case, target, _end_in_words(death.exitcode))
+        except _Gone:
+            if again:  # the process that starts workers may have gone by itself
+                self._renew()
+                return self.check(case, target, again=False)
+            failure = self._with_stack(Crash, case, target, "ended its process, or the one that starts them, without a word")
+        else:
+            self._took.append(time.monotonic() - began)
+            if isinstance(said, str):
+                raise NoRoom(said)
+            if not isinstance(said, Failure):
+                agreement: Agreement = said
+                return agreement
+            if not isinstance(said, CudaError | ThreadLeft):
+                raise said
+            failure = said  # a process that no other case is to meet
+        self._renew()
+        limit = target.limit_on(case)
+        raise failure if limit is None else not_refused(failure, limit)
+
+    def apart(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
+        """What a function of a module returns in the worker; None if the worker ends meanwhile, or takes too long."""
+        from pebble import ProcessExpired
+
+        try:
+            answer: Answer = self._answer(function, *arguments, seconds=self.seconds)
+        except (TimeoutError, ProcessExpired, _Gone):
+            self._renew()
+            return None
+        return answer
+
+    def load(self, spec: str) -> None:
+        """Import a target in the worker, before this process does. Raises BadTarget where that ends the worker, or takes too long."""
+        from pebble import ProcessExpired
+
+        try:
+            self._answer(loaded, spec, _START_SECONDS, seconds=_START_SECONDS)
+        except TimeoutError:
+            end = f"took more than {_START_SECONDS:.0f} s"
+        except ProcessExpired as death:
+            end = _end_in_words(death.exitcode)
+        except _Gone:
+            end = "ended its process"
+        else:
+            return
+        stack = crash_stack.read(self._stack)
+        self._renew()
+        raise BadTarget(f"target {spec!r}: importing it {stack.ending(end)}")
+
+    def _with_stack(self, kind: type[Failure], case: Case, target: Target, end: str) -> Failure:
+        """The failure of a worker that is no more, with where it was."""
+        stack = crash_stack.read(self._stack)
+        failure = kind(case, target.name, stack.ending(end))
+        if stack.text:
+            failure.add_note(stack.text)
+        return failure
+
+    def _answer(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
+        """What the worker answers. Raises TimeoutError, pebble's ProcessExpired, _Gone, or what the function raised."""
+        from pebble import ProcessExpired
+
+        try:
+            future = self._pool.schedule(function, args=arguments, timeout=seconds)
+            while True:
+                try:
+                    return future.result(timeout=_LOOK_SECONDS)
+                except TimeoutError:
+                    if future.done() or not is_alive(self._worker):
+                        break
+            if not future.done():  # pebble takes a worker that exits with status 0 for one that has nothing to do
+                raise _Gone
+            return future.result()
+        except (TimeoutError, ProcessExpired):
+            raise
+        except (RuntimeError, OSError) as error:
+            if hasattr(error, "traceback"):  # the function's own
+                raise
+            raise _Gone from error  # the pool is broken
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """Cases may take twenty times what half of the last ones did at most."""
+        usual = sorted(self._took)[len(self._took) // 2] if self._took else self.seconds
+        limit, self._limit = self._limit, min(self.seconds, max(2.0, 20 * usual))
+        try:
+            yield
+        finally:
+            self._limit = limit
+
+    @contextmanager
+    def confirming(self) -> Iterator[None]:
+        """A worker that has seen no case, which may take as long as the first one might."""
+        limit, self._limit = self._limit, self.seconds
+        self._renew()
+        try:
+            yield
+        finally:
+            self._limit = limit
+
+    def close(self) -> None:
+        """End the processes."""
+        _end(self._pool, self._worker)
+        _end(self._spare[0], self._spare[1].result() if self._spare[1].done() and not self._spare[1].exception() else None)
+        self._stacks.cleanup()
+
+    def _renew(self, *, again: bool = True) -> None:
+        """The spare takes the worker's place, and another is started."""
+        if old := getattr(self, "_pool", None):
+            _end(old, getattr(self, "_worker", None))  # and with it the memory that it holds on the device
+        (self._pool, ready, self._stack), self._spare = self._spare, self._started()
+        try:
+            self._worker = ready.result()
+            self._pool.schedule(os.getpid).result()
+        except (RuntimeError, OSError) as error:
+            if again and not hasattr(error, "traceback"):  # the spare went the way of the process that started it
+                self._renew(again=False)
+                return
+            raise LostDevice(f"no worker process can be started: {type(error).__name__}: {error}".partition("\n")[0]) from error
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise LostDevice(f"no worker process can be started: {said}") from error
+
+    def _started(self) -> tuple[Any, Any, str]:
+        from pebble import ProcessPool
+
+        self._pools += 1
+        stack = os.path.join(self._stacks.name, str(self._pools))  # noqa: PTH118
+        pool = ProcessPool(max_workers=1, context=self._context)
+        return pool, pool.schedule(start, args=(os.getpid(), stack), timeout=_START_SECONDS), stack
+
+
+class _Gone(Exception):
+    """A worker that is no more, or cannot be reached."""
+
+
+_in_force: list[Isolation] = []
+
+
+@contextmanager
+def isolated(seconds: float = CASE_SECONDS) -> Iterator[Isolation]:
+    """While it lasts, ``check`` runs targets in a worker."""
+    isolation = Isolation(seconds)
+    _in_force.append(isolation)
+    try:
+        yield isolation
+    finally:
+        _in_force.remove(isolation)
+        isolation.close()
+
+
+def isolation_for(target: Target) -> Isolation | None:
+    """The isolation that is in force, if a worker can find the target."""
+    if not _in_force:
+        return None
+    try:
+        return _in_force[-1] if load_target(target.name) == target else None
+    except BadTarget:
+        return None
+
+
+def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target: Target) -> Failure:
+    """The failure as a process shows it that has seen no other case, or Unreproducible. ``fails`` runs a case under the isolation."""
+    isolation = isolation_for(target)
+    if isolation is None:
+        return failure
+    for _ in range(CONFIRMATIONS):
+        with isolation.confirming():
+            again = fails(failure.case)
+        if again is not None and again.bucket == failure.bucket:
+            return again
+    finding = f"{failure.kind}, {failure.finding}; but in none of {CONFIRMATIONS} processes that saw no other case"
+    return unreproducible(failure, finding)
+
+
+def _end(pool: Any, worker: int | None) -> None:
+    """End a pool, and with its worker what that has started."""
+    pool.stop()
+    pool.join()
+    if worker is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker, signal.SIGKILL)
+
+
+def _end_in_words(status: int) -> str:
+    return f"ended its process with {signal.Signals(-status).name}" if status < 0 else f"ended its process with exit status {status}"

@@ -1,0 +1,115 @@
+"""What runs in the process that ``isolation`` keeps for cases: it is made ready, runs a case, and proves that its device still answers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import torch
+
+from moefuzz.harness.base.compile_counter import compiled
+from moefuzz.harness.base.compile_counter import watch as watch_compiles
+from moefuzz.harness.base.exception_text import MOST_CHARACTERS
+from moefuzz.harness.base.resources import NoRoom
+from moefuzz.harness.base.signals import leave_to_parent
+from moefuzz.harness.failures import CudaError, Failure
+from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.targets.registry import load_target
+
+from . import crash_stack, kernel_coverage
+from .sanitizing import sanitizing
+
+if TYPE_CHECKING:
+    from .check import Agreement
+
+LOOK_SECONDS = 2.0
+"""How often one process looks whether the other is alive."""
+
+_HELD_BYTES = 1 << 30
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start(owner: int, stack: str) -> int:
+    """Make a new process ready; its number. It ends with the one that ``owner`` is, however that ends, and writes its stack to a file."""
+    from moefuzz.harness.base.device import device, one_thread
+
+    def watch() -> None:
+        while is_alive(owner):
+            time.sleep(LOOK_SECONDS)
+        os._exit(1)
+
+    leave_to_parent()
+    os.setpgid(0, 0)  # a group of its own, which is ended as a whole
+    crash_stack.record(stack)
+    threading.Thread(target=watch, daemon=True).start()
+    one_thread()
+    torch.zeros(1, device=device())
+    return os.getpid()
+
+
+def loaded(spec: str, seconds: float) -> None:
+    """In the worker: import a target. Raises BadTarget."""
+    with crash_stack.watched(seconds):
+        load_target(spec)
+
+
+def counted(
+    case: Case, spec: str, sanitize: bool, cover: bool, seconds: float
+) -> tuple[Agreement | Failure | str, int, kernel_coverage.Covered]:
+    """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
+    watch_compiles()
+    process = os.getpid()
+    before, reached = compiled(), kernel_coverage.Covered()
+    with crash_stack.watched(seconds), kernel_coverage.covering(reached if cover else None):
+        said = _said_of(case, spec, sanitize)
+    if os.getpid() != process:  # a child that the target forked, and that returned too
+        os._exit(0)
+    return said, compiled() - before, reached
+
+
+def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:
+    """In the worker: an agreement, a failure, or why there is no room."""
+    from .check import check_here
+
+    target = load_target(spec)
+    try:
+        with sanitizing(sanitize):
+            said: Agreement | Failure | str = check_here(case, target)
+    except Failure as failure:
+        said = failure
+        if failure.__cause__ is not None:
+            failure.add_note("".join(traceback.format_exception(failure.__cause__))[-MOST_CHARACTERS:])
+    except NoRoom as error:
+        said = str(error)
+    except Exception as error:
+        if not (lost := _lost_device()):
+            raise
+        said = CudaError(case, spec, f"{lost}, seen by {type(error).__name__}")
+    if torch.cuda.is_initialized() and torch.cuda.memory_reserved() > _HELD_BYTES:
+        torch.cuda.empty_cache()  # others work on this GPU, and the next case is another
+    if lost := _lost_device():
+        said = said if isinstance(said, CudaError) else CudaError(case, spec, lost)
+    return said
+
+
+def _lost_device() -> str:
+    """What the device says if it answers no more."""
+    if not torch.cuda.is_initialized():
+        return ""
+    try:
+        torch.cuda.synchronize()
+        answer = torch.ones(1, device="cuda").add_(1).item()
+    except Exception as error:
+        return str(error).partition("\n")[0]
+    return "" if answer == 2 else f"1 + 1 is {answer} on the device"

@@ -1,0 +1,118 @@
+"""The case that is running, written ahead: a run that is killed loses no more than that, and the next one begins with it.
+
+Each process that draws cases keeps one small file below Hypothesis' home, or in the folder of a run, and a lock on it. A file without a
+lock was left behind. What is in it is a case, so nothing of it is executed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis.configuration import storage_directory
+
+from moefuzz.harness.base import pytest_process
+from moefuzz.harness.levels.cases import Case, case_from_json
+from moefuzz.harness.targets.registry import has_a_name
+
+from . import last_words
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """A case that was running when its process ended, and the name of its target."""
+
+    file: Path
+    case: Case
+    target: str
+    said: dict[str, Any]  # all that its process wrote
+
+    def done(self) -> None:
+        """Forget it: it has been run again."""
+        self.file.unlink(missing_ok=True)
+
+
+class _File:
+    """The file of this process, made when there is something to write; without a place for it nothing is written."""
+
+    def __init__(self, folder: Path | None, also: Callable[[], dict[str, Any]]) -> None:
+        self.path, self.also = (folder or _home()).absolute() / f"{uuid.uuid4().hex}.json", also
+        self._descriptor: int | None = None
+
+    def write(self, line: bytes) -> None:
+        try:
+            if self._descriptor is None:
+                self._descriptor = -1
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._descriptor >= 0:
+                os.pwrite(self._descriptor, line, 0)  # the line before may be longer: what follows the first end of line is no matter
+        except OSError:  # a full disk, or none, is no reason to stop
+            return
+
+    def close(self) -> None:
+        if self._descriptor is not None and self._descriptor >= 0:
+            self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+
+
+_ahead: list[_File] = []
+_has_a_name = functools.cache(has_a_name)
+
+
+@contextmanager
+def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]] = dict) -> Iterator[None]:
+    """While it lasts, every case that ``check`` runs is written before, and what there is to say ``also``."""
+    with _into(_File(folder, also)):
+        yield
+
+
+@contextmanager
+def _into(file: _File) -> Iterator[None]:
+    _ahead.append(file)
+    try:
+        yield
+    finally:
+        _ahead.remove(file)
+        file.close()
+
+
+def now_running(case: Case, target: str) -> None:
+    """Write a case ahead, if that is asked for, or in a process of pytest, where another one says what ran when this one ends."""
+    if not _ahead and pytest_process.stderr >= 0:
+        file = _File(None, dict)
+        pytest_process.until_it_ends.callback(last_words.start(file.path, pytest_process.stderr))  # ended last, once the file is removed
+        pytest_process.until_it_ends.enter_context(_into(file))
+    if _ahead:
+        file = _ahead[-1]
+        said = {"target": target, "repr": repr(case), "named": _has_a_name(target), **file.also()}
+        file.write(f'{json.dumps(said)[:-1]}, "case": {case.to_json()}}}\n'.encode())
+
+
+def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOver]:
+    """The cases of these targets that earlier processes left behind; files that cannot be read are passed by."""
+    names, found = set(targets), []
+    for file in sorted((folder or _home()).glob("*.json")):
+        try:
+            with file.open("rb") as opened:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                said = json.loads(opened.readline())
+            if said["target"] in names:
+                found.append(LeftOver(file, case_from_json(json.dumps(said["case"])), said["target"], said))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
+
+
+def _home() -> Path:
+    path: Path = storage_directory("moefuzz", "running", intent_to_write=False).path
+    return path

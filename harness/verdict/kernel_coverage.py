@@ -1,0 +1,72 @@
+"""Which lines, branches and masks of its Triton kernels each target reached, over every case that ``check`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from rich.table import Table
+
+    from moefuzz.harness.sanitizer.coverage import Coverage
+
+Covered = dict[str, "Coverage"]
+"""By target."""
+
+_into: list[Covered | None] = []
+
+
+@contextmanager
+def covering(into: Covered | None) -> Iterator[None]:
+    """While it lasts, ``check`` adds to it what kernels reach, in this process or another; None: it does not."""
+    _into.append(into)
+    try:
+        yield
+    finally:
+        _into.pop()
+
+
+def is_wanted() -> bool:
+    return bool(_into) and _into[-1] is not None
+
+
+def noted(target: str) -> AbstractContextManager[Any]:
+    """Around a run of a target: what its kernels reach is added."""
+    into = _into[-1] if _into else None
+    if into is None:
+        return nullcontext()
+    from moefuzz.harness.sanitizer.coverage import Coverage, coverage
+
+    return coverage(into.setdefault(target, Coverage()))
+
+
+def add(others: Covered) -> None:
+    """What another process reached."""
+    into = _into[-1] if _into else None
+    if into is None:
+        return
+    from moefuzz.harness.sanitizer.coverage import Coverage
+
+    for target, other in others.items():
+        into.setdefault(target, Coverage()).add(other.functions.values())
+
+
+@contextmanager
+def printed(*, wanted: bool) -> Iterator[None]:
+    """Collect, and print it at the end."""
+    from rich.console import Console
+
+    reached: Covered = {}
+    with covering(reached if wanted else None):
+        yield
+    for table in tables(reached):
+        Console().print(table)
+
+
+def tables(covered: Covered) -> Iterator[Table | str]:
+    """One for each target."""
+    for target, reached in covered.items():
+        yield reached.table(f"reached in {target}") if reached.functions else f"reached in {target}: no Triton kernel ran\n"

@@ -1,0 +1,51 @@
+"""Where a failure was raised: what guarded the target's memory there, and on what it ran. Whoever prints it may be another process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from moefuzz.harness.base.device import describe
+from moefuzz.harness.base.versions import versions
+from moefuzz.harness.failures import Failure, Origin
+from moefuzz.harness.levels.cases import FAR_AXES, Case, GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.targets import Target
+from moefuzz.harness.targets.registry import is_found_by_name
+from moefuzz.kernels import triton_interpreter
+
+
+@contextmanager
+def recorded(case: Case, target: Target) -> Iterator[None]:
+    """Note on a Failure that leaves the block where it was raised, unless another process has noted that already."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except Failure as failure:
+        failure.origin = failure.origin or _here(case, target)
+        raise
+
+
+def _here(case: Case, target: Target) -> Origin:
+    try:
+        on = describe()
+    except RuntimeError as error:  # the device may answer no more
+        on = f"a device that cannot be asked: {error}".partition("\n")[0]
+    return Origin(guards_in_words(case), on, versions(), is_found_by_name(target))
+
+
+def guards_in_words(case: Case) -> str:
+    """What guards the memory of a target here: see ``memory.py`` and ``read_guards.py``.
+
+    >>> guards_in_words(GroupedGemmCase((1,)))
+    "inputs fenced, torch's allocations fenced and poisoned, reads watched"
+    """
+    other = "reads watched" if triton_interpreter.in_force() else "freed blocks poisoned for what operators take; reads not watched"
+    return f"{_of_inputs(case)}, torch's allocations fenced and poisoned, {other}"
+
+
+def _of_inputs(case: Case) -> str:
+    if isinstance(case, MoeBlockCase):
+        return "hidden states and their gradient compared afterwards"
+    layouts = (("X", case.x_layout), ("W", case.w_layout), ("dY", case.dy_layout)) if isinstance(case, GroupedGemmCase) else ()
+    far = [name for name, layout in layouts if layout in FAR_AXES]
+    return f"inputs but {' and '.join(far)} fenced" if far else "inputs fenced"
