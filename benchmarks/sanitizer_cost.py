@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from moefuzz.harness import sanitize
 from moefuzz.harness.base.device import describe, one_thread, versions
 from moefuzz.harness.levels.cases import GroupedGemmCase
-from moefuzz.harness.levels.grouped_gemm.oracle import run_grouped_gemm
 from moefuzz.harness.levels.grouped_gemm.problem import build_grouped_gemm
+from moefuzz.harness.levels.grouped_gemm.run import run_grouped_gemm
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.strategies import grouped_gemm_cases

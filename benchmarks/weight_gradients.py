@@ -15,8 +15,9 @@ from rich.table import Table
 
 from moefuzz.harness.base.device import describe, device, versions
 from moefuzz.harness.levels.cases import MoeBlockCase
-from moefuzz.harness.levels.moe_block.oracle import bounds_of, run_moe_block
+from moefuzz.harness.levels.moe_block.oracle import bounds_of
 from moefuzz.harness.levels.moe_block.problem import build_moe_block
+from moefuzz.harness.levels.moe_block.run import run_moe_block
 from moefuzz.harness.targets.registry import load_target
 
 TARGETS = ("hugging_face_block", "transformers_batched_mm", "transformers_grouped_mm", "transformers_triton")

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from . import aliases
 
 if TYPE_CHECKING:
+    from .base.case_text import case_from_json, case_from_repr
     from .failures import Failure
-    from .levels.cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, case_from_json, case_from_repr
+    from .levels.experts.case import ExpertsCase
+    from .levels.grouped_gemm.case import GroupedGemmCase
+    from .levels.moe_block.case import MoeBlockCase
     from .sanitizer import CannotSanitize, Finding, sanitize
     from .targets import BadTarget, Target
     from .targets.registry import load_target

@@ -8,8 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from moefuzz.harness.base.case import round_up
 from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.cases import ExpertsCase, round_up
+from moefuzz.harness.levels.experts.case import ExpertsCase
 from moefuzz.harness.targets import Target
 
 from .case_builder import fitted_cases

@@ -9,8 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from moefuzz.harness.base.case import round_up
 from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.cases import GroupedGemmCase, round_up
+from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from moefuzz.harness.base.case import round_up
 from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.cases import MoeBlockCase, round_up
+from moefuzz.harness.levels.moe_block.case import MoeBlockCase
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 

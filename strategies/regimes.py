@@ -13,7 +13,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.cases import ExpertsCase, GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.levels.experts.case import ExpertsCase
+from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
+from moefuzz.harness.levels.moe_block.case import MoeBlockCase
 from moefuzz.harness.models.presets import qwen3_blocks
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig

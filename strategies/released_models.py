@@ -10,7 +10,7 @@ from fractions import Fraction
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from moefuzz.harness.levels.cases import MoeBlockCase
+from moefuzz.harness.levels.moe_block.case import MoeBlockCase
 from moefuzz.harness.models.presets import MoeShape, preset
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig

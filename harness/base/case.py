@@ -1,60 +1,121 @@
-"""What all cases share: the closed choices of their fields, a repr without defaults, JSON, and the checks."""
+"""What a case is: plain data that decides an outcome completely, with ``eval(repr(case)) == case`` and JSON both ways.
+
+Each level has a frozen dataclass that inherits from ``Case`` and says of its fields what the stages need: which of them are sizes, which
+are cut into tiles, which are chosen from a closed list, and what else is true of a case or makes it simpler.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from moefuzz.kernels.kernel_config import KernelConfig, shown
 
 FORMAT_VERSION = 1
 
 DTYPES = ("float32", "bfloat16", "float16")
-PERMUTES = ("none", "x", "y")
-ORDERS = ("sorted", "reversed", "shuffled")
 LAYOUTS = ("contiguous", "transposed", "padded")
 FAR_AXES = {"far": 0, "far rows": -2, "far columns": -1}  # the axis along which the last entry begins beyond 2**31 elements
 FAR_LAYOUTS = (*LAYOUTS, *FAR_AXES)
 DY_LAYOUTS = (*LAYOUTS, "expanded")
 FAR_DY_LAYOUTS = (*DY_LAYOUTS, *FAR_AXES)
-GRADS = ("XW", "X", "W", "")
 RECIPES = ("integers", "signs", "normal", "wide", "cancelling", "zeros", "positive")
-BLOCK_RECIPES = RECIPES[:-1]  # through a block, sums of one sign overflow float16
-RELATIONS = (
-    "repeated", "other shapes between", "experts permuted", "rows permuted", "empty expert inserted", "expert split", "rows in two calls",
-    "row copied", "N padded", "K padded", "scaled", "foreign rows NaN", "foreign weights NaN", "other tiles", "strides dropped",
-    "fewer gradients", "gradients accumulated", "autocast", "other stream", "graph replayed",
-)  # fmt: skip
-BLOCK_RELATIONS = (
-    "repeated", "other shapes between", "foreign weights NaN", "foreign gradients NaN", "batch reshaped", "experts frozen",
-    "gradients accumulated", "other stream",
-)  # fmt: skip
-EXPERTS_RELATIONS = (
-    "repeated", "other shapes between", "tokens permuted", "foreign weights NaN", "foreign tokens NaN", "foreign gradients NaN",
-    "fewer gradients", "gradients accumulated", "other stream",
-)  # fmt: skip
-EXPERTS_GRADS = ("all", "frozen experts", "experts alone", "none")
+PERMUTES = ("none", "x", "y")
 ACTS = ("silu", "relu")
-LOGIT_SIGNS = ("mixed", "negative")
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1
 
 
-class BaseCase:
-    """Shared by all cases: a repr without the fields that have their default, JSON, and the check of closed choices."""
+class Case:
+    """Shared by all cases: what the stages ask of one, a repr without the fields that have their default, JSON, and checks of fields.
 
-    level: ClassVar[str]  # of the targets that a case is for
-    rows_of: ClassVar[str]  # the field that says how many rows each expert has
+    Every case has the fields ``dtype``, ``seed`` and ``relation``, with defaults. ``relation`` names a second call to be compared with the
+    first; it is empty for none.
+    """
+
+    level: ClassVar[str]
+    """The level of the targets that a case is for."""
+
+    rows_of: ClassVar[str] = ""
+    """The field with the rows of each expert; empty where no expert owns rows."""
+
+    sizes: ClassVar[Mapping[str, int]] = {}
+    """The sizes and the smallest value of each, in the order in which they are made smaller."""
+
+    tiles: ClassVar[Mapping[str, str]] = {}
+    """The sizes that are cut into tiles, and the field of a KernelConfig that says how."""
+
+    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """The values of fields of a closed choice, the simplest first."""
+
+    explained: ClassVar[tuple[str, ...]] = ()
+    """The fields of which a report says whether they matter; sizes that are cut into tiles are explained too."""
+
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    dtype: str
+    seed: int
+    relation: str
+    data: str = ""
+    topk: int = 1
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows of each expert."""
+        rows: tuple[int, ...] = getattr(self, self.rows_of) if self.rows_of else ()
+        return rows
+
+    @property
+    def elements(self) -> int:
+        """The elements of all inputs and outputs together, which say how much memory a case may need."""
+        return 0
+
+    @property
+    def is_far(self) -> bool:
+        """Whether a tensor spans gigabytes because of its strides."""
+        return False
+
+    @property
+    def guarded(self) -> str:
+        """In words, how the inputs are guarded while a target runs."""
+        return "inputs fenced"
+
+    def features(self) -> Iterator[str]:
+        """Yield what is true of the case beyond what ``features.py`` reads off its sizes, rows and choices."""
+        yield from ()
+
+    def simpler(self) -> Iterator[dict[str, Any]]:
+        """Yield changes of fields that make the case simpler, beyond those of one size, load or choice."""
+        yield from ()
+
+    def neighbours(self) -> Iterator[dict[str, Any]]:
+        """Yield changes of fields by which a report asks what a failure needs, beyond those of one size, load or choice."""
+        yield from ()
+
+    def can_be_put_to(self, target: Any) -> bool:  # noqa: ARG002
+        """Return whether a target has what the call needs, as a keyword."""
+        return True
+
+    def limits_of(self, target: Any) -> Mapping[str, object]:  # noqa: ARG002
+        """Return by why the case would lie outside of a target's declaration whether it does, dtypes apart."""
+        return {}
+
+    def expert_of(self, shape: tuple[int, ...], element: tuple[int, ...]) -> tuple[int, int] | None:
+        """Return the expert and the row in it of an element of an argument of a shape; None where the shape does not tell.
+
+        The expert is E for a row that no expert owns, and the row -1 for an element of an expert as a whole.
+        """
+        return (element[0], -1) if len(shape) == 3 and shape[0] == len(self.rows) else None
 
     def __repr__(self) -> str:
-        fields = [field for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]  # type: ignore[arg-type]
+        fields = [field for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
         return f"{type(self).__name__}({', '.join(f'{field.name}={getattr(self, field.name)!r}' for field in fields)})"
 
     def to_json(self) -> str:
         """One line of JSON, with the kind of case and the format version."""
-        return json.dumps({"format": FORMAT_VERSION, "kind": type(self).__name__, **dataclasses.asdict(self)})  # type: ignore[call-overload]
+        return json.dumps({"format": FORMAT_VERSION, "kind": type(self).__name__, **dataclasses.asdict(self)})
 
     def _typed(self) -> None:
         """Raise ValueError for a field that is not of its type; rows and sizes are what 32 bits with a sign can count."""
@@ -62,7 +123,9 @@ class BaseCase:
         for name, (what, is_one) in _types_of(kind).items():
             if not is_one(getattr(self, name)):
                 raise ValueError(f"{name} must be {what}, got {shown(getattr(self, name))}")
-        rows = getattr(self, self.rows_of)
+        if not self.rows_of:
+            return
+        rows = self.rows
         if not rows or min(rows) < 0:
             raise ValueError(f"{self.rows_of} must name at least one expert and no negative size, got {shown(rows)}")
         if sum(rows) > LARGEST:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-FIRST_PARAMETERS = {"X": "grouped_gemm", "hidden_states": "experts", "block": "moe_block"}
-"""The level of a plain function, told by the name of its first parameter."""
+from .contract import level_of_first_parameter
 
 _MOST = 3
 
@@ -94,7 +93,7 @@ def _defined(body: list[ast.stmt]) -> Iterator[str]:
     for node in body:
         if isinstance(node, ast.FunctionDef):
             first = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)][:1]
-            if first and first[0] in FIRST_PARAMETERS:
+            if first and level_of_first_parameter(first[0]):
                 yield node.name
         elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
             made_by = node.value.func

@@ -15,12 +15,13 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.case_text import case_from_json
 from moefuzz.harness.base.exit_codes import FOUND, NOTHING_RAN
 from moefuzz.harness.base.text import printable, several
 from moefuzz.harness.cli.configured import Configured
 from moefuzz.harness.cli.options import TARGET, WHAT, named_target, refuse
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.levels.cases import Case, case_from_json
 from moefuzz.harness.report.folder import Report, read_all
 from moefuzz.harness.run_log.events import BadRun, events_of, info_of, list_of
 from moefuzz.harness.targets.registry import OWN_TARGETS

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.control import current_build_context
 from hypothesis.database import ExampleDatabase, choices_to_bytes
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.compile_counter import compiled
 from moefuzz.harness.base.resources import LostDevice, NoRoom
 from moefuzz.harness.base.signals import held
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.reduction.explain import Region, is_explained
 from moefuzz.harness.reduction.minimise import simpler_cases
 from moefuzz.harness.targets import Target

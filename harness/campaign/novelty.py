@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from moefuzz.harness.levels.cases import Case
+from moefuzz.harness.base.case import Case
 from moefuzz.kernels.kernel_config import FLAGS, KernelConfig
 
 UP_TO = (1, 2, 4, 8, 16, 32)
@@ -21,16 +21,13 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 """By field, the labels that a run could reach; of other fields the labels are their values."""
 
-_SIZES = {"N": "block_n", "K": "block_k", "hidden_size": "block_k", "moe_intermediate_size": "block_n"}
-_VALUES = ("dtype", "data", "permute", "order", "x_layout", "w_layout", "dy_layout", "grads", "relation", "act", "logits")
-
 Label = tuple[str, str]
 
 
 def labels(case: Case) -> list[Label]:
     """(field, label) of all that a case covers; of the rows of its experts several.
 
-    >>> from moefuzz.harness.levels.cases import GroupedGemmCase
+    >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> [said for said in labels(GroupedGemmCase((0, 17), N=31, K=16)) if said[0] in ("experts", "loads", "M", "N", "K")]
     [('experts', '2'), ('loads', 'one takes all'), ('M', 'none'), ('M', 'one over'), ('N', 'one short'), ('K', 'whole tiles')]
     """
@@ -53,21 +50,20 @@ class Behaviours:
 
 
 def _labels(case: Case) -> Iterator[Label]:
-    loads: tuple[int, ...] = getattr(case, case.rows_of)
-    yield "experts", _binned(len(loads))
-    yield "topk", _binned(case.topk)
-    yield "loads", _skew(loads)
     config = getattr(case, "config", None)
-    yield from dict.fromkeys(("M", _remainder(load, getattr(config, "block_m", 16))) for load in loads)
-    if max(loads) > 256:
-        yield "M", "more than 256"
-    for name, block in _SIZES.items():
-        if hasattr(case, name):
-            yield name, _remainder(getattr(case, name), getattr(config, block, 16))
-    for name in _VALUES:
-        if hasattr(case, name):
-            yield name, str(getattr(case, name) or "none")
-    if hasattr(case, "config"):
+    if case.rows:
+        yield "experts", _binned(len(case.rows))
+        yield "topk", _binned(case.topk)
+        yield "loads", _skew(case.rows)
+        yield from dict.fromkeys(("M", _remainder(load, getattr(config, "block_m", 16))) for load in case.rows)
+        if max(case.rows) > 256:
+            yield "M", "more than 256"
+    for name, block in case.tiles.items():
+        yield name, _remainder(getattr(case, name), getattr(config, block, 16))
+    for name in case.choices:
+        if isinstance(value := getattr(case, name), str):
+            yield name, value or "none"
+    if "config" in case.choices:
         yield "config", "the target's own" if config is None else _in_words(config)
 
 

@@ -26,10 +26,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.case_text import case_from_json
 from moefuzz.harness.base.resources import LostDevice
 from moefuzz.harness.failures import Bucket, Failure, Origin, revived
 from moefuzz.harness.failures.kinds import Kind, titled
-from moefuzz.harness.levels.cases import Case, case_from_json
 from moefuzz.harness.reduction.explain import Region
 from moefuzz.harness.report.folder import Report
 from moefuzz.harness.run_log.events import list_of, said_of

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.contract import contract_of
 from moefuzz.harness.base.environment import TARGET_VARIABLE
-from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.targets import Target
-from moefuzz.harness.targets.registry import CALLED_WITH, home_of, named_targets
+from moefuzz.harness.targets.registry import home_of, named_targets
 
 from .options import TARGET, named_target, refuse
 
@@ -51,7 +52,7 @@ def describe_command(
 
 def described(console: Console, target: Target, regimes: Regimes) -> None:
     """Print a target's declaration, its regimes and relations, and cases of them."""
-    from moefuzz.harness.verdict.check import level_of
+    from moefuzz.harness.levels.level import level_of
 
     drawn = {name: regime(target) for name, regime in regimes.items()}
     related = next(regime for name, regime in regimes.items() if name.startswith("related"))
@@ -100,7 +101,7 @@ def _declaration(target: Target) -> dict[str, str]:
     limits = [f"{name} {_value(value)}" for name, value in target.limits().items()]
     of = home_of(target.name, target) if target.module or target.name in named_targets() else target.function.__module__
     return {
-        "level": f"{target.level}, called as f({', '.join(CALLED_WITH[target.level])})",
+        "level": f"{target.level}, called as f({', '.join(contract_of(target.level).parameters)})",
         "of": of,
         "keywords": ", ".join(sorted(target.keywords)) or "none is read off its signature",
         "declares": ", ".join(target.declared()) or "nothing beyond its level: every case must be right",

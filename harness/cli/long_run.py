@@ -11,6 +11,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
+from moefuzz.harness.base.contract import DEFAULT_LEVEL
 from moefuzz.harness.base.device import describe
 from moefuzz.harness.base.exit_codes import FOUND, INFRASTRUCTURE, NOTHING_RAN
 from moefuzz.harness.base.text import several
@@ -116,7 +117,7 @@ def _drawn(specs: Sequence[str], regimes: Regimes) -> dict[str, list[str]]:
 def _labels(specs: Sequence[str]) -> dict[str, Sequence[str]]:
     """By field what cases of these targets can have."""
     targets = [load_target(spec) for spec in specs]
-    alone = [one for one in targets if one.level == "grouped_gemm"] == targets
+    alone = all(one.level == DEFAULT_LEVEL for one in targets)
     could: dict[str, Sequence[str]] = {**LABELS, "dtype": list(dict.fromkeys(dtype for one in targets for dtype in one.dtypes))}
     if alone:
         permutes = list(dict.fromkeys(permute for one in targets for permute in one.permutes))

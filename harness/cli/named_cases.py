@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from moefuzz.harness.levels.cases import Case, case_from_json, case_from_repr
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.case_text import case_from_json, case_from_repr
 from moefuzz.harness.report.folder import BadReport, Report, read, reports_in
 
 from .configured import reports_folder

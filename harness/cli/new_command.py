@@ -11,15 +11,11 @@ from typing import Annotated
 
 import typer
 
+from moefuzz.harness.base.contract import DEFAULT_LEVEL, LEVELS
+
 from .options import refuse
 
-
-class NewLevel(StrEnum):
-    """The contract that a target is held to."""
-
-    grouped_gemm = "grouped_gemm"
-    experts = "experts"
-    moe_block = "moe_block"
+NewLevel = StrEnum("NewLevel", {name: name for name in LEVELS})  # type: ignore[misc]
 
 
 def new_command(
@@ -27,7 +23,7 @@ def new_command(
     level: Annotated[
         NewLevel,
         typer.Option("--level", help="A grouped GEMM, the experts of a block with their routing given, or a whole Qwen3 MoE block."),
-    ] = NewLevel.grouped_gemm,
+    ] = NewLevel[DEFAULT_LEVEL],
 ) -> None:
     """Write a commented target that is right as it stands, in plain torch: put your kernel there, and say what it promises.
 
@@ -54,10 +50,11 @@ def template(level: str, module: str) -> str:
     import jinja2
 
     texts = jinja2.Environment(
-        loader=jinja2.PackageLoader("moefuzz.harness.cli"), keep_trailing_newline=True, trim_blocks=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("moefuzz.harness.cli"), jinja2.PackageLoader(LEVELS[level], "")]),
+        keep_trailing_newline=True, trim_blocks=True, undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - Python, and no page
     )  # fmt: skip
-    return texts.get_template(f"new/{level}.py.jinja").render(level=level, module=module)
+    return texts.get_template("new.py.jinja").render(level=level, module=module)
 
 
 def _module(file: Path) -> str:

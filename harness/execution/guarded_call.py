@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import torch
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.device import float32_reductions
 from moefuzz.harness.base.exception_text import text_of
 from moefuzz.harness.base.resources import NoRoom, is_beyond_reason, lack_of_memory
 from moefuzz.harness.base.signals import is_ours
 from moefuzz.harness.failures import INPUT_MODIFIED, ThreadLeft, WroteOutside, raised, said_by
-from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.targets import NeedsGpu, Target
 
 from .memory import Allocations, Arena

@@ -20,8 +20,8 @@ from typing import Any, Self
 import torch
 from torch.utils import dlpack
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import ReadOutside, WroteOutside
-from moefuzz.harness.levels.cases import Case
 from moefuzz.kernels.triton_interpreter.accesses import Access, Watcher, watchers
 
 from .read_guards import Fence

@@ -8,46 +8,24 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.contract import inputs, passes
 from moefuzz.harness.base.exception_text import text_of
-from moefuzz.harness.levels.cases import Case
 
 from .kinds import OF_INPUTS, OF_RESULTS, Kind, titled
 
 Bucket = tuple[str, str, str | None, str | None]
 """Target, kind, tensor, and the pass that makes it."""
 
-PASS_OF = {
-    "Y": "forward",
-    "dX": "backward",
-    "dW": "backward",
-    "router_logits": "forward",
-    "topk_weights": "forward",
-    "first_gemm": "forward",
-    "intermediate": "forward",
-    "second_gemm": "forward",
-    "hidden_states_unpermute": "forward",
-    "output": "forward",
-    "X_grad": "backward",
-    "topk_weights_grad": "backward",
-    "gate_grad": "backward",
-    "gate_proj_grad": "backward",
-    "up_proj_grad": "backward",
-    "gate_up_proj_grad": "backward",
-    "down_proj_grad": "backward",
-}
-"""The tensors that are compared, and the pass that makes each."""
-
-INPUTS = ("X", "W", "m_sizes", "gather_indices", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
-
 
 def bucket_of(target: str, kind: Kind, tensor: str | None) -> Bucket:
     """The bucket of a target's failures of a kind and tensor."""
-    return (target, str(kind), tensor, PASS_OF.get(tensor) if tensor else None)
+    return (target, str(kind), tensor, passes().get(tensor) if tensor else None)
 
 
 @dataclass(frozen=True)
@@ -221,7 +199,7 @@ def _tensors_of(kind: Kind) -> Collection[str | None]:
     """Which tensors a failure of a kind may be about. One that did not come back is about none."""
     if kind.unreproducible or kind.is_misuse or kind.base not in (*OF_INPUTS, *OF_RESULTS):
         return (None,)
-    return INPUTS if kind.base in OF_INPUTS else PASS_OF
+    return inputs() if kind.base in OF_INPUTS else passes()
 
 
 def revived(kind: Kind, tensor: str | None, *fields: Any) -> Failure:
@@ -285,15 +263,30 @@ _MEANING = {
 }
 
 
-def _for_each(tensors: Iterable[str], kind: str) -> dict[str, type[Failure]]:
-    return {tensor: class_of(Kind(kind), tensor) for tensor in tensors}
+class _ByTensor:
+    """The classes of a kind, by the tensor that it is about. Raises KeyError for a tensor that no level has."""
+
+    def __init__(self, base: str) -> None:
+        self._kind = Kind(base)
+
+    def __getitem__(self, tensor: str | None) -> type[Failure]:
+        if tensor not in self:
+            raise KeyError(tensor)
+        return class_of(self._kind, tensor)
+
+    def __contains__(self, tensor: object) -> bool:
+        return tensor is not None and tensor in _tensors_of(self._kind)
+
+    def values(self) -> list[type[Failure]]:
+        """Return the class of each tensor."""
+        return [self[tensor] for tensor in _tensors_of(self._kind) if tensor]
 
 
-INPUT_MODIFIED = _for_each(INPUTS, "InputModified")
-WRONG_SHAPE = _for_each(PASS_OF, "WrongShape")
-GRAD_MISSING = _for_each(PASS_OF, "GradMissing")
-NOT_WRITTEN = _for_each(PASS_OF, "NotWritten")
-NON_FINITE = _for_each(PASS_OF, "NonFinite")
-WRONG_VALUE = _for_each(PASS_OF, "WrongValue")
-NON_DETERMINISTIC = _for_each(PASS_OF, "NonDeterministic")
-BROKEN_RELATION = _for_each(PASS_OF, "BrokenRelation")
+INPUT_MODIFIED = _ByTensor("InputModified")
+WRONG_SHAPE = _ByTensor("WrongShape")
+GRAD_MISSING = _ByTensor("GradMissing")
+NOT_WRITTEN = _ByTensor("NotWritten")
+NON_FINITE = _ByTensor("NonFinite")
+WRONG_VALUE = _ByTensor("WrongValue")
+NON_DETERMINISTIC = _ByTensor("NonDeterministic")
+BROKEN_RELATION = _ByTensor("BrokenRelation")

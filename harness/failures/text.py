@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from . import PASS_OF, Failure, Mismatch
+from moefuzz.harness.base.contract import passes
+
+from . import Failure, Mismatch
 
 
 def render(failure: Failure) -> str:
@@ -33,7 +35,7 @@ def _mismatch(m: Mismatch, tensor: str | None) -> list[str]:
     tiles = ", ".join(f"{axis} tile {_range(span)}" for axis, span in zip(m.axes, m.tiles, strict=True) if span is not None)
     allowed = f"exactly {m.low:.9g}" if m.bound == 0 else f"from {m.low:.9g} to {m.high:.9g} (reference {m.expected:.9g})"
     return [
-        *([f"    tensor    {tensor}, {PASS_OF[tensor]} pass"] if tensor else []),
+        *([f"    tensor    {tensor}, {passes()[tensor]} pass"] if tensor else []),
         f"    worst     {place}: got {m.got:.9g}, expected {allowed}",
         f"    bound     {m.bound:.3g}" + (": every order of accumulation gives this number" if m.bound == 0 else " on the accumulation"),
         f"    wrong     {m.wrong} of {m.total} elements",

@@ -1,30 +1,25 @@
-"""Cases: plain data that decides an outcome completely, with ``eval(repr(case)) == case`` and JSON both ways."""
+"""The cases of the levels that come with the package, and the choices of their fields, by one import."""
 
 from moefuzz.harness.base.case import (
     ACTS,
-    BLOCK_RECIPES,
-    BLOCK_RELATIONS,
     DTYPES,
     DY_LAYOUTS,
-    EXPERTS_GRADS,
-    EXPERTS_RELATIONS,
     FAR_AXES,
     FAR_DY_LAYOUTS,
     FAR_LAYOUTS,
     FORMAT_VERSION,
-    GRADS,
     LAYOUTS,
-    LOGIT_SIGNS,
-    ORDERS,
     PERMUTES,
     RECIPES,
-    RELATIONS,
+    Case,
     round_up,
 )
+from moefuzz.harness.base.case_text import case_from_json, case_from_repr, case_kinds
 
-from .case_text import KINDS, Case, case_from_json, case_from_repr
-from .grouped_gemm.case import GroupedGemmCase
-from .routed_case import ExpertsCase, MoeBlockCase
+from .experts.case import EXPERTS_GRADS, EXPERTS_RELATIONS, ExpertsCase
+from .grouped_gemm.case import GRADS, ORDERS, RELATIONS, GroupedGemmCase
+from .moe_block.case import BLOCK_RELATIONS, LOGIT_SIGNS, MoeBlockCase
+from .routed.case import BLOCK_RECIPES
 
 __all__ = [
     "ACTS",
@@ -39,7 +34,6 @@ __all__ = [
     "FAR_LAYOUTS",
     "FORMAT_VERSION",
     "GRADS",
-    "KINDS",
     "LAYOUTS",
     "LOGIT_SIGNS",
     "ORDERS",
@@ -52,5 +46,6 @@ __all__ = [
     "MoeBlockCase",
     "case_from_json",
     "case_from_repr",
+    "case_kinds",
     "round_up",
 ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure, Mismatch
-from moefuzz.harness.levels.cases import Case
 
 from .bounds import BLOCK, Reals, Truths, interval, outside, reals, ulp
 from .segments import Whole

@@ -15,7 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
-from moefuzz.harness.levels.cases import GroupedGemmCase
+from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
 from moefuzz.harness.targets import Target
 from moefuzz.kernels import triton_interpreter
 from moefuzz.kernels.reference import grouped_gemm_reference

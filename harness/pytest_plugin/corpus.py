@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.environment import CORPUS_VARIABLE
-from moefuzz.harness.levels.cases import Case
 
 
 def cases_of_run() -> list[Case]:

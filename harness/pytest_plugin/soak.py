@@ -22,9 +22,9 @@ from hypothesis.database import choices_to_bytes
 from hypothesis.errors import HypothesisException
 from hypothesis.internal.reflection import function_digest
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.campaign.explore import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, following
 from moefuzz.harness.campaign.novelty import Behaviours, labels
-from moefuzz.harness.levels.cases import Case
 
 _LINE_SECONDS = 60.0
 _REDUCING = (Phase.explicit, Phase.reuse, Phase.shrink)

@@ -16,21 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moefuzz.harness.base.case import FAR_AXES, Case, round_up
+from moefuzz.harness.base.features import in_words as features_in_words
+from moefuzz.harness.base.features import truths
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.levels.cases import FAR_AXES, Case, round_up
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.check import called
 from moefuzz.kernels.kernel_config import KernelConfig
 
-from .features import in_words as truths_in_words
-from .features import truths
-from .minimise import SEEDS, choices_of, simpler_cases
+from .minimise import SEEDS, simpler_cases
 
-_SIZES = ("N", "K", "hidden_size", "moe_intermediate_size")
-_EXPLAINED = (
-    "dtype", "data", "seed", "order", "permute", "is_first_gemm", "x_layout", "w_layout", "dy_layout", "act", "logits", "norm_topk_prob",
-    "permute_x", "permute_y", "config",
-)  # fmt: skip
 _CONFIGS = [config for width in (32, 64) for config in (KernelConfig(width), KernelConfig(16, width), KernelConfig(16, 16, width))]
 _MOST_EXPERTS = 64
 _TOGETHER = 20
@@ -74,7 +69,7 @@ class Region:
         return cls(frozenset(plain["common"]), frozenset(map(frozenset, plain["lacking"])))
 
     def in_words(self) -> list[str]:
-        return truths_in_words(self.needs)
+        return features_in_words(self.needs)
 
 
 def is_explained(case: Case, target: Target, regions: Sequence[Region]) -> bool:
@@ -143,7 +138,7 @@ def explain(
         if case.data not in {one.data for one in failed} and is_within(case) and shown(case) == failure.bucket:
             failed.append(case)
             passed = [one for one in passed if one.data != case.data]  # by luck of their data, which are mostly zeros
-    irrelevant = tuple(name for name in (*_EXPLAINED, *_SIZES) if outcomes.get(name) and all(outcomes[name]))
+    irrelevant = tuple(name for name in _explained(failure.case) if outcomes.get(name) and all(outcomes[name]))
     return Explanation(irrelevant, _region(failed, passed), len(seen) - 1)
 
 
@@ -152,24 +147,28 @@ def _region(failed: Sequence[Case], passed: Sequence[Case]) -> Region:
     return Region(common, frozenset(common - truths(case) for case in passed))
 
 
-def in_words(names: tuple[str, ...]) -> str:
-    """What a report says of irrelevant fields.
+def in_words(names: tuple[str, ...], case: Case) -> str:
+    """What a report says of a case's irrelevant fields.
 
-    >>> in_words(("dtype", "seed", "K")), in_words(())
+    >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
+    >>> in_words(("dtype", "seed", "K"), GroupedGemmCase((1,))), in_words((), GroupedGemmCase((1,)))
     ('any dtype, any seed, any larger K', '')
     """
-    return ", ".join(f"any larger {name}" if name in _SIZES else f"any {name}" for name in names)
+    return ", ".join(f"any larger {name}" if name in case.tiles else f"any {name}" for name in names)
+
+
+def _explained(case: Case) -> tuple[str, ...]:
+    """The fields of which it is asked whether they matter."""
+    return (*case.explained, *case.tiles)
 
 
 def _others(case: Case) -> Iterator[tuple[str, Case]]:
     """Each explained field with other values, of sizes with larger ones."""
-    for name in (*_EXPLAINED, *_SIZES):
-        if hasattr(case, name):
-            value = getattr(case, name)
-            choices = (value + 1, 2 * value + 1, value + 16) if name in _SIZES else SEEDS if name == "seed" else choices_of(name)
-            for choice in choices:
-                if choice != value and choice not in FAR_AXES:  # far: gigabytes for a word
-                    yield from _replaced(name, case, **{name: choice})
+    for name in _explained(case):
+        value = getattr(case, name)
+        for choice in (value + 1, 2 * value + 1, value + 16) if name in case.tiles else SEEDS if name == "seed" else case.choices[name]:
+            if choice != value and choice not in FAR_AXES:  # far: gigabytes for a word
+                yield from _replaced(name, case, **{name: choice})
 
 
 def _around(case: Case) -> Iterator[tuple[str, Case]]:
@@ -177,30 +176,30 @@ def _around(case: Case) -> Iterator[tuple[str, Case]]:
     for simpler in simpler_cases(case):
         if simpler.seed == case.seed:
             yield "", simpler
-    rows = case.rows_of
-    sizes: tuple[int, ...] = getattr(case, rows)
-    topk = getattr(case, "topk", 1)
-    for other in (
-        *((*sizes, more) for more in (0, topk, 5 * topk)),
-        *((more, *sizes) for more in (0, topk, 5 * topk)),
-        *((*sizes[:e], size + more, *sizes[e + 1 :]) for e, size in enumerate(sizes) for more in (topk, 2 * topk, 15 * topk, 16 * topk)),
-        *((*sizes[:e], round_up(size + 1, 64 * topk), *sizes[e + 1 :]) for e, size in enumerate(sizes)),
-        *((*sizes[:e], size // 2, size - size // 2, *sizes[e + 1 :]) for e, size in enumerate(sizes)),  # as many rows, for other experts
-        (topk,) * min(sum(sizes) // topk, _MOST_EXPERTS),
-        tuple(size + topk for size in sizes),
-        sizes[::-1],
-    ):
-        yield from _replaced("", case, **{rows: other})
-    for name in _SIZES:
-        if size := getattr(case, name, 0):
-            tile = round_up(size, 16)
-            for larger in (size + 2, size + 3, size + 4, size + 15, 2 * size, 2 * size + 2, tile + 8, tile + 16, 130):
-                yield from _replaced("", case, **{name: larger})
-    if hasattr(case, "config"):
-        for config in (*_CONFIGS, None):
-            yield from _replaced("", case, config=config)
-    if hasattr(case, "tail_rows"):
-        yield from _replaced("", case, tail_rows=case.tail_rows + topk)
+    for rows in _other_rows(case.rows, case.topk) if case.rows else ():
+        yield from _replaced("", case, **{case.rows_of: rows})
+    for name in case.tiles:
+        size = getattr(case, name)
+        tile = round_up(size, 16)
+        for larger in (size + 2, size + 3, size + 4, size + 15, 2 * size, 2 * size + 2, tile + 8, tile + 16, 130):
+            yield from _replaced("", case, **{name: larger})
+    for config in (*_CONFIGS, None) if "config" in case.choices else ():
+        yield from _replaced("", case, config=config)
+    for fields in case.neighbours():
+        yield from _replaced("", case, **fields)
+
+
+def _other_rows(sizes: tuple[int, ...], topk: int) -> Iterator[tuple[int, ...]]:
+    """Yield loads with an expert more before and behind, with more rows, with as many for other experts, and turned round."""
+    yield from ((*sizes, more) for more in (0, topk, 5 * topk))
+    yield from ((more, *sizes) for more in (0, topk, 5 * topk))
+    for e, size in enumerate(sizes):
+        yield from ((*sizes[:e], size + more, *sizes[e + 1 :]) for more in (topk, 2 * topk, 15 * topk, 16 * topk))
+    yield from ((*sizes[:e], round_up(size + 1, 64 * topk), *sizes[e + 1 :]) for e, size in enumerate(sizes))
+    yield from ((*sizes[:e], size // 2, size - size // 2, *sizes[e + 1 :]) for e, size in enumerate(sizes))
+    yield (topk,) * min(sum(sizes) // topk, _MOST_EXPERTS)
+    yield tuple(size + topk for size in sizes)
+    yield sizes[::-1]
 
 
 def _together(case: Case, failed: list[Case]) -> Iterator[Case]:
@@ -218,7 +217,7 @@ def _together(case: Case, failed: list[Case]) -> Iterator[Case]:
 def _with_other_data(failed: Sequence[Case]) -> Iterator[Case]:
     """The smallest case with other data, and the largest that failed too: where a case is small, a sum is soon 0 by luck."""
     largest = sorted(failed, key=_volume, reverse=True)[:_LARGEST]
-    for recipe in choices_of("data"):
+    for recipe in failed[0].choices.get("data", ()):
         for case in (failed[0], *largest):
             for seed in dict.fromkeys((case.seed, *SEEDS[:_LARGEST])):
                 for _, other in _replaced("data", case, data=recipe, seed=seed):
@@ -226,9 +225,8 @@ def _with_other_data(failed: Sequence[Case]) -> Iterator[Case]:
 
 
 def _volume(case: Case) -> int:
-    sizes: list[int] = [getattr(case, name, 1) for name in _SIZES]
-    loads: tuple[int, ...] = getattr(case, case.rows_of)
-    return math.prod(sizes) * (1 + sum(loads))
+    sizes: list[int] = [getattr(case, name) for name in case.tiles]
+    return math.prod(sizes) * (1 + sum(case.rows))
 
 
 def _seeds(case: Case) -> Iterator[Case]:

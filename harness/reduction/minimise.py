@@ -8,41 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.cases import Case
-from moefuzz.kernels.kernel_config import KernelConfig
 
 SEEDS = (0, 1, 2, 3)
-
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "relation": ("",),
-    "topk": (1, 2, 3, 4),
-    "permute": cases.PERMUTES,
-    "fuse_mul_post": (False,),
-    "is_first_gemm": (True,),
-    "order": cases.ORDERS,
-    "x_layout": cases.FAR_LAYOUTS,
-    "w_layout": cases.FAR_LAYOUTS,
-    "dy_layout": cases.FAR_DY_LAYOUTS,
-    "dtype": cases.DTYPES,
-    "data": cases.RECIPES,
-    "grads": (*cases.GRADS, *cases.EXPERTS_GRADS),
-    "act": cases.ACTS,
-    "logits": cases.LOGIT_SIGNS,
-    "norm_topk_prob": (True,),
-    "permute_x": (False,),
-    "permute_y": (False,),
-    "config": (KernelConfig(),),
-}
-
-
-def choices_of(name: str) -> tuple[Any, ...]:
-    """What a field of a case is chosen from, the simplest first."""
-    return _CHOICES[name]
 
 
 def minimise(failure: Failure, fails: Callable[[Case], Failure | None], *, seconds: float = 60.0) -> Failure:
@@ -72,7 +44,7 @@ def minimise(failure: Failure, fails: Callable[[Case], Failure | None], *, secon
 def simpler_cases(case: Case) -> Iterator[Case]:
     """Valid cases with one field simpler, each with the case's seed and with the first few others; the largest steps first.
 
-    >>> from moefuzz.harness.levels.cases import GroupedGemmCase
+    >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> [case for case in simpler_cases(GroupedGemmCase((1,), K=2)) if case.seed == 0]
     [GroupedGemmCase(m_sizes=(0,), K=2), GroupedGemmCase(m_sizes=(1,))]
     """
@@ -87,34 +59,32 @@ def simpler_cases(case: Case) -> Iterator[Case]:
 
 
 def _steps(case: Case) -> Iterator[dict[str, Any]]:
-    rows = case.rows_of
-    sizes: tuple[int, ...] = getattr(case, rows)
-    for e in range(len(sizes)):
-        if len(sizes) > 1:
-            yield {rows: sizes[:e] + sizes[e + 1 :]}
-    for e, size in enumerate(sizes):
-        for smaller in _smaller(size, 0):
-            yield {rows: (*sizes[:e], smaller, *sizes[e + 1 :])}
-    for e in range(len(sizes) - 1):
-        yield {rows: (*sizes[:e], sizes[e] + sizes[e + 1], *sizes[e + 2 :])}
-    for e, f in ((e, f) for e in range(len(sizes)) for f in range(len(sizes)) if e != f and sizes[e] and sizes[f]):
-        yield {rows: tuple(size - (i in (e, f)) for i, size in enumerate(sizes))}  # two at once keep a multiple of topk
-    for name, smallest in (("N", 1), ("K", 1), ("tail_rows", 0), ("moe_intermediate_size", 1), ("hidden_size", 1)):
-        for smaller in _smaller(getattr(case, name, smallest), smallest):
-            yield {name: smaller}
-    for name, choices in _CHOICES.items():
-        default = _default(case, name)
-        if hasattr(case, name) and getattr(case, name) != default:
-            value = getattr(case, name)
-            ordered = (default, *(choice for choice in choices if choice != default))
-            for simpler in ordered[: ordered.index(value)] if value in ordered else ordered:
-                yield {name: simpler}
-    if tail := getattr(case, "tail_rows", 0):
-        yield {rows: (*sizes[:-1], sizes[-1] + tail), "tail_rows": 0}
-    # Rows that no expert owns can keep the number of rows a multiple of topk.
-    if getattr(case, "topk", 1) > 1 and rows == "m_sizes":
-        for simpler in range(1, case.topk):
-            yield {"topk": simpler, "tail_rows": 0, rows: (*sizes[:-1], sizes[-1] + -sum(sizes) % simpler)}
+    yield from ({case.rows_of: rows} for rows in _simpler_rows(case.rows))
+    for name, smallest in case.sizes.items():
+        yield from ({name: smaller} for smaller in _smaller(getattr(case, name), smallest))
+    for name in case.choices:
+        yield from ({name: simpler} for simpler in _simpler_choices(case, name))
+    yield from case.simpler()
+
+
+def _simpler_rows(sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield loads with an expert less, with fewer rows for one, with two experts in one, and with a row less for each of two."""
+    experts = range(len(sizes))
+    if len(sizes) > 1:
+        yield from (sizes[:e] + sizes[e + 1 :] for e in experts)
+    yield from ((*sizes[:e], smaller, *sizes[e + 1 :]) for e in experts for smaller in _smaller(sizes[e], 0))
+    yield from ((*sizes[:e], sizes[e] + sizes[e + 1], *sizes[e + 2 :]) for e in experts[:-1])
+    for e, f in ((e, f) for e in experts for f in experts if e != f and sizes[e] and sizes[f]):
+        yield tuple(size - (i in (e, f)) for i, size in enumerate(sizes))  # two at once keep a multiple of topk
+
+
+def _simpler_choices(case: Case, name: str) -> Sequence[Any]:
+    """Return the values of a field that are simpler than the case's: its default, then those before it in the list."""
+    value, default = getattr(case, name), _default(case, name)
+    if value == default:
+        return ()
+    ordered = (default, *(choice for choice in case.choices[name] if choice != default))
+    return ordered[: ordered.index(value)] if value in ordered else ordered
 
 
 def _default(case: Case, name: str) -> Any:

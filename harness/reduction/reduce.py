@@ -17,8 +17,8 @@ from hypothesis.control import current_build_context
 from hypothesis.database import ExampleDatabase, choices_to_bytes
 from hypothesis.errors import FlakyFailure
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import NON_DETERMINISTIC, Failure, Hang
-from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.reduction.explain import Region, is_explained
 from moefuzz.harness.reduction.minimise import minimise
 from moefuzz.harness.targets import Target

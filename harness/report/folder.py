@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.case_text import case_from_json
 from moefuzz.harness.failures import Bucket, Failure, bucket_of, class_of
 from moefuzz.harness.failures.kinds import Kind, titled
-from moefuzz.harness.levels.cases import Case, case_from_json
 from moefuzz.kernels.kernel_config import KernelConfig
 
 if TYPE_CHECKING:

@@ -11,13 +11,9 @@ import torch
 
 from moefuzz.harness.base.device import device
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.levels.follow_up import Level
+from moefuzz.harness.levels.level import Level, NoScript, level_of
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.isolation import isolation_for
-
-
-class NoScript(Exception):
-    """A failure has no script; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,6 @@ class Second:
 
 def related(failure: Failure, problem: Any, target: Target) -> Second:
     """The follow-up that breaks the relation. Raises NoScript."""
-    from moefuzz.harness.verdict.check import level_of
-
     level = level_of(failure.case.level)
     first = level.tensors(problem, level.run(problem, target, device()))
     for follow_up in level.relations[failure.case.relation](problem, target):
@@ -54,8 +48,6 @@ def related(failure: Failure, problem: Any, target: Target) -> Second:
 
 def at_fault(failure: Failure, problem: Any, target: Target) -> Any:
     """The problem of a call that shows the failure by itself: the first, or a plain one of the relation. Raises NoScript."""
-    from moefuzz.harness.verdict.check import level_of
-
     if _is_of_first_call(failure, target):
         return problem
     level = level_of(failure.case.level)

@@ -18,18 +18,15 @@ from typing import Any
 import jinja2
 import torch
 
+from moefuzz.harness.base.contract import passes
 from moefuzz.harness.execution.memory import AROUND, extent, flat
-from moefuzz.harness.failures import PASS_OF, Failure
+from moefuzz.harness.failures import Failure
 from moefuzz.harness.failures.kinds import ENDS_A_PROCESS
-from moefuzz.harness.levels.cases import FAR_AXES, GroupedGemmCase
-from moefuzz.harness.levels.experts.oracle import DIFFERENTIABLE
-from moefuzz.harness.levels.experts.problem import ExpertsProblem, build_experts
-from moefuzz.harness.levels.grouped_gemm.oracle import keywords_of
-from moefuzz.harness.levels.grouped_gemm.problem import GroupedGemmProblem, build_grouped_gemm, far_stride
-from moefuzz.harness.levels.moe_block.problem import MoeBlockProblem, build_moe_block
+from moefuzz.harness.levels.layouts import far_stride
+from moefuzz.harness.levels.level import NoScript, ScriptParts, level_of
 from moefuzz.harness.targets import Target
 
-from .related_call import NoScript, Second, at_fault, related
+from .related_call import Second, at_fault, related
 from .target_source import code_of
 
 TEMPLATES = jinja2.Environment(
@@ -70,46 +67,87 @@ class Script:
 
 def script(failure: Failure, target: Target, *, unrun: bool = False) -> Script:
     """The script of a failure. Of a relation the target is run to find the call that shows it, unless ``unrun``. Raises NoScript."""
-    case, kind = failure.case, failure.kind
+    case = failure.case
+    _raise_if_unseen(failure)
+    code = code_of(target)
+    if code is None:
+        raise NoScript("the target needs moefuzz, or has no name by which it is imported")
+    level = level_of(case.level)
+    if level.script is None:
+        raise NoScript(f"targets of level {case.level} have no script")
+    if case.relation and unrun:
+        raise NoScript(f"{case.relation!r} is a relation of two calls, and the target was not run for this page")
+    mode = _MODES[failure.kind.base]
+    problem, second = _calls(failure, target, level.build(case), mode)
+    parts = level.script(problem, failure.tensor, target)
+    second_parts = None if second is None else level.script(second.problem, second.tensor, target)
+    of_second = {} if second_parts is None else {f"second {name}": tensor for name, tensor in second_parts.tensors.items()}
+    numbers = {name: tensor for name, tensor in parts.tensors.items() if name not in parts.far} | of_second
+    in_file = sum(map(extent, numbers.values())) > _MOST_NUMBERS
+    template = TEMPLATES.from_string(level.template)
+    made = template.render(
+        _of_target(code.text, parts, target)
+        | _of_tensors(parts, in_file=in_file)
+        | _of_failure(failure, mode, parts)
+        | _of_second_call(template, second, second_parts, in_file=in_file)
+    )
+    kept = {name: flat(tensor).clone() for name, tensor in numbers.items()} if in_file else {}
+    return Script(re.sub(r"\n{4,}", "\n\n\n", made), kept, code.file, code.home)
+
+
+def _raise_if_unseen(failure: Failure) -> None:
+    """Raise NoScript where no script could show the failure."""
+    kind = failure.kind
     if kind.unreproducible:
         raise NoScript("the failure did not come back")
     if kind.is_misuse:
         raise NoScript("moefuzz's sanitizer saw it, which watches each access of the kernel; the line above shows it")
     if kind.base not in _MODES:
         raise NoScript(_NO_MODE.get(kind.base, f"{kind.base} shows in moefuzz alone"))
-    code = code_of(target)
-    if code is None:
-        raise NoScript("the target needs moefuzz, or has no name by which it is imported")
-    if case.relation and unrun:
-        raise NoScript(f"{case.relation!r} is a relation of two calls, and the target was not run for this page")
-    mode, problem, second = _MODES[kind.base], _BUILD[case.level](case), None
+
+
+def _calls(failure: Failure, target: Target, problem: Any, mode: str) -> tuple[Any, Second | None]:
+    """The problem of the call that the script makes, and a second one where two must agree. Raises NoScript."""
+    relation = failure.case.relation
     if mode == "related":
-        second = related(failure, problem, target)
-    elif mode == "differs" and case.relation not in ("", "repeated"):
-        raise NoScript(f"the second call of {case.relation!r} is one that moefuzz makes in its own way")
-    elif case.relation and mode != "differs":
-        problem = at_fault(failure, problem, target)
-    text, parts = code.text, _PARTS[case.level](problem, failure.tensor, target)
-    if any("KernelConfig(" in keyword for keyword in parts["keywords"]):
+        return problem, related(failure, problem, target)
+    if mode == "differs":
+        if relation not in ("", "repeated"):
+            raise NoScript(f"the second call of {relation!r} is one that moefuzz makes in its own way")
+        return problem, None
+    return at_fault(failure, problem, target) if relation else problem, None
+
+
+def _of_target(text: str, parts: ScriptParts, target: Target) -> dict[str, Any]:
+    """What the template needs of the target: its lines and keywords."""
+    if any("KernelConfig(" in keyword for keyword in parts.keywords):
         text = f"from moefuzz.kernels.kernel_config import KernelConfig\n{text}"
-    tensors: dict[str, torch.Tensor] = parts["tensors"]
-    stay = {name: tensor for name, tensor in tensors.items() if name not in parts["far"]}
-    parts_2 = None if second is None else _PARTS[case.level](second.problem, second.tensor, target)
-    of_second = {} if parts_2 is None else {f"second {name}": tensor for name, tensor in parts_2["tensors"].items()}
-    in_file = sum(map(extent, (stay | of_second).values())) > _MOST_NUMBERS
-    literals = {name: _literal(name, tensor, in_file=in_file) for name, tensor in stay.items()} | parts["far"]
-    if mode == "shape" and failure.tensor and PASS_OF[failure.tensor] == "forward":
-        parts["leaves"] = []  # what is returned has no gradient to be asked for
-    template = TEMPLATES.get_template(f"reproduce/{case.level}.py.jinja")
-    made = template.render(
-        parts | {"far": bool(parts["far"])} | _second_call(template, second, parts_2, in_file=in_file),
-        finding=failure.finding.replace("\\", "\\\\").replace('"', "'"), case=repr(case),
-        target=text, needs_path="Path" in text, own="moefuzz" in text, mode=mode, dtype=f"torch.{case.dtype}",
-        tensors=[(name, literals[name]) for name in tensors], in_file=IN_FILE if in_file else "", tensor=failure.tensor,
-        float32_reductions=target.float32_reductions, around=AROUND["cpu"], **_judged(failure, parts),
-    )  # fmt: skip
-    numbers = {name: flat(tensor).clone() for name, tensor in (stay | of_second).items()} if in_file else {}
-    return Script(re.sub(r"\n{4,}", "\n\n\n", made), numbers, code.file, code.home)
+    return {
+        "target": text, "needs_path": "Path" in text, "own": "moefuzz" in text, "keywords": list(parts.keywords),
+        "float32_reductions": target.float32_reductions, "around": AROUND["cpu"],
+    }  # fmt: skip
+
+
+def _of_tensors(parts: ScriptParts, *, in_file: bool) -> dict[str, Any]:
+    """What the template needs of the tensors."""
+    return {
+        "tensors": _literals(parts, "", in_file=in_file), "in_file": IN_FILE if in_file else "", "inputs": parts.inputs,
+        "far": bool(parts.far), "has_rows": parts.has_rows, "shape": parts.shape, **parts.more,
+    }  # fmt: skip
+
+
+def _of_failure(failure: Failure, mode: str, parts: ScriptParts) -> dict[str, Any]:
+    """What the template needs of the failure: the worst element as an index of what the target returns, and between what it must lie."""
+    m, dtype = failure.mismatch, f"torch.{failure.case.dtype}"
+    without_gradients = mode == "shape" and failure.tensor and passes()[failure.tensor] == "forward"
+    return {
+        "finding": failure.finding.replace("\\", "\\\\").replace('"', "'"), "case": repr(failure.case), "mode": mode,
+        "tensor": failure.tensor, "dtype": dtype, "shape_dtype": dtype, "got": parts.got, "right": parts.right,
+        "got_of_run": "run()" if parts.of_run else f"(run(), {parts.got})[1]",
+        "leaves": () if without_gradients else parts.leaves,  # what is returned has no gradient to be asked for
+        "worst": () if m is None else parts.place(m.worst), "low": 0 if m is None else _number(m.low),
+        "high": 0 if m is None else _number(m.high), "exact": m is None or m.bound == 0,
+    }  # fmt: skip
 
 
 def shows(path: Path, failure: Failure, home: Path | None = None) -> str:
@@ -139,98 +177,30 @@ def shows(path: Path, failure: Failure, home: Path | None = None) -> str:
     return "" if expected else f"it ended with {done.returncode} and said: {last}"
 
 
-def _grouped_gemm(problem: GroupedGemmProblem, tensor: str | None, target: Target) -> dict[str, Any]:
-    case = problem.case
-    names = ("X", "W", "m_sizes", "gather_indices", "topk_weights", "dY")
-    tensors = {name: getattr(problem, name) for name in names if getattr(problem, name) is not None}
-    layouts = {"X": case.x_layout, "W": case.w_layout, "dY": case.dy_layout}
-    said = keywords_of(problem, target)
-    return {
-        "tensors": tensors, "leaves": [name for name in ("X", "W") if name in case.grads], "has_rows": any(case.m_sizes),
-        "far": {name: _far_literal(tensors[name], FAR_AXES[layout]) for name, layout in layouts.items() if layout in FAR_AXES},
-        "keywords": [f"{name}={name if name in tensors else repr(value)}" for name, value in said.items() if value is not None],
-        "inputs": list(tensors), "gathers": problem.gather_indices is not None,
-        "x_row": f"slot // {case.topk}" if case.permute == "x" and case.is_first_gemm else "slot" if case.permute == "x" else "row",
-        "y_row": "slot" if case.permute == "y" else "row",
-        "weighted": " * topk_weights.cpu().double().flatten()[slot][:, None]" if case.fuse_mul_post else "",
-        "got": {"Y": "Y", "dX": "X.grad", "dW": "W.grad"}.get(str(tensor), "Y"), "right": f"{tensor}_right",
-        "of_run": tensor == "Y", "place": lambda worst: _unsorted(case, problem, str(tensor), worst),
-        "shape": {"Y": (case.M, case.N), "dX": tuple(problem.X.shape), "dW": tuple(problem.W.shape)}.get(str(tensor), ()),
-    }  # fmt: skip
-
-
-def _experts(problem: ExpertsProblem, tensor: str | None, _: Target) -> dict[str, Any]:
-    case = problem.case
-    names = ("X", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
-    tensors = {name: getattr(problem, name) for name in names}
-    of = str(tensor).removesuffix("_grad")
-    exact = {"X": "x", "topk_weights": "p", "gate_up_proj": "w1", "down_proj": "w2"}
-    return {
-        "tensors": tensors, "leaves": list(DIFFERENTIABLE[case.grads]), "has_rows": case.T > 0, "far": {}, "keywords": [],
-        "inputs": list(tensors), "act": case.act, "got": f"{of}.grad" if of in exact else "output",
-        "right": f"{exact[of]}.grad" if of in exact else "output_right.detach()", "of_run": of not in exact,
-        "place": lambda worst: worst, "shape": tuple((tensors[of] if of in exact else problem.X).shape),
-    }  # fmt: skip
-
-
-def _moe_block(problem: MoeBlockProblem, tensor: str | None, target: Target) -> dict[str, Any]:
-    case = problem.case
-    got, right = _BLOCK_TENSORS.get(str(tensor), ("", ""))
-    if (tensor is not None and not got) or target.configurable:
-        raise NoScript(f"{tensor or 'the target'} is seen inside of moefuzz's own blocks alone")
-    tensors = {name: getattr(problem, name) for name in ("X", "gate", "gate_up_proj", "down_proj", "dY")}
-    shapes = {"output": problem.X, "X_grad": problem.X, "gate_grad": problem.gate, "down_proj_grad": problem.down_proj}
-    return {
-        "tensors": tensors, "leaves": ["X"], "has_rows": case.T > 0, "far": {}, "keywords": [], "inputs": ["X", "dY"], "act": case.act,
-        "E": case.E, "topk": case.topk, "H": case.hidden_size, "I": case.moe_intermediate_size, "norm_topk_prob": case.norm_topk_prob,
-        "got": got or "output", "right": right, "of_run": tensor == "output", "place": lambda worst: worst,
-        "shape": tuple(shapes.get(str(tensor), problem.gate_up_proj[:, : case.moe_intermediate_size]).shape),
-    }  # fmt: skip
-
-
-_BLOCK_TENSORS = {
-    "output": ("output", "output_right.detach()"), "X_grad": ("X.grad", "x.grad"), "gate_grad": ("block.gate.weight.grad", "router.grad"),
-    "gate_proj_grad": ("block.experts.gate_up_proj.grad[:, :I]", "w1.grad[:, :I]"),
-    "up_proj_grad": ("block.experts.gate_up_proj.grad[:, I:]", "w1.grad[:, I:]"),
-    "down_proj_grad": ("block.experts.down_proj.grad", "w2.grad"),
-}  # fmt: skip
-_PARTS: dict[str, Any] = {"grouped_gemm": _grouped_gemm, "experts": _experts, "moe_block": _moe_block}
-_BUILD: dict[str, Any] = {"grouped_gemm": build_grouped_gemm, "experts": build_experts, "moe_block": build_moe_block}
-
-
-def _second_call(template: jinja2.Template, second: Second | None, parts: dict[str, Any] | None, *, in_file: bool) -> dict[str, Any]:
-    """What the script needs for a second call, which may have other keywords: its tensors, its ``run``, and what is compared."""
+def _of_second_call(template: jinja2.Template, second: Second | None, parts: ScriptParts | None, *, in_file: bool) -> dict[str, Any]:
+    """What the template needs of a second call, which may have other keywords: its tensors, its ``run``, and what is compared."""
     if second is None or parts is None:
         return {}
-    if parts["far"]:
+    if parts.far:
         raise NoScript("of two calls with operands gigabytes apart there is none")
-    context = template.new_context(parts | {"dtype": f"torch.{second.problem.case.dtype}"})
+    dtype = f"torch.{second.problem.case.dtype}"
+    of_run = {"keywords": list(parts.keywords), "leaves": parts.leaves, "has_rows": parts.has_rows, "dtype": dtype, **parts.more}
     return {
-        "second_tensors": [(name, _literal(f"second {name}", tensor, in_file=in_file)) for name, tensor in parts["tensors"].items()],
-        "second_leaves": parts["leaves"], "second_run": "".join(template.blocks["run"](context)).strip(),
+        "second_tensors": _literals(parts, "second ", in_file=in_file), "second_leaves": parts.leaves,
+        "second_run": "".join(template.blocks["run"](template.new_context(of_run))).strip(),
         "first_part": second.first_part, "second_part": second.second_part, "relation": second.relation,
     }  # fmt: skip
 
 
-def _judged(failure: Failure, parts: dict[str, Any]) -> dict[str, Any]:
-    """The worst element as an index of the tensor that the target returns, and between what it must lie."""
-    dtype = f"torch.{failure.case.dtype}"
-    said = {"shape_dtype": dtype, "got_of_run": "run()" if parts["of_run"] else f"(run(), {parts['got']})[1]"}
-    m = failure.mismatch
-    if m is None:
-        return said | {"worst": (), "low": 0, "high": 0, "exact": True}
-    return said | {"worst": parts["place"](m.worst), "low": _number(m.low), "high": _number(m.high), "exact": m.bound == 0}
-
-
-def _unsorted(case: GroupedGemmCase, problem: GroupedGemmProblem, tensor: str, worst: tuple[int, ...]) -> tuple[int, ...]:
-    """Where the target returns an element of a sorted row: (expert, row in expert, column) -> (row, column)."""
-    if len(worst) != 3 or tensor == "dW":
-        return worst
-    row = sum(case.m_sizes[: worst[0]]) + worst[1]
-    scattered = (tensor, case.permute) in (("Y", "y"), ("dX", "x"))
-    if scattered and problem.gather_indices is not None and row < sum(case.m_sizes):
-        row = int(problem.gather_indices[row])
-    return (row, worst[2])
+def _literals(parts: ScriptParts, before: str, *, in_file: bool) -> list[tuple[str, str]]:
+    """The tensors by name, each as the expression that makes it."""
+    return [
+        (
+            name,
+            _far_literal(tensor, parts.far[name]) if name in parts.far else _literal(before + name, tensor, in_file=in_file),
+        )
+        for name, tensor in parts.tensors.items()
+    ]
 
 
 def _literal(name: str, tensor: torch.Tensor, *, in_file: bool) -> str:

@@ -6,21 +6,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from moefuzz.harness.levels import cases
+from moefuzz.harness.base.contract import contracts
 from moefuzz.harness.run_log.state import RunState
-
-KNOWN_LABELS: dict[str, tuple[str, ...]] = {
-    "dtype": cases.DTYPES,
-    "permute": cases.PERMUTES,
-    "data": cases.RECIPES,
-    "order": cases.ORDERS,
-    "x_layout": cases.FAR_LAYOUTS,
-    "w_layout": cases.FAR_LAYOUTS,
-    "dy_layout": cases.FAR_DY_LAYOUTS,
-    "act": cases.ACTS,
-    "logits": cases.LOGIT_SIGNS,
-}
-"""The labels that a case can have, by field; ``run.json`` can name others."""
 
 TITLES = {"experts": "Experts", "topk": "Experts per token", "loads": "Loads", "dtype": "dtype", "permute": "Permutation", "data": "Data"}
 TITLES |= {"config": "Kernel configuration", "M": "Rows of an expert", "N": "N", "K": "K"}
@@ -79,9 +66,16 @@ def remainders_of(state: RunState) -> Remainders | None:
     return Remainders(tuple(TITLES[size] for size in fields), tuple(rows))
 
 
+def _values(name: str) -> tuple[str, ...]:
+    """Return the values that a field can have in a case of any level, if it is one of those that reports explain."""
+    kinds = [contract.case for contract in contracts()]
+    values = (value for kind in kinds if name in kind.explained for value in kind.choices.get(name, ()))
+    return tuple(dict.fromkeys(value for value in values if isinstance(value, str)))
+
+
 def _field(state: RunState, name: str) -> Field:
     met: Counter[str] = state.covered[name]
-    could = dict(state.info.labels).get(name, KNOWN_LABELS.get(name, ()))
+    could = dict(state.info.labels).get(name, _values(name))
     most = max(met.values(), default=0) or 1
     return Field(name, tuple(Label(label, met[label], met[label] / most) for label in _in_order(met, could)))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.numerics.claims import Claim, Compared
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.isolation import isolation_for

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from moefuzz.harness.base.contract import passes
 from moefuzz.harness.base.device import describe
 from moefuzz.harness.base.versions import versions
-from moefuzz.harness.failures import PASS_OF, Failure, Hang
+from moefuzz.harness.failures import Failure, Hang
+from moefuzz.harness.levels.level import NoScript
 from moefuzz.harness.reduction.explain import Explanation, explain, in_words
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import load_target
@@ -21,7 +23,6 @@ from moefuzz.harness.verdict.check import failure_of
 from moefuzz.harness.verdict.isolation import isolation_for
 
 from .folder import FORMAT_VERSION, id_of
-from .related_call import NoScript
 from .script import TEMPLATES, Script, script, shows
 from .tensor_errors import draw, examine
 
@@ -70,9 +71,9 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
     page = TEMPLATES.get_template("report.md.jinja").render(
         title=f"{failure.title} in {failure.target}",
         finding=failure.finding, text=str(failure).replace("`" * 3, "'" * 3),
-        without=in_words(without), needs=explanation.region.in_words(), tried=explanation.tried,
+        without=in_words(without, failure.case), needs=explanation.region.in_words(), tried=explanation.tried,
         seen=seen, no_script=no_script, shown=shown, file=file, unrun=unrun,
-        passes=PASS_OF, ends=failure.kind.ends_a_process, device=_device_of(failure), versions=_versions_of(failure),
+        passes=passes(), ends=failure.kind.ends_a_process, device=_device_of(failure), versions=_versions_of(failure),
         log=log.replace("`" * 3, "'" * 3).splitlines()[-_MOST_LINES:] if failure.kind.ends_a_process else [],
     )  # fmt: skip
     _write(folder / "report.md", page)

@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from moefuzz.harness.levels.cases import ACTS, DTYPES, PERMUTES, Case, ExpertsCase, GroupedGemmCase
+from moefuzz.harness.base.case import ACTS, DTYPES, PERMUTES, Case
+from moefuzz.harness.base.contract import DEFAULT_LEVEL, contract_of, level_names
 from moefuzz.kernels.kernel_config import KernelConfig
 
 CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
@@ -24,13 +25,8 @@ _KEYWORDS = frozenset({*CONFIGS, "topk", "is_first_gemm"}.union(*_NEEDED.values(
 DEVICES = ("cpu", "cuda")
 _NO_LIMIT: dict[str, Any] = {
     "dtypes": DTYPES, "zero_rows": True, "k_multiple": 1, "row_bytes": 1, "strides": True, "backward": True,
-    "n_multiple": 1, "m_multiple": 1, "acts": ACTS,
+    "n_multiple": 1, "m_multiple": 1, "acts": ACTS, "tf32": False, "partial_sums": 1,
 }  # fmt: skip
-_LIMITS = {
-    "grouped_gemm": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "strides", "backward", "n_multiple", "m_multiple"),
-    "experts": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "strides", "backward", "acts"),
-    "moe_block": ("dtypes", "zero_rows", "k_multiple", "row_bytes", "acts"),
-}
 
 
 class BadTarget(Exception):
@@ -73,7 +69,7 @@ class Target:
     zero_rows: bool = True  # takes m_sizes of zeros alone
     backward: bool = True
     acts: tuple[str, ...] = ACTS  # of experts and blocks
-    level: str = "grouped_gemm"
+    level: str = DEFAULT_LEVEL
     deterministic: bool = True  # the same call gives the same bits
     autocast: bool = True  # may be called under autocast
     tf32: bool = False  # a grouped GEMM that multiplies float32 in tf32
@@ -86,23 +82,30 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raise BadTarget for a declaration that says nothing."""
-        allowed = {"tail_rows": ("zero", "unspecified", "refused"), "level": tuple(_LIMITS)}
-        for name, values in allowed.items():
+        for wrong in (*self._wrong_choices(), *self._wrong_numbers(), *self._beside_the_level()):
+            raise BadTarget(f"target {self.name!r}: {wrong}")
+
+    def _wrong_choices(self) -> Iterator[str]:
+        for name, values in {"tail_rows": ("zero", "unspecified", "refused"), "level": level_names()}.items():
             if getattr(self, name) not in values:
-                raise BadTarget(f"target {self.name!r}: {name} must be one of {values}, got {getattr(self, name)!r}")
+                yield f"{name} must be one of {values}, got {getattr(self, name)!r}"
         for name, values in {"dtypes": DTYPES, "acts": ACTS, "devices": DEVICES}.items():
             if not getattr(self, name) or not set(getattr(self, name)) <= set(values):
-                raise BadTarget(f"target {self.name!r}: {name} must be some of {values}, got {getattr(self, name)!r}")
+                yield f"{name} must be some of {values}, got {getattr(self, name)!r}"
         if not callable(self.function):
-            raise BadTarget(f"target {self.name!r}: function must be callable, got {self.function!r}")
+            yield f"function must be callable, got {self.function!r}"
+
+    def _wrong_numbers(self) -> Iterator[str]:
         for name in ("n_multiple", "k_multiple", "m_multiple", "row_bytes", "partial_sums"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise BadTarget(f"target {self.name!r}: {name} must be a whole number from 1 on, got {getattr(self, name)!r}")
-        if self.level != "grouped_gemm" and (self.tf32 or self.partial_sums > 1):
-            raise BadTarget(f"target {self.name!r}: tf32 and partial_sums are declared at level grouped_gemm alone")
+                yield f"{name} must be a whole number from 1 on, got {getattr(self, name)!r}"
+
+    def _beside_the_level(self) -> Iterator[str]:
+        """Yield what is declared and says nothing at the target's level."""
+        contract = contract_of(self.level)
         for name, none in _NO_LIMIT.items():
-            if name not in _LIMITS[self.level] and getattr(self, name) != none:
-                raise BadTarget(f"target {self.name!r}: {name} is no limit at level {self.level}, whose limits are {_LIMITS[self.level]}")
+            if getattr(self, name) != none and name not in (*contract.limits, *contract.declares):
+                yield f"{name} is no limit at level {self.level}, whose limits are {contract.limits}"
 
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
@@ -120,15 +123,7 @@ class Target:
 
     def takes(self, case: Case) -> bool:
         """Whether a case can be put to it at all."""
-        if not isinstance(case, GroupedGemmCase):
-            return True
-        if not case.is_first_gemm and "is_first_gemm" not in self.keywords:
-            return False
-        return (
-            case.permute in self.permutes
-            and (self.fuses or not case.fuse_mul_post)
-            and (self.tail_rows != "unspecified" or not case.tail_rows)
-        )
+        return case.can_be_put_to(self)
 
     def multiples(self, dtype: str) -> tuple[int, int]:
         """What N and K are multiples of."""
@@ -141,34 +136,11 @@ class Target:
         """In words, why a case lies outside the declaration; None inside it."""
         if case.dtype not in self.dtypes:
             return f"its dtype is none of {', '.join(self.dtypes)}"
-        n_multiple, k_multiple = self.multiples(case.dtype)
-        broken: dict[str, object] = {}
-        if isinstance(case, GroupedGemmCase):
-            broken = {
-                f"N is no multiple of {n_multiple}": case.N % n_multiple,
-                f"K is no multiple of {k_multiple}": case.K % k_multiple,
-                f"not all of m_sizes are multiples of {self.m_multiple}": any(size % self.m_multiple for size in case.m_sizes),
-                "it has rows beyond the sum of m_sizes": self.tail_rows == "refused" and case.tail_rows,
-                "it has no rows": not self.zero_rows and not any(case.m_sizes),
-            }
-        else:
-            odd = case.hidden_size % k_multiple or case.moe_intermediate_size % k_multiple
-            broken = {
-                f"hidden_size and moe_intermediate_size are not both multiples of {k_multiple}": odd,
-                f"its activation is none of {', '.join(self.acts)}": case.act not in self.acts,
-                "it has no tokens": not self.zero_rows and not case.T,
-            }
-        if isinstance(case, GroupedGemmCase | ExpertsCase):
-            strided = {case.x_layout, case.w_layout, case.dy_layout} != {"contiguous"}
-            broken |= {
-                "its inputs are not contiguous": not self.strides and strided,
-                "it asks for gradients": not self.backward and case.grads not in ("", "none"),
-            }
-        return next((limit for limit, holds in broken.items() if holds), None)
+        return next((limit for limit, holds in case.limits_of(self).items() if holds), None)
 
     def limits(self) -> dict[str, Any]:
         """What its level lets it limit, and to what."""
-        return {name: getattr(self, name) for name in _LIMITS[self.level]}
+        return {name: getattr(self, name) for name in contract_of(self.level).limits}
 
     def declared(self) -> list[str]:
         """What it declares beyond its level, in words."""
@@ -205,7 +177,7 @@ class Target:
 
     def tiles(self, case: Case) -> KernelConfig | None:
         """The tiles in which a case is computed, where it says them and the target takes them."""
-        return None if isinstance(case, ExpertsCase) or not self.configurable else case.config
+        return getattr(case, "config", None) if self.configurable else None
 
     @property
     def fuses(self) -> bool:

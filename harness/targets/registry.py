@@ -15,20 +15,17 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from moefuzz.harness.aliases import current
+from moefuzz.harness.base.contract import DEFAULT_LEVEL, contract_of, contracts, level_of_first_parameter
 from moefuzz.harness.base.environment import TARGET_VARIABLE
 from moefuzz.harness.base.exception_text import text_of
 from moefuzz.harness.base.project_settings import module_folders
 from moefuzz.harness.base.signals import is_ours
-from moefuzz.harness.base.suggestions import FIRST_PARAMETERS, did_you_mean_target
+from moefuzz.harness.base.suggestions import did_you_mean_target
 
 from . import BadTarget, Target, signature_of
 
 GROUP = "moefuzz.targets"
-OWN_TARGETS = {
-    "grouped_gemm": ("moefuzz.kernels.grouped_gemm:grouped_gemm",),
-    "experts": ("moefuzz.kernels.experts:triton_experts",),
-    "moe_block": tuple(f"moefuzz.harness.targets.blocks:{name}_block" for name in ("triton", "torch", "hugging_face")),
-}
+OWN_TARGETS = {contract.level: contract.own_targets for contract in contracts()}
 """By level; the first is the default."""
 
 
@@ -48,12 +45,17 @@ def chosen(spec: str) -> Iterator[None]:
 def specs_of_run(level: str) -> list[str]:
     """The targets of a level that the environment variable MOEFUZZ_TARGET names, separated by blanks; without it, our own."""
     named = os.environ.get(TARGET_VARIABLE, "").split()
-    return [spec for spec in named if load_target(spec).level == level] if named else list(OWN_TARGETS[level])
+    return [spec for spec in named if load_target(spec).level == level] if named else list(OWN_TARGETS.get(level, ()))
 
 
-def default_target(level: str = "grouped_gemm") -> Target:
-    """The target that is chosen, else the first of this level that MOEFUZZ_TARGET names, or the first of any, else our own."""
-    named = [load_target(spec) for spec in _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS[level]]
+def default_target(level: str = DEFAULT_LEVEL) -> Target:
+    """The target that is chosen, else the first of this level that MOEFUZZ_TARGET names, or the first of any, else our own.
+
+    Raises BadTarget at a level without a target of our own.
+    """
+    named = [load_target(spec) for spec in _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS.get(level, ())]
+    if not named:
+        raise BadTarget(f"moefuzz has no target of level {level}: name one")
     return next((target for target in named if target.level == level), named[0])
 
 
@@ -159,17 +161,16 @@ def declared_target(spec: str) -> Target:
     if not callable(found):
         what = "has no attribute" if found is None else "has no callable"
         raise BadTarget(f"target {spec!r}: module {module_name} {what} {attribute!r}{did_you_mean_target(spec, named)}")
-    if spec in OWN_TARGETS["grouped_gemm"]:
-        return Target(spec, found, tail_rows="zero", capturable=True)
     level = _level_of(found)
     _check_signature(found, spec, level)
-    return Target(spec, found, level=level, float32_reductions=module_name == "moefuzz.harness.targets.blocks")
+    own = f"{module_name}:{attribute}" in OWN_TARGETS.get(level, ())
+    return Target(spec, found, level=level, **contract_of(level).own_fields if own else {})
 
 
 def _level_of(function: Callable[..., Any]) -> str:
     """The level of a plain function, told by the name of its first parameter."""
     first = next(iter(signature_of(function).parameters), None)
-    return FIRST_PARAMETERS.get(str(first), "grouped_gemm")
+    return level_of_first_parameter(str(first)) or DEFAULT_LEVEL
 
 
 @contextmanager
@@ -205,18 +206,12 @@ def imported(name: str) -> ModuleType:
             sys.path.remove(folder)
 
 
-CALLED_WITH = {
-    "grouped_gemm": ("X", "W", "m_sizes"),
-    "experts": ("hidden_states", "top_k_index", "top_k_weights", "gate_up_proj", "down_proj", "act"),
-    "moe_block": ("block",),
-}
-
-
 def _check_signature(function: Callable[..., Any], spec: str, level: str) -> None:
-    signature, arguments = signature_of(function), CALLED_WITH[level]
-    topk = {"topk": 1} if level == "grouped_gemm" and "topk" in signature.parameters else {}
+    signature, contract = signature_of(function), contract_of(level)
+    further = {name: None for name in contract.optional if name in signature.parameters}
     try:
-        signature.bind(*arguments, **topk)
+        signature.bind(*contract.parameters, **further)
     except TypeError as error:
-        others = "; ".join(f"{kind}: f({', '.join(names)})" for kind, names in CALLED_WITH.items() if kind != level)
-        raise BadTarget(f"target {spec!r} cannot be called as f({', '.join(arguments)}): {error} ({others})") from None
+        others = "; ".join(f"{other.level}: f({', '.join(other.parameters)})" for other in contracts() if other is not contract)
+        said = f"cannot be called as f({', '.join(contract.parameters)}): {error} ({others})"
+        raise BadTarget(f"target {spec!r} {said}") from None

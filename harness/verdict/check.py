@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.device import device
 from moefuzz.harness.base.resources import NoRoom, lack_of_memory
 from moefuzz.harness.base.signals import end_if_told
 from moefuzz.harness.execution.memory import is_poison
 from moefuzz.harness.failures import NOT_WRITTEN, Failure, Raised, not_refused
 from moefuzz.harness.failures.kinds import Kind
-from moefuzz.harness.levels.cases import Case
-from moefuzz.harness.levels.experts.oracle import experts_claims, experts_tensors, run_experts
-from moefuzz.harness.levels.experts.problem import build_experts
-from moefuzz.harness.levels.experts.relations import EXPERTS_RELATIONS
-from moefuzz.harness.levels.follow_up import Level, check_follow_ups
-from moefuzz.harness.levels.grouped_gemm.oracle import grouped_gemm_claims, grouped_gemm_tensors, run_grouped_gemm
-from moefuzz.harness.levels.grouped_gemm.problem import build_grouped_gemm
-from moefuzz.harness.levels.grouped_gemm.relations import RELATIONS
+from moefuzz.harness.levels.level import level_of
 from moefuzz.harness.numerics.claims import Claim, judge_all
 from moefuzz.harness.targets import BadTarget, Target, UndeclaredCase
 from moefuzz.harness.targets.registry import default_target, met
 from moefuzz.kernels import triton_interpreter
 
 from . import known_issues
+from .follow_ups import check_follow_ups
 from .isolation import isolation_for
 from .journal import now_running
 from .kernel_coverage import noted
@@ -36,19 +29,6 @@ from .origins import recorded
 from .sanitizing import run_watched
 
 triton_interpreter.repair()  # a test's kernel may have been made before, or be made after
-
-
-@functools.cache
-def level_of(name: str) -> Level[Any]:
-    if name == "moe_block":  # with transformers, which takes longer to import than all else
-        from moefuzz.harness.levels.moe_block.oracle import moe_block_claims, moe_block_tensors, run_moe_block
-        from moefuzz.harness.levels.moe_block.problem import build_moe_block
-        from moefuzz.harness.levels.moe_block.relations import BLOCK_RELATIONS
-
-        return Level(build_moe_block, run_moe_block, moe_block_tensors, moe_block_claims, BLOCK_RELATIONS)
-    if name == "experts":
-        return Level(build_experts, run_experts, experts_tensors, experts_claims, EXPERTS_RELATIONS)
-    return Level(build_grouped_gemm, run_grouped_gemm, grouped_gemm_tensors, grouped_gemm_claims, RELATIONS)
 
 
 @dataclass(frozen=True)
@@ -67,8 +47,7 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     Returns an Agreement, or raises a Failure that says which tensor of which pass disagrees and where. A case outside the target's
     declaration must be right too, or refused with an exception.
 
-    >>> from moefuzz.harness.levels.cases import GroupedGemmCase
-    >>> check(GroupedGemmCase(m_sizes=(1, 2), N=3, K=4)).shares
+    >>>     >>> check(GroupedGemmCase(m_sizes=(1, 2), N=3, K=4)).shares
     {'Y': 0.0, 'dX': 0.0, 'dW': 0.0}
     """
     __tracebackhide__ = True

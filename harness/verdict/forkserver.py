@@ -11,7 +11,9 @@ import os
 import signal
 from multiprocessing.context import ForkServerContext
 
-PRELOADED = ["moefuzz.harness.verdict.check", "moefuzz.harness.levels.moe_block.oracle"]
+from moefuzz.harness.base.contract import LEVELS
+
+PRELOADED = ["moefuzz.harness.verdict.check", *(f"{package}.level" for package in LEVELS.values())]
 
 
 def context() -> ForkServerContext:

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.compile_counter import add as compiled_there
 from moefuzz.harness.base.limits import CASE_SECONDS
 from moefuzz.harness.base.resources import LostDevice, NoRoom
 from moefuzz.harness.failures import Crash, CudaError, Failure, Hang, ThreadLeft, not_refused, unreproducible
-from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.targets.registry import load_target
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.compile_counter import compiled
 from moefuzz.harness.base.compile_counter import watch as watch_compiles
 from moefuzz.harness.base.exception_text import MOST_CHARACTERS
 from moefuzz.harness.base.resources import NoRoom
 from moefuzz.harness.base.signals import leave_to_parent
 from moefuzz.harness.failures import CudaError, Failure
-from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.targets.registry import load_target
 
 from . import crash_stack, kernel_coverage

@@ -20,7 +20,8 @@ from typing import Any
 from hypothesis.configuration import storage_directory
 
 from moefuzz.harness.base import pytest_process
-from moefuzz.harness.levels.cases import Case, case_from_json
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.case_text import case_from_json
 from moefuzz.harness.targets.registry import has_a_name
 
 from . import last_words

@@ -26,12 +26,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.case_text import case_kinds
 from moefuzz.harness.base.suggestions import did_you_mean, in_a_row
 from moefuzz.harness.failures import Failure
-from moefuzz.harness.levels.cases import KINDS, Case
 
 _ALLOWED = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
@@ -40,11 +42,10 @@ _ALLOWED = (
 )  # fmt: skip
 _FUNCTIONS = {"min": min, "max": max, "sum": sum, "len": len}
 
-_SAID_BY: dict[type, set[str]] = {
-    kind: {field.name for field in dataclasses.fields(kind)} | {name for name in dir(kind) if isinstance(getattr(kind, name), property)}
-    for kind in KINDS.values()
-}
-"""The names of the fields and properties of each kind of case."""
+
+def _said_by(kind: Any) -> set[str]:
+    """Return the names of the fields and properties of a kind of case."""
+    return {field.name for field in dataclasses.fields(kind)} | {name for name in dir(kind) if isinstance(getattr(kind, name), property)}
 
 
 class BadKnownIssues(Exception):
@@ -83,8 +84,9 @@ class KnownIssue:
         if not all(isinstance(node, _ALLOWED) for node in ast.walk(tree)) or {getattr(f, "id", "") for f in called} - set(_FUNCTIONS):
             raise ValueError(f"when must be made of fields, numbers, texts, comparisons, and, or, not, + - * // %, got {self.when!r}")
         self._names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in called}
-        if not any(self._names <= said for said in _SAID_BY.values()):
-            said = set().union(*_SAID_BY.values())
+        names = list(map(_said_by, case_kinds().values()))
+        if not any(self._names <= said for said in names):
+            said = set().union(*names)
             unknown = sorted(self._names - said)
             meant = did_you_mean(unknown[0], said) if unknown else ""
             raise ValueError(f"in {self.when!r}: no kind of case has {', '.join(unknown or sorted(self._names))}{meant}")
@@ -99,7 +101,7 @@ class KnownIssue:
         holds, nearest = False, (5, "")
         if not fnmatchcase(target, self.target):
             nearest = 1, "no target is named so"
-        elif unknown := self._names - _SAID_BY[type(case)]:
+        elif unknown := self._names - _said_by(type(case)):
             nearest = 2, f"a {type(case).__name__} has no {' and no '.join(sorted(unknown))}"
         elif self._not_installed:
             nearest = 3, self._not_installed

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.device import describe
 from moefuzz.harness.base.versions import versions
 from moefuzz.harness.failures import Failure, Origin
-from moefuzz.harness.levels.cases import FAR_AXES, Case, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import is_found_by_name
 from moefuzz.kernels import triton_interpreter
@@ -36,16 +36,9 @@ def _here(case: Case, target: Target) -> Origin:
 def guards_in_words(case: Case) -> str:
     """What guards the memory of a target here: see ``memory.py`` and ``read_guards.py``.
 
+    >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> guards_in_words(GroupedGemmCase((1,)))
     "inputs fenced, torch's allocations fenced and poisoned, reads watched"
     """
     other = "reads watched" if triton_interpreter.in_force() else "freed blocks poisoned for what operators take; reads not watched"
-    return f"{_of_inputs(case)}, torch's allocations fenced and poisoned, {other}"
-
-
-def _of_inputs(case: Case) -> str:
-    if isinstance(case, MoeBlockCase):
-        return "hidden states and their gradient compared afterwards"
-    layouts = (("X", case.x_layout), ("W", case.w_layout), ("dY", case.dy_layout)) if isinstance(case, GroupedGemmCase) else ()
-    far = [name for name, layout in layouts if layout in FAR_AXES]
-    return f"inputs but {' and '.join(far)} fenced" if far else "inputs fenced"
+    return f"{case.guarded}, torch's allocations fenced and poisoned, {other}"

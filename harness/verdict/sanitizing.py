@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import Failure, misuse
 from moefuzz.harness.failures.kinds import MISUSES
-from moefuzz.harness.levels.cases import FAR_AXES, Case, GroupedGemmCase
 from moefuzz.harness.targets import Target
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def why_not(what: str = "the sanitizer") -> str:
 def run_watched(run: Callable[[], Result], case: Case, target: Target) -> Result:
     """What ``run`` returns. Raises the failure that its worst misuse of memory is, rather than what came of it."""
     __tracebackhide__ = True
-    if not is_wanted() or _is_far(case):
+    if not is_wanted() or case.is_far:
         return run()
     from moefuzz.harness.sanitizer import sanitize
 
@@ -74,23 +72,13 @@ def _failure(findings: list[Finding], case: Case, target: Target) -> Failure:
 
 def _place(finding: Finding, case: Case, target: Target) -> Iterator[str]:
     """The expert, and the tile of its rows, to which an element belongs where its argument's shape tells."""
-    element, shape = finding.element, finding.shape
-    if element and len(shape) == 3 and shape[0] == len(_loads(case)):
-        yield f"expert {element[0]}"
-    elif element and isinstance(case, GroupedGemmCase) and len(shape) == 2 and shape[0] == case.M and case.permute == "none":
-        ends = list(itertools.accumulate(case.m_sizes))
-        expert = bisect.bisect_right(ends, element[0])
-        if expert == case.E:
-            yield "a row of no expert"
-            return
-        row, tiles = element[0] - ([0, *ends])[expert], target.tiles(case)
+    found = case.expert_of(finding.shape, finding.element) if finding.element else None
+    if found is None:
+        return
+    (expert, row), tiles = found, target.tiles(case)
+    if row < 0:
+        yield f"expert {expert}"
+    elif expert == len(case.rows):
+        yield "a row of no expert"
+    else:
         yield f"expert {expert}, its row {row}" + (f", row tile {row // tiles.block_m}" if tiles else "")
-
-
-def _is_far(case: Case) -> bool:
-    """Whether a tensor spans gigabytes, which guard zones and states of bytes would touch."""
-    return isinstance(case, GroupedGemmCase) and not {case.x_layout, case.w_layout, case.dy_layout}.isdisjoint(FAR_AXES)
-
-
-def _loads(case: Case) -> tuple[int, ...]:
-    return case.m_sizes if isinstance(case, GroupedGemmCase) else case.loads

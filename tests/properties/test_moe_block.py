@@ -10,8 +10,9 @@ from hypothesis import given
 from moefuzz.harness.base.device import device
 from moefuzz.harness.base.environment import TARGET_VARIABLE
 from moefuzz.harness.levels.cases import MoeBlockCase
-from moefuzz.harness.levels.moe_block.oracle import bounds_of, run_moe_block, topk_ids_of
+from moefuzz.harness.levels.moe_block.oracle import bounds_of, topk_ids_of
 from moefuzz.harness.levels.moe_block.problem import build_moe_block
+from moefuzz.harness.levels.moe_block.run import run_moe_block
 from moefuzz.harness.levels.moe_block.stage_checks import check_fwd, check_grads, check_grouped_gemm_results
 from moefuzz.harness.targets.registry import OWN_TARGETS, load_target
 from moefuzz.harness.verdict.check import check

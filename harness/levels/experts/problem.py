@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from moefuzz.harness.execution.memory import Arena
-from moefuzz.harness.levels.cases import ExpertsCase
-from moefuzz.harness.levels.grouped_gemm.problem import laid_out
-from moefuzz.harness.levels.moe_block.problem import chosen_experts, one_over_root
+from moefuzz.harness.levels.layouts import laid_out
+from moefuzz.harness.levels.routed.problem import chosen_experts, one_over_root
 from moefuzz.harness.numerics import recipes
 
-INPUTS = ("X", "topk_ids", "topk_weights", "gate_up_proj", "down_proj", "dY")
+from .case import ExpertsCase
+from .contract import CONTRACT
+
+INPUTS = CONTRACT.inputs
 _STREAMS = {"X": 0, "gate_up_proj": 1, "dY": 2, "down_proj": 3, "tokens": 4, "topk_weights": 5, "choices": 6}
 
 

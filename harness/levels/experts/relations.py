@@ -1,4 +1,4 @@
-"""Relations at the ``experts`` level, one sentence each: see ``follow_up.py`` for how they are held."""
+"""Relations at the ``experts`` level, one sentence each: see ``verdict/follow_ups.py`` for how they are held."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.follow_up import FollowUp, Part, at, by_name, on_another_stream, whole
-from moefuzz.harness.levels.problem_edits import drawn_permutation, foreign_expert, foreign_token, laid_out_like, others, with_fields
+from moefuzz.harness.levels.edits import drawn_permutation, laid_out_like, others, with_fields
+from moefuzz.harness.levels.level import FollowUp, Part, at, by_name, on_another_stream, whole
+from moefuzz.harness.levels.routed.edits import foreign_expert, foreign_token
 from moefuzz.harness.targets import Target
 
-from .oracle import AXES, run_experts
+from .case import EXPERTS_GRADS, EXPERTS_RELATIONS
+from .oracle import AXES
 from .problem import ExpertsProblem, build_experts
+from .run import run_experts
 
 FollowUps = Iterator[FollowUp[ExpertsProblem]]
 Same = dict[str, tuple[Part, Part]]
@@ -89,7 +91,7 @@ def _with_nan(problem: ExpertsProblem, name: str) -> FollowUps:
 
 def fewer_gradients(problem: ExpertsProblem, _: Target) -> FollowUps:
     """Any subset of requires_grad gives the same remaining results."""
-    for grads in cases.EXPERTS_GRADS[1:] if problem.case.grads == "all" else ("none",):
+    for grads in EXPERTS_GRADS[1:] if problem.case.grads == "all" else ("none",):
         yield FollowUp(dataclasses.replace(problem, case=dataclasses.replace(problem.case, grads=grads)), _EVERYTHING)
 
 
@@ -106,8 +108,8 @@ def other_stream(problem: ExpertsProblem, _: Target) -> FollowUps:
         yield FollowUp(problem, _EVERYTHING, on_another_stream(run_experts))
 
 
-EXPERTS_RELATIONS = by_name(
-    cases.EXPERTS_RELATIONS,
+RELATIONS_BY_NAME = by_name(
+    EXPERTS_RELATIONS,
     (
         repeated, other_shapes_between, tokens_permuted, foreign_weights_nan, foreign_tokens_nan, foreign_gradients_nan, fewer_gradients,
         gradients_accumulated, other_stream,

@@ -11,8 +11,8 @@ from moefuzz.harness.base.device import side_stream
 from moefuzz.harness.failures import Failure, raised
 from moefuzz.harness.targets import Target
 
-from .oracle import GroupedGemmResult, keywords_of, run_grouped_gemm
 from .problem import GroupedGemmProblem
+from .run import GroupedGemmResult, keywords_of, run_grouped_gemm
 
 with_another_poison = functools.partial(run_grouped_gemm, poison="number")
 twice_on_one_graph = functools.partial(run_grouped_gemm, backwards=2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,22 +14,27 @@ from moefuzz.harness.base.case import (
     FAR_AXES,
     FAR_DY_LAYOUTS,
     FAR_LAYOUTS,
-    GRADS,
-    ORDERS,
     PERMUTES,
     RECIPES,
-    RELATIONS,
-    BaseCase,
+    Case,
     round_up,
 )
 from moefuzz.kernels.kernel_config import KernelConfig
 
+ORDERS = ("sorted", "reversed", "shuffled")
+GRADS = ("XW", "X", "W", "")
+RELATIONS = (
+    "repeated", "other shapes between", "experts permuted", "rows permuted", "empty expert inserted", "expert split", "rows in two calls",
+    "row copied", "N padded", "K padded", "scaled", "foreign rows NaN", "foreign weights NaN", "other tiles", "strides dropped",
+    "fewer gradients", "gradients accumulated", "autocast", "other stream", "graph replayed",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, repr=False)
-class GroupedGemmCase(BaseCase):
+class GroupedGemmCase(Case):
     """One call of a grouped GEMM with its backward pass: M = sum(m_sizes) + tail_rows rows, E = len(m_sizes) experts.
 
-    >>> from moefuzz.harness.levels.cases import case_from_json
+    >>> from moefuzz.harness.levels.case_text import case_from_json
     >>> case = GroupedGemmCase(m_sizes=(2, 0), N=3, K=4, dtype='bfloat16')
     >>> case
     GroupedGemmCase(m_sizes=(2, 0), N=3, K=4, dtype='bfloat16')
@@ -37,6 +44,26 @@ class GroupedGemmCase(BaseCase):
 
     level: ClassVar[str] = "grouped_gemm"
     rows_of: ClassVar[str] = "m_sizes"
+    sizes: ClassVar[Mapping[str, int]] = {"N": 1, "K": 1, "tail_rows": 0}
+    tiles: ClassVar[Mapping[str, str]] = {"N": "block_n", "K": "block_k"}
+    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "relation": ("",),
+        "topk": (1, 2, 3, 4),
+        "permute": PERMUTES,
+        "fuse_mul_post": (False,),
+        "is_first_gemm": (True,),
+        "order": ORDERS,
+        "x_layout": FAR_LAYOUTS,
+        "w_layout": FAR_LAYOUTS,
+        "dy_layout": FAR_DY_LAYOUTS,
+        "dtype": DTYPES,
+        "data": RECIPES,
+        "grads": GRADS,
+        "config": (KernelConfig(),),
+    }
+    explained: ClassVar[tuple[str, ...]] = (
+        "dtype", "data", "seed", "order", "permute", "is_first_gemm", "x_layout", "w_layout", "dy_layout", "config",
+    )  # fmt: skip
 
     m_sizes: tuple[int, ...]  # rows of each expert
     N: int = 1
@@ -63,7 +90,7 @@ class GroupedGemmCase(BaseCase):
         self._at_least(0, "tail_rows", "seed")
         self._choose(dtype=DTYPES, permute=PERMUTES, order=ORDERS, x_layout=FAR_LAYOUTS, w_layout=FAR_LAYOUTS, dy_layout=FAR_DY_LAYOUTS)
         self._choose(grads=GRADS, data=RECIPES, relation=("", *RELATIONS))
-        layouts = (self.x_layout, self.w_layout, self.dy_layout)
+        layouts = tuple(self.layouts.values())
         config = self.config
         if config and config.wide and (self.N % 8 or self.K % 8 or layouts != ("contiguous",) * 3):
             raise ValueError(f"{config} needs contiguous operands, N and K multiples of 8, got N={self.N}, K={self.K}, {layouts}")
@@ -104,9 +131,14 @@ class GroupedGemmCase(BaseCase):
         return len(self.m_sizes)
 
     @property
+    def layouts(self) -> dict[str, str]:
+        """The layout of each operand."""
+        return {"X": self.x_layout, "W": self.w_layout, "dY": self.dy_layout}
+
+    @property
     def elements(self) -> int:
         """Of X, W and Y, and of the gaps in an operand whose strides are far."""
-        far = sum(layout in FAR_AXES for layout in (self.x_layout, self.w_layout, self.dy_layout))
+        far = sum(layout in FAR_AXES for layout in self.layouts.values())
         return self.M * (self.K + self.N) + self.E * self.N * self.K + far * 2**31
 
     @property
@@ -122,3 +154,59 @@ class GroupedGemmCase(BaseCase):
     def tokens_in(self) -> bool:
         """X holds one row a token rather than one a (token, choice)."""
         return self.permute == "x" and self.is_first_gemm
+
+    @property
+    def is_far(self) -> bool:
+        """Whether an operand spans gigabytes because of its strides."""
+        return not FAR_AXES.keys().isdisjoint(self.layouts.values())
+
+    @property
+    def guarded(self) -> str:
+        """In words, which inputs are guarded while a target runs: far ones lie by themselves."""
+        far = [name for name, layout in self.layouts.items() if layout in FAR_AXES]
+        return f"inputs but {' and '.join(far)} fenced" if far else "inputs fenced"
+
+    def features(self) -> Iterator[str]:
+        """Yield which gradients are asked for."""
+        yield f"gradients of {self.grads or 'nothing'}"
+        yield from (f"a gradient of {name}" for name in ("X", "W") if name in self.grads)
+
+    def simpler(self) -> Iterator[dict[str, Any]]:
+        """Yield changes in which rows of the last expert and of none keep M a multiple of topk."""
+        *others, last = self.m_sizes
+        if self.tail_rows:
+            yield {"m_sizes": (*others, last + self.tail_rows), "tail_rows": 0}
+        for topk in range(1, self.topk):
+            yield {"topk": topk, "tail_rows": 0, "m_sizes": (*others, last + -sum(self.m_sizes) % topk)}
+
+    def neighbours(self) -> Iterator[dict[str, Any]]:
+        """Yield the case with more rows that no expert owns."""
+        yield {"tail_rows": self.tail_rows + self.topk}
+
+    def can_be_put_to(self, target: Any) -> bool:
+        """Return whether a target has the keywords of the case, and says what it does with rows that no expert owns."""
+        if not self.is_first_gemm and "is_first_gemm" not in target.keywords:
+            return False
+        can_permute = self.permute in target.permutes and (target.fuses or not self.fuse_mul_post)
+        return can_permute and (target.tail_rows != "unspecified" or not self.tail_rows)
+
+    def limits_of(self, target: Any) -> Mapping[str, object]:
+        """Return by why the case would lie outside of a target's declaration whether it does, dtypes apart."""
+        n_multiple, k_multiple = target.multiples(self.dtype)
+        return {
+            f"N is no multiple of {n_multiple}": self.N % n_multiple,
+            f"K is no multiple of {k_multiple}": self.K % k_multiple,
+            f"not all of m_sizes are multiples of {target.m_multiple}": any(size % target.m_multiple for size in self.m_sizes),
+            "it has rows beyond the sum of m_sizes": target.tail_rows == "refused" and self.tail_rows,
+            "it has no rows": not target.zero_rows and not any(self.m_sizes),
+            "its inputs are not contiguous": not target.strides and set(self.layouts.values()) != {"contiguous"},
+            "it asks for gradients": not target.backward and self.grads,
+        }
+
+    def expert_of(self, shape: tuple[int, ...], element: tuple[int, ...]) -> tuple[int, int] | None:
+        """Return the expert and the row in it of an element of weights, or of an argument with sorted rows."""
+        if len(shape) != 2 or shape[0] != self.M or self.permute != "none":
+            return super().expert_of(shape, element)
+        ends = list(itertools.accumulate(self.m_sizes))
+        expert = bisect.bisect_right(ends, element[0])
+        return expert, element[0] - [0, *ends][expert]

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from moefuzz.harness.base.case import FAR_AXES
 from moefuzz.harness.execution.memory import Arena
-from moefuzz.harness.failures import INPUTS
-from moefuzz.harness.levels.cases import FAR_AXES, GroupedGemmCase
+from moefuzz.harness.levels.layouts import far_apart, laid_out
 from moefuzz.harness.numerics import recipes
 
+from .case import GroupedGemmCase
+from .contract import CONTRACT
+
 _STREAMS = {"X": 0, "W": 1, "dY": 2, "topk_weights": 3, "gather_indices": 4}
-_CROSSING = 2**31  # elements
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class GroupedGemmProblem:
         case = self.case
         layouts = {"X": case.x_layout, "W": case.w_layout, "dY": case.dy_layout}
         far = {name: FAR_AXES[layout] for name, layout in layouts.items() if layout in FAR_AXES}
-        tensors = {name: getattr(self, name) for name in INPUTS if getattr(self, name, None) is not None}
+        tensors = {name: getattr(self, name) for name in CONTRACT.inputs if getattr(self, name, None) is not None}
         arena = Arena({name: tensor for name, tensor in tensors.items() if name not in far}, device)
         if far and device.type == "cuda":
             gc.collect()  # a failure's traceback holds the inputs of its case, in a cycle
@@ -90,35 +92,3 @@ def _slots(case: GroupedGemmCase) -> np.ndarray:
 
 def _weights(case: GroupedGemmCase, dtype: torch.dtype) -> torch.Tensor:
     return recipes.tensor(recipes.routing_weights(case.data, case.seed, _STREAMS["topk_weights"], (case.M // case.topk, case.topk)), dtype)
-
-
-def laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
-    """The same values in other strides: the last two axes exchanged in memory, or one axis wider with NaN in the gaps."""
-    if layout == "transposed":
-        return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
-    if layout == "padded":
-        wider = torch.full((*tensor.shape[:-1], tensor.shape[-1] + 3), torch.nan, dtype=tensor.dtype)
-        wider[..., : tensor.shape[-1]] = tensor
-        return wider[..., : tensor.shape[-1]]
-    return tensor
-
-
-def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
-    """The same values with entries along an axis so far apart that the last begins beyond 2**31 elements.
-
-    The gaps are never touched: on a CPU they cost address space and no memory, on a GPU 2**31 elements of memory.
-    """
-    if tensor.shape[axis] < 2:
-        return tensor
-    stride = far_stride(tensor, axis)
-    size = stride[axis] * (tensor.shape[axis] - 1) + tensor.numel()
-    return torch.empty(size, dtype=tensor.dtype, device=tensor.device).as_strided(tensor.shape, stride).copy_(tensor)
-
-
-def far_stride(tensor: torch.Tensor, axis: int) -> list[int]:
-    """The strides of ``far_apart``; the tensor's own where it has less than two entries along the axis."""
-    if tensor.shape[axis] < 2:
-        return list(tensor.stride())
-    stride = list(tensor.select(axis, 0).contiguous().stride())
-    stride.insert(axis % tensor.dim(), _CROSSING // (tensor.shape[axis] - 1) + tensor.numel())
-    return stride

@@ -1,4 +1,4 @@
-"""Relations at the ``grouped_gemm`` level, one sentence each: see ``follow_up.py`` for how they are held.
+"""Relations at the ``grouped_gemm`` level, one sentence each: see ``verdict/follow_ups.py`` for how they are held.
 
 Linearity in X, W and dY and <dY, Y> = <dW, W> = <dX, X> need no call here: on the data on which they hold bit for bit all three tensors
 are compared with the reference bit for bit, and the tests hold the reference to them.
@@ -11,29 +11,16 @@ from collections.abc import Iterator
 
 import torch
 
-from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.follow_up import FollowUp, Part, at, by_name, on_another_stream, whole
-from moefuzz.harness.levels.problem_edits import (
-    drawn_permutation,
-    further,
-    laid_out_like,
-    others,
-    padded,
-    reordered,
-    resized,
-    rounded_to,
-    segments,
-    tail,
-    with_fields,
-    x_rows,
-    y_rows,
-)
+from moefuzz.harness.levels.edits import drawn_permutation, laid_out_like, others, with_fields
+from moefuzz.harness.levels.level import FollowUp, Part, at, by_name, on_another_stream, whole
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .call_variants import replayed, twice_on_one_graph, under_autocast, with_another_poison
-from .oracle import run_grouped_gemm
+from .case import RELATIONS
+from .edits import further, padded, reordered, resized, rounded_to, segments, tail, x_rows, y_rows
 from .problem import GroupedGemmProblem, build_grouped_gemm
+from .run import run_grouped_gemm
 
 FollowUps = Iterator[FollowUp[GroupedGemmProblem]]
 _OTHER_TILES = (KernelConfig(block_m=64, block_n=16, block_k=32), KernelConfig(block_m=16, block_n=32, block_k=64))
@@ -218,8 +205,8 @@ def graph_replayed(problem: GroupedGemmProblem, target: Target) -> FollowUps:
         yield FollowUp(problem, _EVERYTHING, run=replayed)
 
 
-RELATIONS = by_name(
-    cases.RELATIONS,
+RELATIONS_BY_NAME = by_name(
+    RELATIONS,
     (
         repeated, other_shapes_between, experts_permuted, rows_permuted, empty_expert_inserted, expert_split, rows_in_two_calls,
         row_copied, n_padded, k_padded, scaled, foreign_rows_nan, foreign_weights_nan, other_tiles, strides_dropped,

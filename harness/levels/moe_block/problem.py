@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from moefuzz.harness.levels.cases import ExpertsCase, MoeBlockCase
+from moefuzz.harness.levels.routed.problem import chosen_experts, one_over_root
 from moefuzz.harness.numerics import recipes
+
+from .case import MoeBlockCase
 
 NUDGE = 0.25
 
@@ -60,20 +62,6 @@ def build_moe_block(case: MoeBlockCase) -> MoeBlockProblem:
     return MoeBlockProblem(case, **made, chosen=torch.from_numpy(chosen))
 
 
-def chosen_experts(case: MoeBlockCase | ExpertsCase, stream: int) -> np.ndarray:
-    """[T, E] bool with ``loads[e]`` tokens for expert e and topk experts for each token.
-
-    The experts' loads are laid end to end and wound round the tokens: no expert is longer than a turn, so none meets a token twice, and
-    topk turns meet each token topk times.
-    """
-    chosen = np.zeros((case.T, case.E), bool)
-    expert = np.repeat(np.arange(case.E), case.loads)
-    if len(expert):
-        tokens = recipes.permutation(case.seed, stream, case.T) if case.order == "shuffled" else np.arange(case.T)
-        chosen[tokens[np.arange(len(expert)) % case.T], expert] = True
-    return chosen
-
-
 def _wants(case: MoeBlockCase, chosen: np.ndarray) -> np.ndarray:
     """Multiples of 3/8 from 1 to 3.625 for chosen experts, the negative of such for others, all 5 lower where logits are negative.
 
@@ -90,8 +78,3 @@ def _nudging(gate: np.ndarray, X: np.ndarray) -> np.ndarray:
         return gate
     largest = gate.shape[1] * float(np.abs(gate).max()) * float(np.abs(X).max())
     return gate * np.float32(NUDGE * 2.0 ** -math.ceil(math.log2(largest))) if largest else gate
-
-
-def one_over_root(n: int) -> np.float32:
-    """The power of two next below 1 / sqrt(n): sums of n products keep the size of one."""
-    return np.float32(2.0 ** -math.ceil(math.log2(n) / 2))

@@ -1,4 +1,4 @@
-"""Relations at the ``moe_block`` level: see ``follow_up.py`` for how they are held.
+"""Relations at the ``moe_block`` level: see ``verdict/follow_ups.py`` for how they are held.
 
 Only such relations are here as hold bit for bit, or change how a block is run. What follows of permuted experts or tokens, of padding or
 of other tiles holds within the bounds alone, and to these every example is held.
@@ -12,13 +12,15 @@ from collections.abc import Iterator
 
 import torch
 
-from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.follow_up import FollowUp, Part, at, by_name, on_another_stream, whole
-from moefuzz.harness.levels.problem_edits import foreign_expert, foreign_token, others, with_fields
+from moefuzz.harness.levels.edits import others, with_fields
+from moefuzz.harness.levels.level import FollowUp, Part, at, by_name, on_another_stream, whole
+from moefuzz.harness.levels.routed.edits import foreign_expert, foreign_token
 from moefuzz.harness.targets import Target
 
-from .oracle import AXES, run_moe_block
+from .case import BLOCK_RELATIONS
+from .oracle import AXES
 from .problem import MoeBlockProblem, build_moe_block
+from .run import run_moe_block
 
 FollowUps = Iterator[FollowUp[MoeBlockProblem]]
 Same = dict[str, tuple[Part, Part]]
@@ -98,8 +100,8 @@ def other_stream(problem: MoeBlockProblem, _: Target) -> FollowUps:
         yield FollowUp(problem, _EVERYTHING, on_another_stream(run_moe_block))
 
 
-BLOCK_RELATIONS = by_name(
-    cases.BLOCK_RELATIONS,
+RELATIONS_BY_NAME = by_name(
+    BLOCK_RELATIONS,
     (
         repeated, other_shapes_between, foreign_weights_nan, foreign_gradients_nan, batch_reshaped, experts_frozen, gradients_accumulated,
         other_stream,

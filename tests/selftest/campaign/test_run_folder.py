@@ -128,7 +128,7 @@ def test_hypothesis_shrinks_what_was_found_elsewhere() -> None:
             met.append((found, choices_to_bytes(current_build_context().data.choices)))
 
     explore()
-    largest, choices = max(met, key=lambda one: sum(one[0].case.m_sizes))  # type: ignore[union-attr]
+    largest, choices = max(met, key=lambda one: sum(one[0].case.rows))
     smallest = reduce._shrunk(largest, lambda case: failure_of(case, MINE), grouped_gemm_cases(MINE), choices, 30.0)
     assert isinstance(smallest.case, GroupedGemmCase) and isinstance(largest.case, GroupedGemmCase)
     assert sum(smallest.case.m_sizes) == 8 < sum(largest.case.m_sizes)

@@ -6,10 +6,10 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+from moefuzz.harness.base.features import truths
 from moefuzz.harness.failures import WRONG_VALUE, Crash, Failure
 from moefuzz.harness.levels.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.reduction.explain import Explanation, Region, explain, is_explained
-from moefuzz.harness.reduction.features import truths
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.check import failure_of
 

@@ -14,8 +14,9 @@ from hypothesis import given
 from moefuzz.harness.base.device import device
 from moefuzz.harness.failures import Disagreement
 from moefuzz.harness.levels.cases import ACTS, DTYPES, MoeBlockCase, case_from_json, case_from_repr
-from moefuzz.harness.levels.moe_block.oracle import BlockResult, bounds_of, run_moe_block
+from moefuzz.harness.levels.moe_block.oracle import bounds_of
 from moefuzz.harness.levels.moe_block.problem import build_moe_block
+from moefuzz.harness.levels.moe_block.run import BlockResult, run_moe_block
 from moefuzz.harness.levels.moe_block.stage_checks import check_fwd, check_grads, check_grouped_gemm_results
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import OWN_TARGETS, load_target

@@ -13,9 +13,9 @@ import torch
 from moefuzz.harness.base.device import device
 from moefuzz.harness.levels import cases
 from moefuzz.harness.levels.cases import GroupedGemmCase
-from moefuzz.harness.levels.grouped_gemm.oracle import run_grouped_gemm
 from moefuzz.harness.levels.grouped_gemm.problem import build_grouped_gemm
-from moefuzz.harness.levels.grouped_gemm.relations import RELATIONS
+from moefuzz.harness.levels.grouped_gemm.relations import RELATIONS_BY_NAME as RELATIONS
+from moefuzz.harness.levels.grouped_gemm.run import run_grouped_gemm
 from moefuzz.harness.numerics.segments import segment_matmul, segment_outer
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import default_target

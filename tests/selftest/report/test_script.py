@@ -13,8 +13,8 @@ import pytest
 from moefuzz.harness.base.device import device
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
+from moefuzz.harness.levels.level import NoScript
 from moefuzz.harness.report import script as reproduce
-from moefuzz.harness.report.related_call import NoScript
 from moefuzz.harness.report.script import IN_FILE, script, shows
 from moefuzz.harness.targets.registry import declared_target, load_target
 from moefuzz.harness.verdict.check import failure_of

@@ -15,7 +15,7 @@ from moefuzz.harness.base.device import device
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import ExpertsCase, GroupedGemmCase
-from moefuzz.harness.report.related_call import NoScript
+from moefuzz.harness.levels.level import NoScript
 from moefuzz.harness.report.script import script
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import load_target

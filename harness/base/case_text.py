@@ -7,14 +7,15 @@ import dataclasses
 import json
 from typing import Any
 
-from moefuzz.harness.base.case import FORMAT_VERSION
 from moefuzz.kernels.kernel_config import KernelConfig, shown
 
-from .grouped_gemm.case import GroupedGemmCase
-from .routed_case import ExpertsCase, MoeBlockCase
+from .case import FORMAT_VERSION, Case
+from .contract import contracts
 
-Case = GroupedGemmCase | MoeBlockCase | ExpertsCase
-KINDS: dict[str, type[Case]] = {kind.__name__: kind for kind in (GroupedGemmCase, MoeBlockCase, ExpertsCase)}
+
+def case_kinds() -> dict[str, type[Case]]:
+    """Return the classes of cases by name."""
+    return {contract.case.__name__: contract.case for contract in contracts()}
 
 
 def case_from_json(text: str) -> Case:
@@ -28,14 +29,15 @@ def case_from_json(text: str) -> Case:
     version, kind = fields.pop("format", None), fields.pop("kind", None)
     if type(version) is not int or version != FORMAT_VERSION:
         raise ValueError(f"case has format {shown(version)}, this version of moefuzz reads {FORMAT_VERSION}")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"case must be one of {tuple(KINDS)}, got {shown(kind)}")
-    for name in ("m_sizes", "loads"):
-        if isinstance(fields.get(name), list):
-            fields[name] = tuple(fields[name])
+    kinds = case_kinds()
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"case must be one of {tuple(kinds)}, got {shown(kind)}")
+    for one in dataclasses.fields(kinds[kind]):
+        if str(one.type).startswith("tuple") and isinstance(fields.get(one.name), list):
+            fields[one.name] = tuple(fields[one.name])
     if isinstance(fields.get("config"), dict):
         fields["config"] = _made(KernelConfig, **fields["config"])
-    case: Case = _made(KINDS[kind], **fields)
+    case: Case = _made(kinds[kind], **fields)
     return case
 
 
@@ -65,8 +67,9 @@ def case_from_repr(text: str) -> Case:
 
 def _value(node: ast.expr) -> Any:
     """A literal, or a call of a case class or KernelConfig with such arguments; nothing else is run."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (*KINDS, "KernelConfig"):
-        kind: Any = KINDS.get(node.func.id, KernelConfig)
+    makers: dict[str, Any] = {**case_kinds(), "KernelConfig": KernelConfig}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in makers:
+        kind = makers[node.func.id]
         return _made(kind, *map(_value, node.args), **{keyword.arg or "**": _value(keyword.value) for keyword in node.keywords})
     try:
         return ast.literal_eval(node)

@@ -8,46 +8,16 @@ may take another path for other shapes, another alignment, or tensors that need 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
-from moefuzz.harness.base.device import side_stream
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import BROKEN_RELATION, NON_DETERMINISTIC
+from moefuzz.harness.levels.level import FollowUp, Level
 from moefuzz.harness.numerics.claims import Claim, judge_all
 from moefuzz.harness.targets import Target
-
-from .cases import Case
-
-Problem = TypeVar("Problem")
-Part = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class FollowUp(Generic[Problem]):
-    """A second call: what is the same in its results, as (part of the first's tensor, part of the second's tensor)."""
-
-    problem: Problem
-    same: Mapping[str, tuple[Part, Part]] = field(default_factory=dict)
-    run: Callable[[Problem, Target, torch.device], Any] | None = None  # if not the plain one; gives None where the target may refuse
-    always: bool = False  # bit for bit on any data
-    judged: bool = True
-    unjudged: tuple[str, ...] = ()  # tensors that the second call does not have
-    dtype: torch.dtype | None = None  # in which the results are judged, if not that of the inputs
-    nondeterminism: bool = False  # the same call: a difference is no broken relation but nondeterminism
-
-
-@dataclass(frozen=True)
-class Level(Generic[Problem]):
-    """How a case of one level becomes a verdict."""
-
-    build: Callable[[Any], Problem]
-    run: Callable[..., Any]  # (problem, target, device, poison=...) -> result
-    tensors: Callable[[Problem, Any], dict[str, torch.Tensor]]  # of a result, by name
-    claims: Callable[[Problem, Any, Target], list[Claim]]
-    relations: Mapping[str, Callable[[Problem, Target], Iterator[FollowUp[Problem]]]]
 
 
 def check_follow_ups(
@@ -95,28 +65,3 @@ def _hold_together(case: Case, target: Target, tensor: str, a: torch.Tensor, b: 
 def _exact(claims: Sequence[Claim]) -> set[str]:
     """The tensors whose every element has a bound of 0."""
     return {claim.tensor for claim in claims if not claim.bound.any()}
-
-
-def on_another_stream(run: Callable[[Problem, Target, torch.device], Any]) -> Callable[[Problem, Target, torch.device], Any]:
-    """The run on a CUDA stream of its own."""
-
-    def run_there(problem: Problem, target: Target, device: torch.device) -> Any:
-        with side_stream(device):
-            return run(problem, target, device)
-
-    return run_there
-
-
-def by_name(names: Sequence[str], functions: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """The function of each relation that a case can name: "rows permuted" is ``rows_permuted``."""
-    of = {function.__name__: function for function in functions}
-    return {name: of[name.lower().replace(" ", "_")] for name in names}
-
-
-def whole(t: torch.Tensor) -> torch.Tensor:
-    return t
-
-
-def at(index: Any) -> Part:
-    """The part of a tensor that an index takes."""
-    return lambda t: t[index]

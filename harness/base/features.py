@@ -7,33 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from moefuzz.harness.levels import cases
-from moefuzz.harness.levels.cases import Case
 from moefuzz.kernels.kernel_config import FLAGS, KernelConfig
+
+from .case import Case
 
 _EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024)
 _MULTIPLES = (2, 4, 8, 16, 32, 64)
-_SIZES = ("N", "K", "hidden_size", "moe_intermediate_size")
-_CHOSEN: dict[str, tuple[object, ...]] = {
-    "dtype": cases.DTYPES,
-    "data": cases.RECIPES,
-    "order": cases.ORDERS,
-    "permute": cases.PERMUTES,
-    "x_layout": cases.FAR_LAYOUTS,
-    "w_layout": cases.FAR_LAYOUTS,
-    "dy_layout": cases.FAR_DY_LAYOUTS,
-    "act": cases.ACTS,
-    "logits": cases.LOGIT_SIGNS,
-    "relation": ("",),
-    **dict.fromkeys(("is_first_gemm", "fuse_mul_post", "norm_topk_prob", "permute_x", "permute_y"), ()),
-}
-"""Fields of a closed choice, and the values that may be all that must not be: "data is not zeros"."""
 
 
 def truths(case: Case) -> frozenset[str]:
     """All that can be said of a case.
 
-    >>> from moefuzz.harness.levels.cases import GroupedGemmCase
+    >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> sorted(truths(GroupedGemmCase((0, 3), K=17)) & {"K > 16", "K > 17", "K is no multiple of 2", "an expert without rows"})
     ['K > 16', 'K is no multiple of 2', 'an expert without rows']
     """
@@ -73,25 +58,25 @@ _IMPLIED: dict[str, Sequence[str]] = {
 
 
 def _all(case: Case) -> Iterator[str]:
-    for name in _SIZES:
-        if (size := getattr(case, name, None)) is not None:
-            yield from _of_size(name, size)
-    loads: tuple[int, ...] = getattr(case, case.rows_of)
-    yield from _of_loads(loads)
-    yield from _above("rows", sum(loads))
+    for name in case.sizes:
+        yield from _of_size(name, getattr(case, name)) if name in case.tiles else _above(name, getattr(case, name))
+    if case.rows:
+        yield from _of_loads(case.rows)
+        yield from _above("rows", sum(case.rows))
     yield from _above("topk", case.topk)
-    yield from _above("tail_rows", getattr(case, "tail_rows", 0))
-    for name, others in _CHOSEN.items():
-        if hasattr(case, name):
-            value = getattr(case, name)
-            yield f"{name} is {_NOTHING if value == '' else value}"
-            yield from (f"{name} is not {other or _NOTHING}" for other in others if other != value)
-    if hasattr(case, "grads"):
-        yield f"gradients of {case.grads or 'nothing'}"
-        yield from (f"a gradient of {name}" for name in ("X", "W") if name in case.grads)
+    for name in (name for name in case.choices if name not in _COUNTED):
+        value = getattr(case, name)
+        yield f"{name} is {_NOTHING if value == '' else value}"
+        if not isinstance(value, bool):
+            yield from (f"{name} is not {other or _NOTHING}" for other in case.choices[name] if other != value)
+    yield from case.features()
     if hasattr(case, "config"):
         yield from _of_config(case.config)
-        yield from _of_tiles(case, loads, case.config or KernelConfig())
+        yield from _of_tiles(case, case.config or KernelConfig())
+
+
+_COUNTED = ("topk", "grads", "config")
+"""Choices of which other things are said than their values: thresholds, each gradient, each field of a config."""
 
 
 def _above(name: str, value: int, least: int = 0) -> Iterator[str]:
@@ -122,15 +107,10 @@ def _of_loads(loads: tuple[int, ...]) -> Iterator[str]:
     yield from (f"a load is no multiple of {multiple}" for multiple in _MULTIPLES if any(load % multiple for load in loads))
 
 
-_BLOCKS = {"block_n": ("N", "moe_intermediate_size"), "block_k": ("K", "hidden_size")}
-
-
-def _of_tiles(case: Case, loads: tuple[int, ...], config: KernelConfig) -> Iterator[str]:
-    for block, names in _BLOCKS.items():
-        for name in names:
-            if (size := getattr(case, name, None)) is not None:
-                yield from _beside(name, size, block, getattr(config, block))
-    yield from {said for load in loads if load for said in _beside("a load", load, "block_m", config.block_m)}
+def _of_tiles(case: Case, config: KernelConfig) -> Iterator[str]:
+    for name, block in case.tiles.items():
+        yield from _beside(name, getattr(case, name), block, getattr(config, block))
+    yield from {said for load in case.rows if load for said in _beside("a load", load, "block_m", config.block_m)}
 
 
 def _beside(name: str, size: int, block: str, width: int) -> Iterator[str]:

@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from moefuzz.harness.execution.memory import extent
-from moefuzz.harness.numerics.recipes import permutation
+from moefuzz.harness.base.case import round_up
+from moefuzz.harness.levels.edits import laid_out_like
 from moefuzz.harness.targets import Target
 
-from .cases import ExpertsCase, GroupedGemmCase, MoeBlockCase, round_up
-from .experts.problem import ExpertsProblem
-from .grouped_gemm.problem import GroupedGemmProblem
-from .moe_block.problem import MoeBlockProblem
-
-AnyCase = TypeVar("AnyCase", GroupedGemmCase, ExpertsCase, MoeBlockCase)
-
-_STREAM = 8  # of the bits that a permutation is drawn from
-
-
-def drawn_permutation(problem: GroupedGemmProblem | ExpertsProblem | MoeBlockProblem, n: int) -> torch.Tensor:
-    """A permutation of range(n) that the case's seed decides."""
-    return torch.from_numpy(permutation(problem.case.seed, _STREAM, n))
-
-
-def foreign_expert(problem: ExpertsProblem | MoeBlockProblem) -> torch.Tensor:
-    """[1]: an expert that not every token chose, if there is one."""
-    case = problem.case
-    order = drawn_permutation(problem, case.E).tolist()
-    return torch.tensor([next((e for e in order if case.loads[e] < case.T), order[0])])
-
-
-def foreign_token(problem: ExpertsProblem | MoeBlockProblem) -> torch.Tensor:
-    """[1]: the first token, with which a careless kernel pads, the last one, or any."""
-    T = problem.case.T
-    return torch.tensor([0, T - 1, int(drawn_permutation(problem, T)[0])][problem.case.seed % 3]).reshape(1)
+from .problem import GroupedGemmProblem
 
 
 def segments(problem: GroupedGemmProblem) -> list[torch.Tensor]:
@@ -61,11 +36,6 @@ def x_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
 def y_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
     """Where Y, and dY, hold sorted rows."""
     return rows if problem.case.permute != "y" or problem.gather_indices is None else problem.gather_indices.long()[rows]
-
-
-def others(n: int, without: torch.Tensor) -> torch.Tensor:
-    """range(n) without some."""
-    return torch.ones(n, dtype=torch.bool).index_fill_(0, without, False).nonzero().flatten()
 
 
 def resized(problem: GroupedGemmProblem, m_sizes: tuple[int, ...], **tensors: torch.Tensor) -> GroupedGemmProblem:
@@ -105,21 +75,8 @@ def further(problem: GroupedGemmProblem, target: Target, axis: str) -> int:
     return round_up(step, dict(zip("NK", target.multiples(problem.case.dtype), strict=True))[axis])
 
 
-def laid_out_like(model: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Values of the model's shape in the model's strides, its gaps NaN; expanded ones are given memory of their own."""
-    if 0 in model.stride():
-        return values.contiguous()
-    return torch.full((extent(model),), torch.nan, dtype=model.dtype).as_strided(model.shape, model.stride()).copy_(values)
-
-
 def rounded_to(problem: GroupedGemmProblem, dtype: torch.dtype) -> GroupedGemmProblem:
     """The problem with numbers that a narrower dtype has too, in the dtype that they are in."""
     tensors = {name: getattr(problem, name) for name in ("X", "W", "dY", "topk_weights")}
     rounded: dict[str, Any] = {name: laid_out_like(t, t.to(dtype).to(t.dtype)) for name, t in tensors.items() if t is not None}
     return dataclasses.replace(problem, **rounded)
-
-
-def with_fields(case: AnyCase, **fields: Any) -> AnyCase:
-    """The valid case nearest to this one with other fields, and no relation."""
-    own = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
-    return type(case).fitted(**{**own, "relation": "", **fields})

@@ -1,0 +1,87 @@
+"""The registry of levels, and what a declaration needs to know of one: its contract. Importing a contract imports no torch.
+
+Stages ask for a level by the name that a case or a target has. A level of another package is added by ``register``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .case import Case
+
+LEVELS = {
+    "grouped_gemm": "moefuzz.harness.levels.grouped_gemm",
+    "experts": "moefuzz.harness.levels.experts",
+    "moe_block": "moefuzz.harness.levels.moe_block",
+}
+"""The package of each level: ``contract.py`` in it has its CONTRACT, and ``level.py`` its LEVEL."""
+
+DEFAULT_LEVEL = next(iter(LEVELS))
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What targets of a level are called with, what they give, and what they can declare."""
+
+    level: str
+    case: type[Case]
+    parameters: tuple[str, ...]  # of a target, in order; the first tells the level of a plain function
+    inputs: tuple[str, ...]  # the tensors that a target must not change
+    passes: Mapping[str, str]  # "forward" or "backward" for each tensor that is compared
+    limits: tuple[str, ...]  # the fields of Target that limit what a case may be
+    declares: tuple[str, ...] = ()  # further fields of Target that say something at this level alone
+    optional: tuple[str, ...] = ()  # parameters that a target may require beside these
+    own_targets: tuple[str, ...] = ()  # names of the targets that come with the package, the default first
+    own_fields: Mapping[str, Any] = field(default_factory=dict)  # what those declare
+
+
+_REGISTERED: dict[str, tuple[Contract, Any]] = {}
+
+
+def register(contract: Contract, level: Any) -> None:
+    """Add a level of another package: its contract and its Level. Done where the module of its targets is imported."""
+    _REGISTERED[contract.level] = contract, level
+
+
+def level_names() -> tuple[str, ...]:
+    """Return the names of all levels, the default first."""
+    return (*LEVELS, *_REGISTERED)
+
+
+def contract_of(level: str) -> Contract:
+    """Return the contract of a level. Raises KeyError for a name that is none."""
+    return _REGISTERED[level][0] if level in _REGISTERED else _imported(level, "contract")
+
+
+def implementation_of(level: str) -> Any:
+    """Return the Level of a name: see ``levels/level.py``. Raises KeyError for a name that is none."""
+    return _REGISTERED[level][1] if level in _REGISTERED else _imported(level, "level")
+
+
+@functools.cache
+def _imported(level: str, what: str) -> Any:
+    return getattr(importlib.import_module(f"{LEVELS[level]}.{what}"), what.upper())
+
+
+def contracts() -> Iterator[Contract]:
+    """Yield the contract of each level."""
+    yield from map(contract_of, level_names())
+
+
+def passes() -> dict[str, str]:
+    """Return the tensors of all levels that are compared, and the pass that makes each."""
+    return {tensor: made_by for contract in contracts() for tensor, made_by in contract.passes.items()}
+
+
+def inputs() -> tuple[str, ...]:
+    """Return the inputs of all levels."""
+    return tuple(dict.fromkeys(name for contract in contracts() for name in contract.inputs))
+
+
+def level_of_first_parameter(name: str) -> str | None:
+    """Return the level whose targets have a parameter of this name first."""
+    return next((contract.level for contract in contracts() if contract.parameters[0] == name), None)
