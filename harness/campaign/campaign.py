@@ -20,8 +20,9 @@ from moefuzz.harness.reduction.explain import Explanation, explain, is_explained
 from moefuzz.harness.reduction.reduce import SECONDS, hurrying, reduced
 from moefuzz.harness.report.write import write
 from moefuzz.harness.targets import Target
-from moefuzz.harness.verdict.check import called, failure_of
+from moefuzz.harness.verdict.check import failure_of
 from moefuzz.harness.verdict.journal import LeftOver
+from moefuzz.harness.verdict.judge import called
 
 from .explore import Explorer, Regimes, Turn
 from .run_folder import EXPLAIN, MOST_TRIES, Found, RunFolder

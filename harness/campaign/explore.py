@@ -289,7 +289,8 @@ class Explorer:
 
 
 def _light(failure: Failure) -> Failure:
-    """Without its traceback, which holds the tensors of the case; what the target raised is kept as text."""
+    """Without the tensors of the case, which its traceback holds too; what the target raised is kept as text."""
+    failure.checked = None
     if failure.__cause__ is not None:
         failure.add_note("".join(traceback.format_exception(failure.__cause__)))
     failure.__cause__ = failure.__context__ = None

@@ -29,7 +29,8 @@ from typing import Any
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.case_text import case_from_json
 from moefuzz.harness.base.resources import LostDevice
-from moefuzz.harness.failures import Bucket, Failure, Origin, revived
+from moefuzz.harness.failures import Bucket, Failure, revived
+from moefuzz.harness.failures.facts import Origin
 from moefuzz.harness.failures.kinds import Kind, titled
 from moefuzz.harness.reduction.explain import Region
 from moefuzz.harness.report.folder import Report

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 _THREAD_SECONDS = 1.0
 
 
-def call_in_fences(
+def guarded_call(
     run: Callable[[], Result], case: Case, target: Target, device: torch.device, *, poison: str, arena: Arena | None = None
 ) -> Result:
     """What ``run`` returns; what it allocates is fenced and starts with ``poison``, and so are the inputs in ``arena``.

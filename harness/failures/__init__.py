@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import traceback
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,9 @@ from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.contract import inputs, passes
 from moefuzz.harness.base.exception_text import text_of
 
+from .facts import Mismatch, Origin
 from .kinds import OF_INPUTS, OF_RESULTS, Kind, titled
+from .text import render
 
 Bucket = tuple[str, str, str | None, str | None]
 """Target, kind, tensor, and the pass that makes it."""
@@ -28,49 +30,13 @@ def bucket_of(target: str, kind: Kind, tensor: str | None) -> Bucket:
     return (target, str(kind), tensor, passes().get(tensor) if tensor else None)
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """Where a tensor is wrong. Ranges are inclusive; ``axes`` names what the entries of ``worst`` and ``box`` count."""
-
-    axes: tuple[str, ...]
-    worst: tuple[int, ...]
-    got: float
-    expected: float  # the reference in float64
-    low: float  # the least right result, in the tensor's dtype
-    high: float  # the greatest
-    bound: float  # of the accumulation; 0 where it is exact
-    wrong: int  # elements outside
-    total: int
-    box: tuple[tuple[int, int], ...]
-    tiles: tuple[tuple[int, int] | None, ...]  # the box in tiles of the case's config, None along an axis without tiles
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The process that ran a target when it failed."""
-
-    guards: str  # what guarded the target's memory, in words
-    device: str
-    versions: str
-    has_name: bool  # whether a command finds the target by its name
-
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> Origin:
-        """The origin that JSON has. Raises ValueError and TypeError."""
-        origin = cls(**plain)
-        if not isinstance(origin.has_name, bool) or not all(
-            isinstance(said, str) for said in (origin.guards, origin.device, origin.versions)
-        ):
-            raise ValueError("an origin is three texts, and whether the target has a name")
-        return origin
-
-
 class Failure(AssertionError):
     """A target that broke its contract on a case."""
 
     kind: ClassVar[Kind] = Kind("Failure")
     tensor: ClassVar[str | None] = None
     origin: Origin | None = None  # None where that was not recorded
+    checked: Any = None  # what ``check`` had of the case, for a report: see verdict/checked.py
 
     def __init__(self, case: Case, target: str, finding: str, mismatch: Mismatch | None = None) -> None:
         super().__init__(finding)
@@ -91,19 +57,18 @@ class Failure(AssertionError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         made_of = (self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
-        return revived, made_of, {"origin": self.origin, "__notes__": list(getattr(self, "__notes__", ()))}
+        checked = self.checked if isinstance(self.checked, bytes) else None  # as it was packed for another process
+        return revived, made_of, {"origin": self.origin, "checked": checked, "__notes__": list(getattr(self, "__notes__", ()))}
 
     def turned(self, into: type[Failure], finding: str) -> Failure:
         """The same as a failure of another class, with all that was noted on it."""
         made = into(self.case, self.target, finding, self.mismatch)
-        made.origin, made.__cause__ = self.origin, self.__cause__
+        made.origin, made.checked, made.__cause__ = self.origin, self.checked, self.__cause__
         for note in getattr(self, "__notes__", ()):
             made.add_note(note)
         return made
 
     def __str__(self) -> str:
-        from .text import render
-
         return render(self)
 
 

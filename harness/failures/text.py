@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import shlex
+from typing import ClassVar, Protocol
 
+from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.contract import passes
 
-from . import Failure, Mismatch
+from .facts import Mismatch, Origin
+from .kinds import Kind
 
 
-def render(failure: Failure) -> str:
+class Described(Protocol):
+    """What the text of a failure is made of."""
+
+    kind: ClassVar[Kind]
+    tensor: ClassVar[str | None]
+    case: Case
+    target: str
+    finding: str
+    mismatch: Mismatch | None
+    origin: Origin | None
+
+
+def render(failure: Described) -> str:
     """The text of a failure, ready to be pasted."""
     lines = [f"{failure.kind}: {failure.finding} ({failure.target})", f"    case      {failure.case!r}"]
     if failure.mismatch is not None:
@@ -20,7 +35,7 @@ def render(failure: Failure) -> str:
     return "\n".join(lines)
 
 
-def replay_line(failure: Failure) -> str:
+def replay_line(failure: Described) -> str:
     """The command that runs the case of a failure again, or why there is none."""
     if failure.origin is not None and not failure.origin.has_name:
         why = "is no name, such as pkg.mod:attr, by which a command finds this target as it is declared"

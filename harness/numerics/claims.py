@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from moefuzz.harness.base.case import Case
-from moefuzz.harness.failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure, Mismatch
+from moefuzz.harness.failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure
+from moefuzz.harness.failures.facts import Mismatch
 
 from .bounds import BLOCK, Reals, Truths, interval, outside, reals, ulp
 from .segments import Whole

@@ -21,7 +21,7 @@ from moefuzz.harness.base.features import in_words as features_in_words
 from moefuzz.harness.base.features import truths
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import Target
-from moefuzz.harness.verdict.check import called
+from moefuzz.harness.verdict.judge import called
 from moefuzz.kernels.kernel_config import KernelConfig
 
 from .minimise import SEEDS, simpler_cases

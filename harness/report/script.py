@@ -23,10 +23,12 @@ from moefuzz.harness.execution.memory import AROUND, extent, flat
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.failures.kinds import ENDS_A_PROCESS
 from moefuzz.harness.levels.layouts import far_stride
-from moefuzz.harness.levels.level import NoScript, ScriptParts, level_of
+from moefuzz.harness.levels.level import Level, NoScript, ScriptParts, level_of
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict.checked import Checked, SecondCall, checked_of
+from moefuzz.harness.verdict.judge import check_here
 
-from .related_call import Second, at_fault, related
+from .related_call import at_fault, related
 from .target_source import code_of
 
 TEMPLATES = jinja2.Environment(
@@ -78,7 +80,7 @@ def script(failure: Failure, target: Target, *, unrun: bool = False) -> Script:
     if case.relation and unrun:
         raise NoScript(f"{case.relation!r} is a relation of two calls, and the target was not run for this page")
     mode = _MODES[failure.kind.base]
-    problem, second = _calls(failure, target, level.build(case), mode)
+    problem, second = _calls(failure, target, level, mode)
     parts = level.script(problem, failure.tensor, target)
     second_parts = None if second is None else level.script(second.problem, second.tensor, target)
     of_second = {} if second_parts is None else {f"second {name}": tensor for name, tensor in second_parts.tensors.items()}
@@ -89,7 +91,7 @@ def script(failure: Failure, target: Target, *, unrun: bool = False) -> Script:
         _of_target(code.text, parts, target)
         | _of_tensors(parts, in_file=in_file)
         | _of_failure(failure, mode, parts)
-        | _of_second_call(template, second, second_parts, in_file=in_file)
+        | _of_second_call(template, case.relation, second, second_parts, in_file=in_file)
     )
     kept = {name: flat(tensor).clone() for name, tensor in numbers.items()} if in_file else {}
     return Script(re.sub(r"\n{4,}", "\n\n\n", made), kept, code.file, code.home)
@@ -106,16 +108,30 @@ def _raise_if_unseen(failure: Failure) -> None:
         raise NoScript(_NO_MODE.get(kind.base, f"{kind.base} shows in moefuzz alone"))
 
 
-def _calls(failure: Failure, target: Target, problem: Any, mode: str) -> tuple[Any, Second | None]:
+def _calls(failure: Failure, target: Target, level: Level[Any], mode: str) -> tuple[Any, SecondCall | None]:
     """The problem of the call that the script makes, and a second one where two must agree. Raises NoScript."""
-    relation = failure.case.relation
+    relation, checked = failure.case.relation, checked_of(failure)
+    if checked is None and relation and not failure.kind.ends_a_process:
+        checked = _checked_again(failure, target)
+    problem = level.build(failure.case) if checked is None else checked.problem
     if mode == "related":
-        return problem, related(failure, problem, target)
+        if checked is None:
+            raise NoScript("the difference did not come back")
+        return problem, related(failure, checked)
     if mode == "differs":
         if relation not in ("", "repeated"):
             raise NoScript(f"the second call of {relation!r} is one that moefuzz makes in its own way")
         return problem, None
-    return at_fault(failure, problem, target) if relation else problem, None
+    return at_fault(failure, checked, problem, target) if relation else problem, None
+
+
+def _checked_again(failure: Failure, target: Target) -> Checked | None:
+    """Run the case of a failure again in this process: what there is of it then; None where it fails no more in the same way."""
+    try:
+        check_here(failure.case, target)
+    except Failure as again:
+        return checked_of(again) if again.bucket == failure.bucket else None
+    return None
 
 
 def _of_target(text: str, parts: ScriptParts, target: Target) -> dict[str, Any]:
@@ -177,7 +193,9 @@ def shows(path: Path, failure: Failure, home: Path | None = None) -> str:
     return "" if expected else f"it ended with {done.returncode} and said: {last}"
 
 
-def _of_second_call(template: jinja2.Template, second: Second | None, parts: ScriptParts | None, *, in_file: bool) -> dict[str, Any]:
+def _of_second_call(
+    template: jinja2.Template, relation: str, second: SecondCall | None, parts: ScriptParts | None, *, in_file: bool
+) -> dict[str, Any]:
     """What the template needs of a second call, which may have other keywords: its tensors, its ``run``, and what is compared."""
     if second is None or parts is None:
         return {}
@@ -188,7 +206,7 @@ def _of_second_call(template: jinja2.Template, second: Second | None, parts: Scr
     return {
         "second_tensors": _literals(parts, "second ", in_file=in_file), "second_leaves": parts.leaves,
         "second_run": "".join(template.blocks["run"](template.new_context(of_run))).strip(),
-        "first_part": second.first_part, "second_part": second.second_part, "relation": second.relation,
+        "first_part": list(second.first_part), "second_part": list(second.second_part), "relation": relation,
     }  # fmt: skip
 
 

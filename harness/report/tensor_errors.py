@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import numpy as np
 import torch
 
 from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.device import device
 from moefuzz.harness.failures import Failure
+from moefuzz.harness.levels.level import level_of
 from moefuzz.harness.numerics.claims import Claim, Compared
 from moefuzz.harness.targets import Target
+from moefuzz.harness.verdict.checked import checked_of
 from moefuzz.harness.verdict.isolation import isolation_for
+from moefuzz.harness.verdict.judge import claimed
 
 _MOST_PIXELS = 1_000  # along an axis; beyond, each shows the largest of its neighbours
 
@@ -49,7 +54,9 @@ class Examination:
 
 
 def examine(failure: Failure, target: Target) -> Examination | None:
-    """Run the case of a failure again, where cases run, and look at all its tensors; None where it gives none."""
+    """Look at all tensors of a failing case; None where it gave none. Where they stayed in another process it runs again, as cases run."""
+    if (checked := checked_of(failure)) is not None:
+        return _seen(checked.claims, failure.case)
     isolation = isolation_for(target)
     if isolation is not None:
         return isolation.apart(_examined_by_name, failure.case, target.name)
@@ -63,13 +70,16 @@ def _examined_by_name(case: Case, spec: str) -> Examination | None:
 
 
 def _examined(case: Case, target: Target) -> Examination | None:
-    from moefuzz.harness.verdict.check import claims_of
-
-    dtype = getattr(torch, case.dtype)
+    level = level_of(case.level)
     try:
-        claims = claims_of(case, target)
+        problem = level.build(case)
+        return _seen(claimed(problem, level.run(problem, target, device()), target).claims, case)
     except Exception:  # what it raises is said in the failure
         return None
+
+
+def _seen(claims: Sequence[Claim], case: Case) -> Examination | None:
+    dtype = getattr(torch, case.dtype)
     tensors, picture = [], None
     for claim in claims:
         if not claim.fits(dtype):
@@ -79,7 +89,7 @@ def _examined(case: Case, target: Target) -> Examination | None:
         tensors.append(_error_of(claim.tensor, seen))
         if picture is None and seen.wrong.any():
             picture = _picture(claim, seen)
-    return Examination(tuple(tensors), picture)
+    return Examination(tuple(tensors), picture) if tensors else None
 
 
 def _error_of(tensor: str, seen: Compared) -> TensorError:

@@ -20,6 +20,7 @@ from moefuzz.harness.reduction.explain import Explanation, explain, in_words
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.check import failure_of
+from moefuzz.harness.verdict.checked import checked_of
 from moefuzz.harness.verdict.isolation import isolation_for
 
 from .folder import FORMAT_VERSION, id_of
@@ -80,8 +81,11 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
 
 
 def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool) -> tuple[str, Path | None]:
-    """Write the script where cases run, since a relation's takes calls of the target; its file and home. Raises NoScript."""
-    runs_target = bool(failure.case.relation) and not failure.kind.ends_a_process and not unrun
+    """Write the script; its file and home. Raises NoScript.
+
+    Where the calls of a relation stayed in another process, they are made once more, as cases run.
+    """
+    runs_target = bool(failure.case.relation) and not failure.kind.ends_a_process and not unrun and checked_of(failure) is None
     isolation = isolation_for(target) if runs_target else None
     if isolation is None:
         return _written(script(failure, target, unrun=unrun), folder)

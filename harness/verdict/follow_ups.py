@@ -8,37 +8,46 @@ may take another path for other shapes, another alignment, or tensors that need 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import BROKEN_RELATION, NON_DETERMINISTIC
-from moefuzz.harness.levels.level import FollowUp, Level
+from moefuzz.harness.levels.level import FollowUp, Level, Part
 from moefuzz.harness.numerics.claims import Claim, judge_all
 from moefuzz.harness.targets import Target
 
+from .checked import Checked, SecondCall, kept
 
-def check_follow_ups(
-    level: Level[Any], problem: Any, first: Mapping[str, torch.Tensor], claims: Sequence[Claim], target: Target, device: torch.device
-) -> None:
-    """Raise a Failure where the relation that the problem's case names does not hold; ``first`` is the plain call, ``claims`` are its."""
+
+def check_follow_ups(level: Level[Any], checked: Checked, target: Target, device: torch.device) -> None:
+    """Raise a Failure where the relation that a case names does not hold; ``checked`` is its plain call."""
     __tracebackhide__ = True
-    case, exact = problem.case, _exact(claims)
-    for follow_up in level.relations[case.relation](problem, target):
+    case, exact, first = checked.problem.case, _exact(checked.claims), level.tensors(checked.problem, checked.result)
+    for follow_up in level.relations[case.relation](checked.problem, target):
         if target.limit_on(follow_up.problem.case) is not None:
             continue
-        result = (follow_up.run or level.run)(follow_up.problem, target, device)
-        if result is None:
-            continue
-        exact_too = _exact(_judged(follow_up, level.claims(follow_up.problem, result, target), target, case)) if follow_up.judged else set()
+        is_plain = follow_up.run is None and follow_up.dtype is None
+        with kept(replace(checked, second=SecondCall(follow_up.problem, is_plain))):
+            result = (follow_up.run or level.run)(follow_up.problem, target, device)
+            if result is None:
+                continue
+            claims = level.claims(follow_up.problem, result, target) if follow_up.judged else []
+            exact_too = _exact(_judged(follow_up, claims, target, case))
         second = level.tensors(follow_up.problem, result)
         for tensor, (of_first, of_second) in follow_up.same.items():
             compared = (follow_up.always and target.deterministic) or tensor in exact & exact_too
             if compared and tensor in first and tensor in second:
                 a, b = of_first(first[tensor].detach().cpu()), of_second(second[tensor].detach().cpu())
-                _hold_together(case, target, tensor, a, b, nondeterminism=follow_up.nondeterminism)
+                if (finding := _difference(tensor, a, b)) is not None:
+                    kind = NON_DETERMINISTIC if follow_up.nondeterminism else BROKEN_RELATION
+                    failure = kind[tensor](case, target.name, f"{case.relation}: {finding}")
+                    parts = _parts(follow_up.same[tensor], first[tensor], second[tensor])
+                    failure.checked = replace(checked, second=SecondCall(follow_up.problem, is_plain, tensor, *parts))
+                    raise failure
 
 
 def _judged(follow_up: FollowUp[Any], claims: Sequence[Claim], target: Target, case: Case) -> list[Claim]:
@@ -51,15 +60,27 @@ def _judged(follow_up: FollowUp[Any], claims: Sequence[Claim], target: Target, c
     return held
 
 
-def _hold_together(case: Case, target: Target, tensor: str, a: torch.Tensor, b: torch.Tensor, *, nondeterminism: bool) -> None:
-    """Raise a Failure where two tensors that must hold the same numbers do not; NaN equals NaN, -0 equals +0."""
-    __tracebackhide__ = True
+def _difference(tensor: str, a: torch.Tensor, b: torch.Tensor) -> str | None:
+    """In words, how two tensors differ that must hold the same numbers; NaN equals NaN, -0 equals +0."""
     wrong = ~((a == b) | (a.isnan() & b.isnan()))
-    if wrong.any():
-        kind = NON_DETERMINISTIC if nondeterminism else BROKEN_RELATION
-        at = tuple(int(i) for i in wrong.nonzero()[0])
-        said = f"{tensor} differs in {int(wrong.sum())} of {wrong.numel()} elements"
-        raise kind[tensor](case, target.name, f"{case.relation}: {said}, first at {list(at)}: {a[at]:.9g}, then {b[at]:.9g}")
+    if not wrong.any():
+        return None
+    at = tuple(int(i) for i in wrong.nonzero()[0])
+    said = f"{tensor} differs in {int(wrong.sum())} of {wrong.numel()} elements"
+    return f"{said}, first at {list(at)}: {a[at]:.9g}, then {b[at]:.9g}"
+
+
+def _parts(parts: tuple[Part, Part], *tensors: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """The flat indices of what is compared in both tensors, or why there are none: a part may change what it takes."""
+    taken = []
+    for part, tensor in zip(parts, tensors, strict=True):
+        numbers = torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape)
+        one = part(numbers)
+        same = torch.equal(part(numbers + 1), one + 1) and torch.equal(part(2 * numbers), 2 * one)
+        if not same or not torch.equal(one, one.round()):
+            return (), (), "what is compared is no part of the results as they are"
+        taken.append(tuple(one.flatten().long().tolist()))
+    return taken[0], taken[1], ""
 
 
 def _exact(claims: Sequence[Claim]) -> set[str]:

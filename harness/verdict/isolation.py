@@ -31,7 +31,7 @@ from .isolation_worker import counted, is_alive, loaded, start
 from .sanitizing import is_wanted
 
 if TYPE_CHECKING:
-    from .check import Agreement
+    from .agreement import Agreement
 
 Answer = TypeVar("Answer")
 

@@ -20,10 +20,11 @@ from moefuzz.harness.failures import CudaError, Failure
 from moefuzz.harness.targets.registry import load_target
 
 from . import crash_stack, kernel_coverage
+from .checked import packed
 from .sanitizing import sanitizing
 
 if TYPE_CHECKING:
-    from .check import Agreement
+    from .agreement import Agreement
 
 LOOK_SECONDS = 2.0
 """How often one process looks whether the other is alive."""
@@ -80,13 +81,14 @@ def counted(
 
 def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:
     """In the worker: an agreement, a failure, or why there is no room."""
-    from .check import check_here
+    from .judge import check_here
 
     target = load_target(spec)
     try:
         with sanitizing(sanitize):
             said: Agreement | Failure | str = check_here(case, target)
     except Failure as failure:
+        failure.checked = packed(failure)
         said = failure
         if failure.__cause__ is not None:
             failure.add_note("".join(traceback.format_exception(failure.__cause__))[-MOST_CHARACTERS:])

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.device import describe
 from moefuzz.harness.base.versions import versions
-from moefuzz.harness.failures import Failure, Origin
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.failures.facts import Origin
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import is_found_by_name
 from moefuzz.kernels import triton_interpreter

@@ -43,11 +43,11 @@ def why_not(what: str = "the sanitizer") -> str:
     return f"{what} needs Triton's interpreter: set CUDA_VISIBLE_DEVICES= and TRITON_INTERPRET=1"
 
 
-def run_watched(run: Callable[[], Result], case: Case, target: Target) -> Result:
-    """What ``run`` returns. Raises the failure that its worst misuse of memory is, rather than what came of it."""
+def run_watched(run: Callable[[], Result], case: Case, target: Target) -> tuple[Result, Failure | None]:
+    """What ``run`` returns, and the failure that its worst misuse of memory is. Raises that rather than what came of it."""
     __tracebackhide__ = True
     if not is_wanted() or case.is_far:
-        return run()
+        return run(), None
     from moefuzz.harness.sanitizer import sanitize
 
     with sanitize() as findings:
@@ -58,9 +58,7 @@ def run_watched(run: Callable[[], Result], case: Case, target: Target) -> Result
                 raise _failure(findings, case, target) from failure
             raise
         findings.check_written()
-    if findings:
-        raise _failure(findings, case, target)
-    return result
+    return result, _failure(findings, case, target) if findings else None
 
 
 def _failure(findings: list[Finding], case: Case, target: Target) -> Failure:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from moefuzz.harness.execution.guarded_call import call_in_fences
+from moefuzz.harness.execution.guarded_call import guarded_call
 from moefuzz.harness.failures import GRAD_MISSING
 from moefuzz.harness.targets import Target
 from moefuzz.kernels.experts import ACTS
@@ -49,7 +49,7 @@ def run_experts(problem: ExpertsProblem, target: Target, device: torch.device, *
             output.backward(placed.dY, retain_graph=further > 0)
         return output, returned
 
-    output, returned = call_in_fences(run, case, target, device, poison=poison, arena=arena)
+    output, returned = guarded_call(run, case, target, device, poison=poison, arena=arena)
     for name, leaf in leaves.items():
         if leaf.grad is None and returned and case.T:
             raise GRAD_MISSING[f"{name}_grad"](case, target.name, f"left the gradient of {name} empty although it requires grad")

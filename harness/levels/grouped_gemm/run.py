@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from moefuzz.harness.execution.guarded_call import call_in_fences
+from moefuzz.harness.execution.guarded_call import guarded_call
 from moefuzz.harness.failures import GRAD_MISSING
 from moefuzz.harness.targets import CONFIGS, Target
 
@@ -44,7 +44,7 @@ def run_grouped_gemm(
             Y.backward(placed.dY, retain_graph=further > 0)
         return Y, returned
 
-    Y, returned = call_in_fences(run, case, target, device, poison=poison, arena=arena)
+    Y, returned = guarded_call(run, case, target, device, poison=poison, arena=arena)
     for name, tensor in (("X", X), ("W", W)):
         if name in case.grads and tensor.grad is None and returned and rows:
             raise GRAD_MISSING[f"d{name}"](case, target.name, f"left {name}.grad empty although {name} requires grad")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from moefuzz.harness.execution.guarded_call import call_in_fences
+from moefuzz.harness.execution.guarded_call import guarded_call
 from moefuzz.harness.execution.memory import same_bits
 from moefuzz.harness.failures import INPUT_MODIFIED
 from moefuzz.harness.targets import CONFIGS, Target
@@ -73,7 +73,7 @@ def run_moe_block(
         owner = module if isinstance(module, GroupedGEMMBlock) else private
         return BlockResult(forward, run_backward(owner, forward, dY, times=backwards, frozen_experts=frozen_experts))
 
-    result = call_in_fences(run, case, target, device, poison=poison)
+    result = guarded_call(run, case, target, device, poison=poison)
     for name, after in (("X", result.forward.X), ("dY", dY)):
         if not same_bits(after.detach().squeeze(batch).cpu(), getattr(problem, name)):
             raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name}")

@@ -13,7 +13,7 @@ from moefuzz.harness.base.hypothesis_profiles import drawn
 from moefuzz.harness.levels.cases import DTYPES, GroupedGemmCase
 from moefuzz.harness.numerics.recipes import values
 from moefuzz.harness.targets.registry import default_target
-from moefuzz.harness.verdict.check import check_here
+from moefuzz.harness.verdict.judge import check_here
 from moefuzz.kernels.autotuning import Choice
 from moefuzz.kernels.grouped_gemm import grouped_gemm
 from moefuzz.kernels.grouped_gemm_details import (

@@ -19,7 +19,6 @@ from moefuzz.harness.failures import (
     Crash,
     CudaError,
     Failure,
-    Mismatch,
     WroteOutside,
     class_of,
     misuse,
@@ -27,6 +26,7 @@ from moefuzz.harness.failures import (
     raised,
     unreproducible,
 )
+from moefuzz.harness.failures.facts import Mismatch
 from moefuzz.harness.failures.kinds import BASES, MISUSES, Kind
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.report.folder import id_of, read

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from moefuzz.harness.campaign.run_folder import Found, RunFolder
 from moefuzz.harness.cli import commands
-from moefuzz.harness.failures import WRONG_VALUE, Failure, Origin, not_refused, unreproducible
+from moefuzz.harness.failures import WRONG_VALUE, Failure, not_refused, unreproducible
+from moefuzz.harness.failures.facts import Origin
 from moefuzz.harness.levels.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.report.write import write
 from moefuzz.harness.targets import Target
