@@ -34,7 +34,7 @@ RELATIONS = (
 class GroupedGemmCase(Case):
     """One call of a grouped GEMM with its backward pass: M = sum(m_sizes) + tail_rows rows, E = len(m_sizes) experts.
 
-    >>> from moefuzz.harness.levels.case_text import case_from_json
+    >>> from moefuzz.harness.base.case_text import case_from_json
     >>> case = GroupedGemmCase(m_sizes=(2, 0), N=3, K=4, dtype='bfloat16')
     >>> case
     GroupedGemmCase(m_sizes=(2, 0), N=3, K=4, dtype='bfloat16')

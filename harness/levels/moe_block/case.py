@@ -21,7 +21,7 @@ BLOCK_RELATIONS = (
 class MoeBlockCase(RoutedCase):
     """One Qwen3 MoE block, router and experts, forward and backward.
 
-    >>> from moefuzz.harness.levels.case_text import case_from_json
+    >>> from moefuzz.harness.base.case_text import case_from_json
     >>> case = MoeBlockCase(loads=(2, 1, 0, 1), topk=2)
     >>> case.T, case.E, eval(repr(case)) == case_from_json(case.to_json())
     (2, 4, True)

@@ -25,7 +25,8 @@ FORBIDDEN = {
 
 ALLOWED = {
     "strategies": (
-        *(f"moefuzz.harness.{name}" for name in ("levels.cases", "targets", "models")),
+        *(f"moefuzz.harness.{name}" for name in ("base.case", "targets", "models", "levels.cases")),
+        *(f"moefuzz.harness.levels.{name}.case" for name in ("grouped_gemm", "experts", "moe_block")),
         "moefuzz.kernels.kernel_config", "moefuzz.strategies",
     ),
 }  # fmt: skip
