@@ -55,10 +55,9 @@ def claims(problem: Problem, result: torch.Tensor, _: Target) -> list[Claim]:
     return [Claim("doubled", ("entry",), result, (problem.case.n,), right, 0 * right, (None,))]
 
 
-def script(problem: Problem, tensor: str | None, _: Target) -> ScriptParts:
-    return ScriptParts(
-        {"values": problem.values}, (), "doubled", "2 * values.cpu().double()", tensor == "doubled", (problem.case.n,), ("values",)
-    )
+def script(problem: Problem, _tensor: str | None, _: Target) -> ScriptParts:
+    shape = (problem.case.n,)
+    return ScriptParts({"values": problem.values}, (), "doubled", "2 * values.cpu().double()", True, shape, ("values",))
 
 
 TEMPLATE = """{% extends "script/base.py.jinja" %}
