@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ README_LINES = 150
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = ("benchmarks", "docs", "harness", "kernels", "strategies", "tests")
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w")
+NAME = re.compile(r"(?<![\w/.])moefuzz\.(?:harness|kernels|strategies|tests)(?:\.[a-z_0-9]+)*(?::\w+)?")
 REWRITTEN = {"ARCHITECTURE.md"}
 
 
@@ -59,6 +61,14 @@ def test_each_path_that_a_page_names_exists(page: Path) -> None:
     text = re.sub(r"https?://\S+", "", page.read_text(encoding="utf-8"))
     paths = {path.rstrip("/") for path in PATH.findall(text)}
     assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_each_dotted_name_of_ours_is_found() -> None:
+    """``moefuzz.harness.levels.cases:Case`` and the like, in code and in commands."""
+    names = {name for page in PAGES if page.name not in REWRITTEN for name in NAME.findall(page.read_text(encoding="utf-8"))}
+    assert names
+    for name in names:
+        pkgutil.resolve_name(name)
 
 
 def test_each_page_of_the_documents_is_linked_from_the_readme() -> None:
