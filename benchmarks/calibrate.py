@@ -4,8 +4,8 @@
 
 Parts of 1,000 examples, each with a seed of its own, are run by worker processes until the time is up: every other part draws anything, the
 rest take the regimes in turn, but for the far one, whose inputs fill a GPU. Each finished part is a line of the results file, and a later
-call goes on where the file ends. Prints the table of ``docs/calibration.md``. Nothing here changes a constant of the bound: it is derived,
-and this says how much room it leaves. A disagreement is printed as a report and ends the run with exit code 1.
+call goes on where the file ends. Prints the table of ``docs/evidence/calibration.md``. Nothing here changes a constant of the bound: it is
+derived, and this says how much room it leaves. A disagreement is printed as a report and ends the run with exit code 1.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def sanitize_command(
         bool, typer.Option("--coverage", help="Print which lines, branches and masks of the kernels were reached.")
     ] = False,
 ) -> None:
-    """Run a script under Triton's interpreter, and watch every access of its kernels: docs/sanitizer.md.
+    """Run a script under Triton's interpreter, and watch every access of its kernels: docs/guide/sanitizer.md.
 
     Exit code 0: nothing found, 1: findings, 2: it cannot run.
     """

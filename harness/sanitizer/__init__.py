@@ -1,4 +1,4 @@
-"""A memory sanitizer for Triton kernels under Triton's interpreter; see ``docs/sanitizer.md``."""
+"""A memory sanitizer for Triton kernels under Triton's interpreter; see ``docs/guide/sanitizer.md``."""
 
 from __future__ import annotations
 

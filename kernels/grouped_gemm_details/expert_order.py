@@ -3,7 +3,7 @@
     m_sizes [E] int32   order [E] int32, the experts in two ascending runs   counter [1] int32, zero
 
 A tile of dW takes as long as its expert has rows: for one that begins last, all other programs wait. The others keep their order: sorted by
-rows they took longer (docs/speed.md).
+rows they took longer (docs/evidence/speed.md).
 One program holds all experts [BLOCK_E]. Mask: e < E. Whatever sizes are passed on a GPU, each expert has a place of its own.
 """
 

@@ -1,9 +1,9 @@
-"""The configs of 16-bit operands on a Hopper GPU, by the mean rows of an expert and the contraction: fastest on an H100 (docs/speed.md).
+"""The configs of 16-bit operands on a Hopper GPU, by the mean rows of an expert and the contraction: fastest on an H100.
 
 Few rows: the weights' way from memory decides, so tiles are as high as an expert has rows. Many: tiles are as large as registers allow, for
 each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
 Warps are specialised where there are more rows than that, except in dX of up to 192, where a program for each tile is a little ahead. A
-fourth stage of the ring helps, except where a long contraction meets many rows.
+fourth stage of the ring helps, except where a long contraction meets many rows: docs/evidence/speed.md.
 """
 
 from __future__ import annotations

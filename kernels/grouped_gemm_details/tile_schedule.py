@@ -8,7 +8,8 @@ Behind the experts comes one that nobody is, number E: it owns the rows beyond t
 No value is read on the host, so a launch can be captured in a CUDA graph: the number of tiles is an upper bound that follows from the
 shapes alone, and the tiles that are not needed own no rows.
 Tiles of an expert stand in bands of 16, the last one with what is left. Kernels whose operands come as boxes take a band's tiles for one
-tile of columns, then for the next: tiles that need the same columns of w begin together, and find them in the L2 cache (docs/speed.md).
+tile of columns, then for the next: tiles that need the same columns of w begin together, and find them in the L2 cache
+(docs/evidence/speed.md).
 Program i makes entries i*BLOCK_T + [0, BLOCK_T), each against all experts [BLOCK_E]. Masks: e < E in loads, t < n_tiles in stores.
 Sizes that the caller promised not to pass, negative ones and those of more rows than M, make no entry point outside of the entries.
 The blocks follow from E alone, in few steps, and block_m is no constant: of this kernel few variants are ever compiled.

@@ -16,7 +16,7 @@ from .. import launching, triton_interpreter
 triton_interpreter.repair()
 
 FEW = 1 << 13
-"""So many slots are sorted sooner in this way than by torch (docs/speed.md)."""
+"""So many slots are sorted sooner in this way than by torch (docs/evidence/speed.md)."""
 
 
 @launching.jit(do_not_specialize=["ids_ptr", "row_of_slot_ptr", "gather_ptr", "M"])

@@ -1,4 +1,4 @@
-"""docs/library.md: its examples run as they stand, catch a wrong kernel, and what it calls public is so."""
+"""docs/guide/library.md: its examples run as they stand, catch a wrong kernel, and what it calls public is so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import moefuzz
 from moefuzz import harness, strategies
 from moefuzz.tests.selftest.pytest_plugin.test_plugin import ROOT, run_pytest
 
-PAGE = (ROOT / "docs" / "library.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "library.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 RIGHT = """
 import functools
