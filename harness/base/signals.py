@@ -1,6 +1,8 @@
 """Being told to end: as KeyboardInterrupt, at once or at the next case.
 
 Python drops an exception that a signal raises while a callback of the garbage collector runs, and Hypothesis has one.
+
+What was heard is kept for the whole process: a signal is sent to a process, and Python handles it in the main thread, whichever runs cases.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from moefuzz.harness.aliases import current
+from moefuzz.harness.base import ambient
 from moefuzz.harness.base.environment import TARGET_VARIABLE
 from moefuzz.harness.base.exception_text import text_of
 from moefuzz.harness.base.project_settings import module_folders
@@ -32,17 +33,11 @@ OWN_TARGETS = {
 """By level; the first is the default."""
 
 
-_chosen: list[str] = []
-
-
 @contextmanager
 def chosen(spec: str) -> Iterator[None]:
     """While it lasts, this target is the default."""
-    _chosen.append(spec)
-    try:
+    with ambient.using(target=spec):
         yield
-    finally:
-        _chosen.remove(spec)
 
 
 def specs_of_run(level: str) -> list[str]:
@@ -53,7 +48,9 @@ def specs_of_run(level: str) -> list[str]:
 
 def default_target(level: str = "grouped_gemm") -> Target:
     """The target that is chosen, else the first of this level that MOEFUZZ_TARGET names, or the first of any, else our own."""
-    named = [load_target(spec) for spec in _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS[level]]
+    one = ambient.current().target
+    specs = [one] if one else os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS[level]
+    named = [load_target(spec) for spec in specs]
     return next((target for target in named if target.level == level), named[0])
 
 
@@ -93,7 +90,7 @@ def load_target(spec: str) -> Target:
     return target
 
 
-_met: dict[str, Target] = {}
+_met: dict[str, Target] = {}  # of the whole process: a report is written wherever the failure ends up
 
 
 def met(target: Target) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from moefuzz.harness.base.device import device
-from moefuzz.harness.base.resources import NoRoom, lack_of_memory
+from moefuzz.harness.base.resources import NoRoom, lack_of_memory, room_noted
 from moefuzz.harness.base.signals import end_if_told
 from moefuzz.harness.execution.memory import is_poison
 from moefuzz.harness.failures import NOT_WRITTEN, Failure, Raised, not_refused
@@ -81,9 +81,8 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     met(target)
     end_if_told()
     now_running(case, target.name)
-    NoRoom.last = False
     try:
-        with recorded(case, target):
+        with room_noted(), recorded(case, target):
             agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:
         if issue := known_issues.met(case, target.name, failure):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from moefuzz.harness.base import ambient
 from moefuzz.harness.base.compile_counter import add as compiled_there
 from moefuzz.harness.base.limits import CASE_SECONDS
 from moefuzz.harness.base.resources import LostDevice, NoRoom
@@ -28,7 +29,6 @@ from moefuzz.harness.targets.registry import load_target
 
 from . import crash_stack, forkserver, kernel_coverage
 from .isolation_worker import counted, is_alive, loaded, start
-from .sanitizing import is_wanted
 
 if TYPE_CHECKING:
     from .check import Agreement
@@ -60,8 +60,8 @@ class Isolation:
 
         began = time.monotonic()
         try:
-            wanted = is_wanted(), kernel_coverage.is_wanted()
-            said, compiles, reached = self._answer(counted, case, target.name, *wanted, self._limit, seconds=self._limit)
+            options = ambient.current().options
+            said, compiles, reached = self._answer(counted, case, target.name, options, self._limit, seconds=self._limit)
             compiled_there(compiles)
             kernel_coverage.add(reached)
         except TimeoutError:
@@ -205,27 +205,22 @@ class _Gone(Exception):
     """A worker that is no more, or cannot be reached."""
 
 
-_in_force: list[Isolation] = []
-
-
 @contextmanager
 def isolated(seconds: float = CASE_SECONDS) -> Iterator[Isolation]:
     """While it lasts, ``check`` runs targets in a worker."""
     isolation = Isolation(seconds)
-    _in_force.append(isolation)
     try:
-        yield isolation
+        with ambient.using(isolation=isolation):
+            yield isolation
     finally:
-        _in_force.remove(isolation)
         isolation.close()
 
 
 def isolation_for(target: Target) -> Isolation | None:
     """The isolation that is in force, if a worker can find the target."""
-    if not _in_force:
-        return None
+    isolation: Isolation | None = ambient.current().isolation
     try:
-        return _in_force[-1] if load_target(target.name) == target else None
+        return isolation if isolation is not None and load_target(target.name) == target else None
     except BadTarget:
         return None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from moefuzz.harness.base import ambient
 from moefuzz.harness.failures import Failure, misuse
 from moefuzz.harness.failures.kinds import MISUSES
 from moefuzz.harness.levels.cases import FAR_AXES, Case, GroupedGemmCase
@@ -18,21 +19,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_wanted: list[bool] = []
-
 
 @contextmanager
 def sanitizing(wanted: bool = True) -> Iterator[None]:
     """While it lasts, ``check`` runs targets under the sanitizer, or does not."""
-    _wanted.append(wanted)
-    try:
+    with ambient.using(sanitize=wanted):
         yield
-    finally:
-        _wanted.pop()
-
-
-def is_wanted() -> bool:
-    return bool(_wanted) and _wanted[-1]
 
 
 def why_not(what: str = "the sanitizer") -> str:
@@ -48,7 +40,7 @@ def why_not(what: str = "the sanitizer") -> str:
 def run_watched(run: Callable[[], Result], case: Case, target: Target) -> Result:
     """What ``run`` returns. Raises the failure that its worst misuse of memory is, rather than what came of it."""
     __tracebackhide__ = True
-    if not is_wanted() or _is_far(case):
+    if not ambient.current().sanitize or _is_far(case):
         return run()
     from moefuzz.harness.sanitizer import sanitize
 

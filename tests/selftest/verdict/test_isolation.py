@@ -20,7 +20,8 @@ from hypothesis.database import InMemoryExampleDatabase
 from hypothesis.errors import Unsatisfiable
 from typer.testing import CliRunner
 
-from moefuzz.harness.base.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom
+from moefuzz.harness.base import ambient
+from moefuzz.harness.base.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom, room_noted
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure, Hang, not_refused, raised
 from moefuzz.harness.levels.cases import GroupedGemmCase
@@ -83,9 +84,8 @@ def test_a_worker_says_what_this_process_says(apart: Isolation) -> None:
     wrong, right = GroupedGemmCase((1, 1)), GroupedGemmCase((2, 1), N=3, K=5, data="wide", seed=3)
     there = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
     assert isolation_for(load_target(FORGETS)) is apart
-    isolation._in_force.remove(apart)
-    here = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
-    isolation._in_force.append(apart)
+    with ambient.using(isolation=None):
+        here = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
     assert str(there[0]) == str(here[0]) and type(there[0]) is type(here[0]) and there[1] == here[1]
 
 
@@ -201,9 +201,9 @@ def test_a_stored_failure_that_has_no_room_now_stays_stored(monkeypatch: pytest.
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(st.integers())
     def attempt(_: int) -> None:
-        NoRoom.last = False
-        if says[0] is not None:
-            raise NoRoom("no memory") if says[0].args == ("no memory",) else says[0]
+        with room_noted():
+            if says[0] is not None:
+                raise NoRoom("no memory") if says[0].args == ("no memory",) else says[0]
 
     def kept() -> int:
         with suppress(ValueError, Unsatisfiable):

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from hypothesis import configuration
 
+from moefuzz.harness.base import pytest_process
 from moefuzz.harness.campaign.campaign import Reduced, fuzz
 from moefuzz.harness.campaign.explore import Turn
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets.registry import load_target
-from moefuzz.harness.verdict import journal
 from moefuzz.harness.verdict.journal import left_over, now_running, written_ahead
 
 CASE = GroupedGemmCase((3, 1), N=5, w_layout="padded", seed=7)
@@ -27,7 +27,8 @@ FORGETS = "moefuzz.harness.planted.faults:forgets_the_row_mask"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(configuration, "__hypothesis_home_directory", tmp_path)
-    monkeypatch.setattr(journal, "_ahead", [])
+    monkeypatch.setattr(pytest_process, "journal", None)
+    monkeypatch.setattr(pytest_process, "stderr", -1)
     return tmp_path / "moefuzz" / "running"
 
 
