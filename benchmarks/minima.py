@@ -10,7 +10,6 @@ shows on a GPU alone. The time is that from the first example to the report with
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import hypothesis.core
 from rich.progress import track
 
 from moefuzz.harness.base.device import describe, device, one_thread, versions
+from moefuzz.harness.base.hypothesis_internals import draw_seeds_from
 from moefuzz.harness.campaign.campaign import Reduced, fuzz
 from moefuzz.harness.campaign.explore import Turn
 from moefuzz.harness.levels.cases import Case
@@ -48,7 +47,7 @@ def rows() -> Iterator[Row]:
 
 def first_found(spec: str, regime: str, failure: str, seed: int, folder: Path) -> tuple[Reduced | None, int]:
     """The first such failure, with its report, and the examples until it was met."""
-    hypothesis.core._hypothesis_global_random = random.Random(seed)  # noqa: S311 - where Hypothesis takes its seeds from
+    draw_seeds_from(seed)
     examples = 0
     for step in fuzz([load_target(spec)], SECONDS, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}, reports=folder):
         examples += step.examples if isinstance(step, Turn) else 0

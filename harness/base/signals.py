@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .hypothesis_internals import ends_pytest
+
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _told = False
 _listens, _deaf, _held = False, False, 0
@@ -72,7 +74,7 @@ def is_ours(error: BaseException) -> bool:
     """
     if isinstance(error, KeyboardInterrupt):
         return _told if _listens else not _deaf
-    return type(error).__module__.startswith("_pytest.")
+    return ends_pytest(error)
 
 
 def _hear(_number: int, _frame: Any) -> None:

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis.configuration import storage_directory
-
 from moefuzz.harness.base import ambient, pytest_process
+from moefuzz.harness.base.hypothesis_internals import home_folder
 from moefuzz.harness.levels.cases import Case, case_from_json
 from moefuzz.harness.targets.registry import has_a_name
 
@@ -114,5 +113,4 @@ def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOv
 
 
 def _home() -> Path:
-    path: Path = storage_directory("moefuzz", "running", intent_to_write=False).path
-    return path
+    return home_folder("moefuzz", "running")
