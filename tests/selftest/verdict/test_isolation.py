@@ -21,7 +21,7 @@ from hypothesis.errors import Unsatisfiable
 from typer.testing import CliRunner
 
 from moefuzz.harness.base import ambient
-from moefuzz.harness.base.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom, room_noted
+from moefuzz.harness.base.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure, Hang, not_refused, raised
 from moefuzz.harness.levels.cases import GroupedGemmCase
@@ -195,25 +195,30 @@ def test_memory_that_no_machine_has_is_a_failure(fault: str) -> None:
 def test_a_stored_failure_that_has_no_room_now_stays_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = InMemoryExampleDatabase()
     monkeypatch.setattr(KeepsWhatHadNoRoom, "_stored", stored)
-    says: list[Exception | None] = [ValueError("wrong")]
+    raises: list[Exception | None] = [ValueError("wrong")]
+
+    def sometimes(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        if raises[0] is not None:
+            raise raises[0]
+        return grouped_gemm_reference(X, W, m_sizes, 1)
+
+    target = Target("sometimes", sometimes)
 
     @settings(max_examples=5, database=KeepsWhatHadNoRoom(), derandomize=False, report_multiple_bugs=False, verbosity=Verbosity.quiet,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(st.integers())
     def attempt(_: int) -> None:
-        with room_noted():
-            if says[0] is not None:
-                raise NoRoom("no memory") if says[0].args == ("no memory",) else says[0]
+        check(SMALL, target)
 
     def kept() -> int:
-        with suppress(ValueError, Unsatisfiable):
+        with suppress(Failure, Unsatisfiable):
             attempt()
         return sum(len(values) for values in stored.data.values())
 
     first = kept()
-    says[0] = MemoryError("no memory")
+    raises[0] = RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 is full")
     assert first > 0 and kept() == first
-    says[0] = None
+    raises[0] = None
     assert kept() == 0, "mended"
 
 
