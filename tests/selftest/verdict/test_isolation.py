@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -87,6 +88,15 @@ def test_a_worker_says_what_this_process_says(apart: Isolation) -> None:
     with ambient.using(isolation=None):
         here = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
     assert str(there[0]) == str(here[0]) and type(there[0]) is type(here[0]) and there[1] == here[1]
+
+
+@pytest.mark.usefixtures("apart")
+def test_threads_take_turns_with_the_worker_and_one_is_not_blamed_for_what_ends_it_in_another() -> None:
+    aborts, fine = load_target(FAULTS + "aborts_behind_an_empty_expert"), load_target("torch_loop")
+    cases = [(MINIMAL["aborts_behind_an_empty_expert"], aborts), (SMALL, fine)] * 3
+    with ThreadPoolExecutor(len(cases)) as pool:
+        failures = list(pool.map(lambda case: failure_of(*case), cases))
+    assert [failure and failure.kind.base for failure in failures] == ["Crash", None] * 3
 
 
 THEIRS = """
