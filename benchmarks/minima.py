@@ -20,7 +20,6 @@ from typing import Any
 from rich.progress import track
 
 from moefuzz.harness.base.device import describe, device, one_thread, versions
-from moefuzz.harness.base.hypothesis_internals import draw_seeds_from
 from moefuzz.harness.campaign.campaign import Reduced, fuzz
 from moefuzz.harness.campaign.explore import Turn
 from moefuzz.harness.levels.cases import Case
@@ -47,9 +46,8 @@ def rows() -> Iterator[Row]:
 
 def first_found(spec: str, regime: str, failure: str, seed: int, folder: Path) -> tuple[Reduced | None, int]:
     """The first such failure, with its report, and the examples until it was met."""
-    draw_seeds_from(seed)
-    examples = 0
-    for step in fuzz([load_target(spec)], SECONDS, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}, reports=folder):
+    examples, regimes = 0, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}
+    for step in fuzz([load_target(spec)], SECONDS, regimes, reports=folder, seed=str(seed)):
         examples += step.examples if isinstance(step, Turn) else 0
         if isinstance(step, Reduced) and step.failure is not None and failure in type(step.failure).__name__:
             return step, examples

@@ -133,18 +133,6 @@ def limit_shrinking(seconds: float) -> Callable[[], None]:
     return undo
 
 
-def draw_seeds_from(seed: int) -> None:
-    """Make what tests without a seed of their own draw in this thread from now on a function of ``seed``.
-
-    Read in Hypothesis 6.170.15: ``core.threadlocal._hypothesis_global_random``.
-    """
-    import random
-
-    import hypothesis.core
-
-    hypothesis.core.threadlocal._hypothesis_global_random = random.Random(seed)  # noqa: S311 - what it is there
-
-
 def home_folder(*names: str) -> Path:
     """Return a folder below Hypothesis' home, which need not exist.
 

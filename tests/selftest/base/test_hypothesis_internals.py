@@ -208,15 +208,6 @@ def limit_shrinking(_: Path) -> None:
 
 
 @canary
-def draw_seeds_from(_: Path) -> None:
-    runs = []
-    for seed in (1, 1, 2):
-        internals.draw_seeds_from(seed)
-        runs.append(seen_with(derandomize=False, phases=(Phase.generate,)))
-    assert runs[0] == runs[1] != runs[2]
-
-
-@canary
 def home_folder(folder: Path) -> None:
     with home_put_back():
         internals.set_home(folder)
