@@ -10,7 +10,6 @@ shows on a GPU alone. The time is that from the first example to the report with
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import hypothesis.core
 from rich.progress import track
 
 from moefuzz.harness.base.device import describe, device, one_thread, versions
@@ -48,9 +46,8 @@ def rows() -> Iterator[Row]:
 
 def first_found(spec: str, regime: str, failure: str, seed: int, folder: Path) -> tuple[Reduced | None, int]:
     """The first such failure, with its report, and the examples until it was met."""
-    hypothesis.core._hypothesis_global_random = random.Random(seed)  # noqa: S311 - where Hypothesis takes its seeds from
-    examples = 0
-    for step in fuzz([load_target(spec)], SECONDS, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}, reports=folder):
+    examples, regimes = 0, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}
+    for step in fuzz([load_target(spec)], SECONDS, regimes, reports=folder, seed=str(seed)):
         examples += step.examples if isinstance(step, Turn) else 0
         if isinstance(step, Reduced) and step.failure is not None and failure in type(step.failure).__name__:
             return step, examples

@@ -1,4 +1,7 @@
-"""How many kernels Triton compiled, or loaded from its cache, for cases of this process and of its workers; none under the interpreter."""
+"""How many kernels Triton compiled, or loaded from its cache, for cases of this process and of its workers; none under the interpreter.
+
+The count is the process's, whichever thread or case it was for: the hook that counts is one for all of Triton.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.internal.conjecture import engine
 
+from .hypothesis_internals import limit_shrinking
 from .resources import KeepsWhatHadNoRoom
 
 _SOAK_EXAMPLES = 1_000_000
@@ -23,13 +23,7 @@ def let_shrinking_end() -> Callable[[], None]:
 
     What is returned undoes it.
     """
-    before = engine.MAX_SHRINKING_SECONDS
-    engine.MAX_SHRINKING_SECONDS = _SHRINKING_SECONDS
-
-    def undo() -> None:
-        engine.MAX_SHRINKING_SECONDS = before
-
-    return undo
+    return limit_shrinking(_SHRINKING_SECONDS)
 
 
 def register(*names: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import psutil
 import torch
@@ -23,11 +25,19 @@ _SAID = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 class NoRoom(UnsatisfiedAssumption):
     """The device has no memory for a case now, which says nothing of a target: to Hypothesis an example that is to be passed by."""
 
-    last = False  # whether the case that ran last had no room
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        NoRoom.last = True
+_last_had_room: ContextVar[bool] = ContextVar("moefuzz_last_had_room", default=True)
+
+
+@contextmanager
+def room_noted() -> Iterator[None]:
+    """Note for ``KeepsWhatHadNoRoom`` whether the case that runs meanwhile raises NoRoom: in this thread, which is Hypothesis' too."""
+    _last_had_room.set(True)
+    try:
+        yield
+    except NoRoom:
+        _last_had_room.set(False)
+        raise
 
 
 class KeepsWhatHadNoRoom(ExampleDatabase):
@@ -49,7 +59,7 @@ class KeepsWhatHadNoRoom(ExampleDatabase):
         self._stored.save(key, value)
 
     def delete(self, key: bytes, value: bytes) -> None:
-        if not NoRoom.last:
+        if _last_had_room.get():
             self._stored.delete(key, value)
 
 

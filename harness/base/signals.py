@@ -1,6 +1,8 @@
 """Being told to end: as KeyboardInterrupt, at once or at the next case.
 
 Python drops an exception that a signal raises while a callback of the garbage collector runs, and Hypothesis has one.
+
+What was heard is kept for the whole process: a signal is sent to a process, and Python handles it in the main thread, whichever runs cases.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from .hypothesis_internals import ends_pytest
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _told = False
@@ -70,7 +74,7 @@ def is_ours(error: BaseException) -> bool:
     """
     if isinstance(error, KeyboardInterrupt):
         return _told if _listens else not _deaf
-    return type(error).__module__.startswith("_pytest.")
+    return ends_pytest(error)
 
 
 def _hear(_number: int, _frame: Any) -> None:

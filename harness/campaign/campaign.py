@@ -51,12 +51,18 @@ Step = Turn | Found | Reduced
 
 
 def fuzz(
-    targets: Sequence[Target], seconds: float, regimes: Regimes, left: Iterable[LeftOver] = (), *, reports: Path | None = None
+    targets: Sequence[Target],
+    seconds: float,
+    regimes: Regimes,
+    left: Iterable[LeftOver] = (),
+    *,
+    reports: Path | None = None,
+    seed: str = "",
 ) -> Iterator[Step]:
     """A campaign of this process alone, in a folder that is thrown away: what was ``left`` over, then until the time is up."""
     stop = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="moefuzz-") as folder:
-        campaign = Campaign(RunFolder(Path(folder), reports), targets, regimes)
+        campaign = Campaign(RunFolder(Path(folder), reports), targets, regimes, seed=seed)
         yield from campaign.again(left)
         yield from campaign.steps(stop)
 

@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis.database import ExampleDatabase, MultiplexedDatabase
 
 from moefuzz.harness.base import hypothesis_profiles
+from moefuzz.harness.base.hypothesis_internals import is_primary
 
 MOST = 100
 """So many examples of a regime are taken up."""
@@ -91,7 +92,7 @@ class SharedExamples(ExampleDatabase):
         self.database.save(self.key, choices)
 
     def fetch(self, key: bytes) -> Iterable[bytes]:
-        if key.endswith((b".secondary", b".pareto")):
+        if not is_primary(key):
             return ()
         return itertools.islice(self.database.fetch(self.key), MOST)
 

@@ -18,11 +18,11 @@ from typing import Any, Protocol, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.control import current_build_context
-from hypothesis.database import ExampleDatabase, choices_to_bytes
+from hypothesis.database import ExampleDatabase
 
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.compile_counter import compiled
+from moefuzz.harness.base.hypothesis_internals import choices_of_example
 from moefuzz.harness.base.resources import LostDevice, NoRoom
 from moefuzz.harness.base.signals import held
 from moefuzz.harness.failures import Failure
@@ -226,7 +226,7 @@ class Explorer:
                 done.note(said, case, time.monotonic() - at)
                 fresh, is_new = self._behaviours.fresh(line.target.name, said)
                 done.fresh += fresh
-                choices = choices_to_bytes(current_build_context().data.choices)
+                choices = choices_of_example()
                 if shared is not None and (is_new or (failure is not None and failure.bucket not in buckets)):
                     shared.keep(choices)
                 if is_new and failure is None and len(done.interesting) < _INTERESTING:

@@ -7,7 +7,8 @@
   -1 or 0. Memory that operators and C++ extensions take for themselves is not seen; on a GPU a few freed blocks full of NaN lie ready for
   them in the caching allocator. (A dispatch mode sees no more, and is called for every operator of every example.)
 
-Both have fences, for reads: see ``read_guards.py``.
+Both have fences, for reads: see ``read_guards.py``. What stands in for torch's functions does so in the whole process, and so the
+``Allocations`` in force and ``allocation_watchers`` are the process's too: a target may allocate in threads that it or autograd starts.
 """
 
 from __future__ import annotations

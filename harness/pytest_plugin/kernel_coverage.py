@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from moefuzz.harness.base.exit_codes import USAGE
+from moefuzz.harness.base.hypothesis_internals import file_of
 from moefuzz.harness.verdict import kernel_coverage
 
 _REACHED = "moefuzz_coverage"
@@ -48,7 +49,7 @@ class _CoveredOfRun:
         from rich.console import Console
 
         terminalreporter.section("moefuzz: what kernels reached")
-        console = Console(file=terminalreporter._tw._file)
+        console = Console(file=file_of(terminalreporter))
         for table in kernel_coverage.tables(self.reached):
             console.print(table)
         if not self.reached:

@@ -126,9 +126,9 @@ def use_default_profile(config: pytest.Config) -> None:
 
 def use_home(folder: Path) -> None:
     """Make ``folder`` the Hypothesis home, whatever the working directory."""
-    from hypothesis.configuration import set_hypothesis_home_dir
+    from moefuzz.harness.base.hypothesis_internals import set_home
 
-    set_hypothesis_home_dir(folder)
+    set_home(folder)
 
 
 def _by_package(config: pytest.Config) -> bool:

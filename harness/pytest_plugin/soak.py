@@ -15,14 +15,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.control import current_build_context
-from hypothesis.database import choices_to_bytes
 from hypothesis.errors import HypothesisException
-from hypothesis.internal.reflection import function_digest
 
 from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.hypothesis_internals import (
+    choices_of_example,
+    database_key,
+    inner_test,
+    is_property,
+    replaced,
+    run_test,
+    secondary_key,
+    settings_of,
+    use_settings,
+)
 from moefuzz.harness.campaign.explore import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, following
 from moefuzz.harness.campaign.novelty import Behaviours, labels
 
@@ -55,7 +62,7 @@ class Soak:
         if lines and not session.config.option.collectonly:
             self._explore(lines, session)
             for line in lines:  # which shows what was found, and draws nothing new
-                line.item.obj._hypothesis_internal_use_settings = settings(_settings_of(line.item), phases=_REDUCING)
+                use_settings(line.item.obj, settings(settings_of(line.item.obj), phases=_REDUCING))
         return (yield)
 
     def _explore(self, lines: list[Soaked], session: pytest.Session) -> None:
@@ -74,10 +81,7 @@ class Soak:
 
     def _turn(self, line: Soaked, stop: float) -> None:
         began, fresh, before = time.monotonic(), 0, len(line.errors)
-        database, inner = _settings_of(line.item).database, line.item.obj.hypothesis.inner_test
-        if hasattr(line.item, "callspec"):  # as Hypothesis' plugin does
-            inner._hypothesis_internal_add_digest = line.item.nodeid.encode()
-        key = function_digest(inner)
+        database, inner, key = settings_of(line.item.obj).database, inner_test(line.item.obj), database_key(line.item)
 
         def recorded(*arguments: Any, **drawn: Any) -> None:
             nonlocal fresh
@@ -96,11 +100,11 @@ class Soak:
                 if type(error).__name__ not in line.errors and database is not None:
                     line.errors.add(type(error).__name__)
                     # what comes from the primary corpus is not shrunk again
-                    database.save(key + b".secondary", choices_to_bytes(current_build_context().data.choices))
+                    database.save(secondary_key(key), choices_of_example())
 
         examples = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
         with _replaced(line.item, recorded, examples):
-            for report in runtestprotocol(line.item, nextitem=None, log=False):
+            for report in run_test(line.item):
                 if report.failed and report.when == "setup":
                     line.worth = -1.0
         line.turns += 1
@@ -110,25 +114,16 @@ class Soak:
 @contextmanager
 def _replaced(item: Any, test: Any, examples: int) -> Iterator[None]:
     """While it lasts, the property runs ``test``, and so many new examples."""
-    property_ = item.obj
-    inner, own = property_.hypothesis.inner_test, _settings_of(item)
-    property_.hypothesis.inner_test = test
-    property_._hypothesis_internal_use_settings = settings(
+    own = settings_of(item.obj)
+    new = settings(
         own, max_examples=examples, phases=(Phase.generate,), database=None, derandomize=False, suppress_health_check=list(HealthCheck)
     )
-    try:
+    with replaced(item.obj, test, new):
         yield
-    finally:
-        property_.hypothesis.inner_test, property_._hypothesis_internal_use_settings = inner, own
-
-
-def _settings_of(item: Any) -> settings:
-    own: settings = item.obj._hypothesis_internal_use_settings
-    return own
 
 
 def _is_property(item: Any) -> bool:
-    return getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not item.get_closest_marker("skip")
+    return is_property(getattr(item, "obj", None)) and not item.get_closest_marker("skip")
 
 
 def _in_words(lines: list[Soaked]) -> str:

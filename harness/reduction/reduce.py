@@ -13,11 +13,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.control import current_build_context
-from hypothesis.database import ExampleDatabase, choices_to_bytes
+from hypothesis.database import ExampleDatabase
 from hypothesis.errors import FlakyFailure
 
 from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.hypothesis_internals import choices_of_example, is_secondary
 from moefuzz.harness.failures import NON_DETERMINISTIC, Failure, Hang
 from moefuzz.harness.reduction.explain import Region, is_explained
 from moefuzz.harness.reduction.minimise import minimise
@@ -68,7 +68,7 @@ def reduced(
         nonlocal smallest
         if (found := fails(case)) is not None:
             smallest = found
-            keep(found, choices_to_bytes(current_build_context().data.choices))
+            keep(found, choices_of_example())
         return found
 
     if is_explained(failure.case, target, apart_from):
@@ -103,7 +103,7 @@ class _Given(ExampleDatabase):
         self.choices = choices
 
     def fetch(self, key: bytes) -> Iterable[bytes]:
-        return (self.choices,) if key.endswith(b".secondary") else ()
+        return (self.choices,) if is_secondary(key) else ()
 
     def save(self, key: bytes, value: bytes) -> None:
         pass

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from moefuzz.harness.aliases import current
+from moefuzz.harness.base import ambient
 from moefuzz.harness.base.contract import DEFAULT_LEVEL, contract_of, contracts, level_of_first_parameter
 from moefuzz.harness.base.environment import TARGET_VARIABLE
 from moefuzz.harness.base.exception_text import text_of
@@ -29,17 +30,11 @@ OWN_TARGETS = {contract.level: contract.own_targets for contract in contracts()}
 """By level; the first is the default."""
 
 
-_chosen: list[str] = []
-
-
 @contextmanager
 def chosen(spec: str) -> Iterator[None]:
     """While it lasts, this target is the default."""
-    _chosen.append(spec)
-    try:
+    with ambient.using(target=spec):
         yield
-    finally:
-        _chosen.remove(spec)
 
 
 def specs_of_run(level: str) -> list[str]:
@@ -53,7 +48,9 @@ def default_target(level: str = DEFAULT_LEVEL) -> Target:
 
     Raises BadTarget at a level without a target of our own.
     """
-    named = [load_target(spec) for spec in _chosen[-1:] or os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS.get(level, ())]
+    one = ambient.current().target
+    specs = [one] if one else os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS.get(level, ())
+    named = [load_target(spec) for spec in specs]
     if not named:
         raise BadTarget(f"moefuzz has no target of level {level}: name one")
     return next((target for target in named if target.level == level), named[0])
@@ -95,7 +92,7 @@ def load_target(spec: str) -> Target:
     return target
 
 
-_met: dict[str, Target] = {}
+_met: dict[str, Target] = {}  # of the whole process: a report is written wherever the failure ends up
 
 
 def met(target: Target) -> None:

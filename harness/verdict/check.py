@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moefuzz.harness.base.case import Case
-from moefuzz.harness.base.resources import NoRoom
+from moefuzz.harness.base.resources import NoRoom, room_noted
 from moefuzz.harness.base.signals import end_if_told
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import BadTarget, Target, UndeclaredCase
@@ -39,9 +39,8 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     met(target)
     end_if_told()
     now_running(case, target.name)
-    NoRoom.last = False
     try:
-        with recorded(case, target):
+        with room_noted(), recorded(case, target):
             agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:
         if issue := known_issues.met(case, target.name, failure):

@@ -9,15 +9,18 @@ pebble starts, watches and kills the processes. A target that is no name and no 
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from moefuzz.harness.base import ambient
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.compile_counter import add as compiled_there
 from moefuzz.harness.base.limits import CASE_SECONDS
@@ -28,12 +31,12 @@ from moefuzz.harness.targets.registry import load_target
 
 from . import crash_stack, forkserver, kernel_coverage
 from .isolation_worker import counted, is_alive, loaded, start
-from .sanitizing import is_wanted
 
 if TYPE_CHECKING:
     from .agreement import Agreement
 
 Answer = TypeVar("Answer")
+Given = ParamSpec("Given")
 
 CONFIRMATIONS = 3
 """In how many new processes a case is tried before its failure counts as one that does not come back."""
@@ -42,10 +45,23 @@ _START_SECONDS, _LOOK_SECONDS = 120.0, 0.25
 _NO_STATUS = 255  # what multiprocessing gives where the process that starts workers, and would know, is no more
 
 
+def _one_at_a_time(method: Callable[Concatenate[Isolation, Given], Answer]) -> Callable[Concatenate[Isolation, Given], Answer]:
+    """Have threads take turns: the worker runs one case, and another worker may have to take its place."""
+
+    @functools.wraps(method)
+    def in_turn(self: Isolation, /, *args: Given.args, **keywords: Given.kwargs) -> Answer:
+        __tracebackhide__ = True
+        with self.lock:
+            return method(self, *args, **keywords)
+
+    return in_turn
+
+
 class Isolation:
     """A worker and its spare. A hang is minimised while ``hurrying``, where a case may take less; ``confirming`` grants all of it again."""
 
     def __init__(self, seconds: float = CASE_SECONDS) -> None:
+        self.lock = threading.RLock()
         self.seconds, self._limit, self._took = seconds, seconds, deque[float](maxlen=100)
         self._context = forkserver.context()
         self._stacks = tempfile.TemporaryDirectory(prefix="moefuzz-", ignore_cleanup_errors=True)
@@ -53,6 +69,7 @@ class Isolation:
         self._spare = self._started()
         self._renew()
 
+    @_one_at_a_time
     def check(self, case: Case, target: Target, *, again: bool = True) -> Agreement:
         """What ``verdict.check`` says of the case in the worker. Raises Failure, NoRoom, LostDevice."""
         __tracebackhide__ = True
@@ -60,8 +77,8 @@ class Isolation:
 
         began = time.monotonic()
         try:
-            wanted = is_wanted(), kernel_coverage.is_wanted()
-            said, compiles, reached = self._answer(counted, case, target.name, *wanted, self._limit, seconds=self._limit)
+            options = ambient.current().options
+            said, compiles, reached = self._answer(counted, case, target.name, options, self._limit, seconds=self._limit)
             compiled_there(compiles)
             kernel_coverage.add(reached)
         except TimeoutError:
@@ -90,6 +107,7 @@ class Isolation:
         limit = target.limit_on(case)
         raise failure if limit is None else not_refused(failure, limit)
 
+    @_one_at_a_time
     def apart(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
         """What a function of a module returns in the worker; None if the worker ends meanwhile, or takes too long."""
         from pebble import ProcessExpired
@@ -101,6 +119,7 @@ class Isolation:
             return None
         return answer
 
+    @_one_at_a_time
     def load(self, spec: str) -> None:
         """Import a target in the worker, before this process does. Raises BadTarget where that ends the worker, or takes too long."""
         from pebble import ProcessExpired
@@ -175,6 +194,7 @@ class Isolation:
         _end(self._spare[0], self._spare[1].result() if self._spare[1].done() and not self._spare[1].exception() else None)
         self._stacks.cleanup()
 
+    @_one_at_a_time
     def _renew(self, *, again: bool = True) -> None:
         """The spare takes the worker's place, and another is started."""
         if old := getattr(self, "_pool", None):
@@ -205,27 +225,22 @@ class _Gone(Exception):
     """A worker that is no more, or cannot be reached."""
 
 
-_in_force: list[Isolation] = []
-
-
 @contextmanager
 def isolated(seconds: float = CASE_SECONDS) -> Iterator[Isolation]:
     """While it lasts, ``check`` runs targets in a worker."""
     isolation = Isolation(seconds)
-    _in_force.append(isolation)
     try:
-        yield isolation
+        with ambient.using(isolation=isolation):
+            yield isolation
     finally:
-        _in_force.remove(isolation)
         isolation.close()
 
 
 def isolation_for(target: Target) -> Isolation | None:
     """The isolation that is in force, if a worker can find the target."""
-    if not _in_force:
-        return None
+    isolation: Isolation | None = ambient.current().isolation
     try:
-        return _in_force[-1] if load_target(target.name) == target else None
+        return isolation if isolation is not None and load_target(target.name) == target else None
     except BadTarget:
         return None
 

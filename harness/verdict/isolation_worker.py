@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from moefuzz.harness.base.ambient import CheckOptions, using_options
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.compile_counter import compiled
 from moefuzz.harness.base.compile_counter import watch as watch_compiles
@@ -21,7 +22,6 @@ from moefuzz.harness.targets.registry import load_target
 
 from . import crash_stack, kernel_coverage
 from .checked import packed
-from .sanitizing import sanitizing
 
 if TYPE_CHECKING:
     from .agreement import Agreement
@@ -65,28 +65,25 @@ def loaded(spec: str, seconds: float) -> None:
         load_target(spec)
 
 
-def counted(
-    case: Case, spec: str, sanitize: bool, cover: bool, seconds: float
-) -> tuple[Agreement | Failure | str, int, kernel_coverage.Covered]:
+def counted(case: Case, spec: str, options: CheckOptions, seconds: float) -> tuple[Agreement | Failure | str, int, kernel_coverage.Covered]:
     """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
     watch_compiles()
     process = os.getpid()
     before, reached = compiled(), kernel_coverage.Covered()
-    with crash_stack.watched(seconds), kernel_coverage.covering(reached if cover else None):
-        said = _said_of(case, spec, sanitize)
+    with crash_stack.watched(seconds), using_options(options), kernel_coverage.covering(reached if options.coverage else None):
+        said = _said_of(case, spec)
     if os.getpid() != process:  # a child that the target forked, and that returned too
         os._exit(0)
     return said, compiled() - before, reached
 
 
-def _said_of(case: Case, spec: str, sanitize: bool) -> Agreement | Failure | str:
+def _said_of(case: Case, spec: str) -> Agreement | Failure | str:
     """In the worker: an agreement, a failure, or why there is no room."""
     from .judge import check_here
 
     target = load_target(spec)
     try:
-        with sanitizing(sanitize):
-            said: Agreement | Failure | str = check_here(case, target)
+        said: Agreement | Failure | str = check_here(case, target)
     except Failure as failure:
         failure.checked = packed(failure)
         said = failure

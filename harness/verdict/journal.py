@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis.configuration import storage_directory
-
-from moefuzz.harness.base import pytest_process
+from moefuzz.harness.base import ambient, pytest_process
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.case_text import case_from_json
+from moefuzz.harness.base.hypothesis_internals import home_folder
 from moefuzz.harness.targets.registry import has_a_name
 
 from . import last_words
@@ -66,37 +65,37 @@ class _File:
             os.close(self._descriptor)
 
 
-_ahead: list[_File] = []
 _has_a_name = functools.cache(has_a_name)
 
 
 @contextmanager
 def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]] = dict) -> Iterator[None]:
     """While it lasts, every case that ``check`` runs is written before, and what there is to say ``also``."""
-    with _into(_File(folder, also)):
-        yield
-
-
-@contextmanager
-def _into(file: _File) -> Iterator[None]:
-    _ahead.append(file)
+    file = _File(folder, also)
     try:
-        yield
+        with ambient.using(journal=file):
+            yield
     finally:
-        _ahead.remove(file)
         file.close()
 
 
 def now_running(case: Case, target: str) -> None:
     """Write a case ahead, if that is asked for, or in a process of pytest, where another one says what ran when this one ends."""
-    if not _ahead and pytest_process.stderr >= 0:
-        file = _File(None, dict)
-        pytest_process.until_it_ends.callback(last_words.start(file.path, pytest_process.stderr))  # ended last, once the file is removed
-        pytest_process.until_it_ends.enter_context(_into(file))
-    if _ahead:
-        file = _ahead[-1]
+    file: _File | None = ambient.current().journal or _of_pytest()
+    if file is not None:
         said = {"target": target, "repr": repr(case), "named": _has_a_name(target), **file.also()}
         file.write(f'{json.dumps(said)[:-1]}, "case": {case.to_json()}}}\n'.encode())
+
+
+def _of_pytest() -> _File | None:
+    """The file of a process of pytest, begun by its first case and removed when it ends; None in any other process."""
+    if pytest_process.stderr >= 0 and pytest_process.journal is None:
+        file = _File(None, dict)
+        pytest_process.until_it_ends.callback(last_words.start(file.path, pytest_process.stderr))  # ended last, once the file is removed
+        pytest_process.until_it_ends.callback(file.close)
+        pytest_process.journal = file
+    found: _File | None = pytest_process.journal
+    return found
 
 
 def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOver]:
@@ -115,5 +114,4 @@ def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOv
 
 
 def _home() -> Path:
-    path: Path = storage_directory("moefuzz", "running", intent_to_write=False).path
-    return path
+    return home_folder("moefuzz", "running")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from moefuzz.harness.base import ambient
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -16,26 +18,17 @@ if TYPE_CHECKING:
 Covered = dict[str, "Coverage"]
 """By target."""
 
-_into: list[Covered | None] = []
-
 
 @contextmanager
 def covering(into: Covered | None) -> Iterator[None]:
     """While it lasts, ``check`` adds to it what kernels reach, in this process or another; None: it does not."""
-    _into.append(into)
-    try:
+    with ambient.using(coverage=into is not None, reached=into):
         yield
-    finally:
-        _into.pop()
-
-
-def is_wanted() -> bool:
-    return bool(_into) and _into[-1] is not None
 
 
 def noted(target: str) -> AbstractContextManager[Any]:
     """Around a run of a target: what its kernels reach is added."""
-    into = _into[-1] if _into else None
+    into: Covered | None = ambient.current().reached
     if into is None:
         return nullcontext()
     from moefuzz.harness.sanitizer.coverage import Coverage, coverage
@@ -45,7 +38,7 @@ def noted(target: str) -> AbstractContextManager[Any]:
 
 def add(others: Covered) -> None:
     """What another process reached."""
-    into = _into[-1] if _into else None
+    into: Covered | None = ambient.current().reached
     if into is None:
         return
     from moefuzz.harness.sanitizer.coverage import Coverage

@@ -30,6 +30,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from moefuzz.harness.base import ambient
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.case_text import case_kinds
 from moefuzz.harness.base.suggestions import did_you_mean, in_a_row
@@ -191,19 +192,14 @@ class KnownIssues:
         return lines
 
 
-_in_force: list[KnownIssues] = []
-
-
 @contextmanager
 def in_force(issues: KnownIssues) -> Iterator[KnownIssues]:
     """While it lasts, ``check`` takes a failure that an entry covers for known."""
-    _in_force.append(issues)
-    try:
+    with ambient.using(known_issues=issues):
         yield issues
-    finally:
-        _in_force.remove(issues)
 
 
 def met(case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
     """Count a case for the known issues that are in force; the entry that covers its failure, if any."""
-    return _in_force[-1].met(case, target, failure) if _in_force else None
+    issues: KnownIssues | None = ambient.current().known_issues
+    return None if issues is None else issues.met(case, target, failure)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from moefuzz.harness.base import ambient
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import Failure, misuse
 from moefuzz.harness.failures.kinds import MISUSES
@@ -16,21 +17,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_wanted: list[bool] = []
-
 
 @contextmanager
 def sanitizing(wanted: bool = True) -> Iterator[None]:
     """While it lasts, ``check`` runs targets under the sanitizer, or does not."""
-    _wanted.append(wanted)
-    try:
+    with ambient.using(sanitize=wanted):
         yield
-    finally:
-        _wanted.pop()
-
-
-def is_wanted() -> bool:
-    return bool(_wanted) and _wanted[-1]
 
 
 def why_not(what: str = "the sanitizer") -> str:
@@ -46,7 +38,7 @@ def why_not(what: str = "the sanitizer") -> str:
 def run_watched(run: Callable[[], Result], case: Case, target: Target) -> tuple[Result, Failure | None]:
     """What ``run`` returns, and the failure that its worst misuse of memory is. Raises that rather than what came of it."""
     __tracebackhide__ = True
-    if not is_wanted() or case.is_far:
+    if not ambient.current().sanitize or case.is_far:
         return run(), None
     from moefuzz.harness.sanitizer import sanitize
 

@@ -118,7 +118,7 @@ class Watcher:
         """After the last program; not finished if one raised."""
 
 
-watchers: list[Watcher] = []
+watchers: list[Watcher] = []  # of the process: a target may launch in threads of its own, and nothing of the harness is imported here
 _atomic: list[str] = []  # the semantics of the atomic load or store of Triton 3.9 that is under way
 
 

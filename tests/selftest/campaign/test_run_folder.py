@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.control import current_build_context
-from hypothesis.database import choices_to_bytes
 from typer.testing import CliRunner
 
+from moefuzz.harness.base.hypothesis_internals import choices_of_example
 from moefuzz.harness.base.resources import LostDevice
 from moefuzz.harness.campaign.campaign import Campaign, Reduced
 from moefuzz.harness.campaign.run_folder import Found, RunFolder
@@ -125,7 +124,7 @@ def test_hypothesis_shrinks_what_was_found_elsewhere() -> None:
     @given(grouped_gemm_cases(MINE))
     def explore(case: GroupedGemmCase) -> None:
         if (found := failure_of(case, MINE)) is not None:
-            met.append((found, choices_to_bytes(current_build_context().data.choices)))
+            met.append((found, choices_of_example()))
 
     explore()
     largest, choices = max(met, key=lambda one: sum(one[0].case.rows))

@@ -38,7 +38,7 @@ def test_its_failure_has_a_report_with_a_script(project: Path) -> None:
     (report,) = (project / "reports").glob("*/report.md")
     text = report.read_text()
     assert "doubled" in text and "any dtype" in text and "n > 2" in text and "It did not show" not in text
-    done = subprocess.run([sys.executable, "reproduce.py"], cwd=report.parent, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([sys.executable, "reproduce.py"], cwd=report.parent, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "wrong"), done.stderr
 
 

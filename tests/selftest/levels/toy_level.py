@@ -47,7 +47,7 @@ def build(case: DoublingCase) -> Problem:
 
 def run(problem: Problem, target: Target, device: torch.device, *, poison: str = "nan") -> torch.Tensor:
     arena = Arena({"values": problem.values}, device)
-    return guarded_call(lambda: target.function(arena.tensors["values"]), problem.case, target, device, poison=poison, arena=arena)
+    doubled: torch.Tensor = guarded_call(lambda: target.function(arena.tensors["values"]), problem.case, target, device, poison=poison, arena=arena)
 
 
 def claims(problem: Problem, result: torch.Tensor, _: Target) -> list[Claim]:

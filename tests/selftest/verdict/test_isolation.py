@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hypothesis.database import InMemoryExampleDatabase
 from hypothesis.errors import Unsatisfiable
 from typer.testing import CliRunner
 
+from moefuzz.harness.base import ambient
 from moefuzz.harness.base.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure, Hang, not_refused, raised
@@ -83,10 +85,18 @@ def test_a_worker_says_what_this_process_says(apart: Isolation) -> None:
     wrong, right = GroupedGemmCase((1, 1)), GroupedGemmCase((2, 1), N=3, K=5, data="wide", seed=3)
     there = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
     assert isolation_for(load_target(FORGETS)) is apart
-    isolation._in_force.remove(apart)
-    here = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
-    isolation._in_force.append(apart)
+    with ambient.using(isolation=None):
+        here = [failure_of(wrong, load_target(FORGETS)), check(right).shares]
     assert str(there[0]) == str(here[0]) and type(there[0]) is type(here[0]) and there[1] == here[1]
+
+
+@pytest.mark.usefixtures("apart")
+def test_threads_take_turns_with_the_worker_and_one_is_not_blamed_for_what_ends_it_in_another() -> None:
+    aborts, fine = load_target(FAULTS + "aborts_behind_an_empty_expert"), load_target("torch_loop")
+    cases = [(MINIMAL["aborts_behind_an_empty_expert"], aborts), (SMALL, fine)] * 3
+    with ThreadPoolExecutor(len(cases)) as pool:
+        failures = list(pool.map(lambda case: failure_of(*case), cases))
+    assert [failure and failure.kind.base for failure in failures] == ["Crash", None] * 3
 
 
 THEIRS = """
@@ -195,25 +205,30 @@ def test_memory_that_no_machine_has_is_a_failure(fault: str) -> None:
 def test_a_stored_failure_that_has_no_room_now_stays_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = InMemoryExampleDatabase()
     monkeypatch.setattr(KeepsWhatHadNoRoom, "_stored", stored)
-    says: list[Exception | None] = [ValueError("wrong")]
+    raises: list[Exception | None] = [ValueError("wrong")]
+
+    def sometimes(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
+        if raises[0] is not None:
+            raise raises[0]
+        return grouped_gemm_reference(X, W, m_sizes, 1)
+
+    target = Target("sometimes", sometimes)
 
     @settings(max_examples=5, database=KeepsWhatHadNoRoom(), derandomize=False, report_multiple_bugs=False, verbosity=Verbosity.quiet,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(st.integers())
     def attempt(_: int) -> None:
-        NoRoom.last = False
-        if says[0] is not None:
-            raise NoRoom("no memory") if says[0].args == ("no memory",) else says[0]
+        check(SMALL, target)
 
     def kept() -> int:
-        with suppress(ValueError, Unsatisfiable):
+        with suppress(Failure, Unsatisfiable):
             attempt()
         return sum(len(values) for values in stored.data.values())
 
     first = kept()
-    says[0] = MemoryError("no memory")
+    raises[0] = RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 is full")
     assert first > 0 and kept() == first
-    says[0] = None
+    raises[0] = None
     assert kept() == 0, "mended"
 
 

@@ -8,16 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import configuration
 
+from moefuzz.harness.base import pytest_process
+from moefuzz.harness.base.hypothesis_internals import home_folder, set_home
 from moefuzz.harness.campaign.campaign import Reduced, fuzz
 from moefuzz.harness.campaign.explore import Turn
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets.registry import load_target
-from moefuzz.harness.verdict import journal
 from moefuzz.harness.verdict.journal import left_over, now_running, written_ahead
 
 CASE = GroupedGemmCase((3, 1), N=5, w_layout="padded", seed=7)
@@ -25,10 +26,13 @@ FORGETS = "moefuzz.harness.planted.faults:forgets_the_row_mask"
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(configuration, "__hypothesis_home_directory", tmp_path)
-    monkeypatch.setattr(journal, "_ahead", [])
-    return tmp_path / "moefuzz" / "running"
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    before = home_folder()
+    set_home(tmp_path)
+    monkeypatch.setattr(pytest_process, "journal", None)
+    monkeypatch.setattr(pytest_process, "stderr", -1)
+    yield tmp_path / "moefuzz" / "running"
+    set_home(before)
 
 
 def test_a_run_that_ends_leaves_nothing(home: Path) -> None:
@@ -43,8 +47,9 @@ def killed(home: Path, target: str) -> None:
     """A process that is killed while it runs CASE."""
     code = f"""
 import os, signal
-from hypothesis.configuration import set_hypothesis_home_dir
-set_hypothesis_home_dir({str(home.parents[1])!r})
+from pathlib import Path
+from moefuzz.harness.base.hypothesis_internals import set_home
+set_home(Path({str(home.parents[1])!r}))
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.verdict.journal import now_running, written_ahead
 with written_ahead():
