@@ -16,7 +16,6 @@ from typer.core import TyperGroup
 from moefuzz.harness.base.environment import warnings
 from moefuzz.harness.base.exit_codes import FOUND, INFRASTRUCTURE
 from moefuzz.harness.base.versions import versions
-from moefuzz.harness.campaign.corpus import app as corpus_app
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import BadTarget
 from moefuzz.harness.verdict import forkserver
@@ -24,6 +23,7 @@ from moefuzz.harness.verdict.sanitizing import sanitizing, why_not
 
 from .completion import report_ids
 from .configured import Configured, project_target
+from .corpus_command import app as corpus_app
 from .describe_command import describe_command
 from .fuzz_command import fuzz_command
 from .list_commands import models_command, report_command, targets_command

@@ -170,7 +170,7 @@ def _corpus(config: pytest.Config, *, own: bool) -> None:
 
 def _soak(config: pytest.Config) -> None:
     """Explore the properties before the tests run; without a place for what is found the run ends with one line."""
-    from moefuzz.harness.cli.options import BadDuration, duration
+    from moefuzz.harness.base.durations import BadDuration, duration
 
     from .soak import Soak
 
