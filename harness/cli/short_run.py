@@ -22,10 +22,13 @@ from moefuzz.harness.base.resources import LostDevice
 from moefuzz.harness.base.signals import end_if_told, held, ignore
 from moefuzz.harness.base.text import several
 from moefuzz.harness.base.versions import versions
-from moefuzz.harness.campaign.campaign import Campaign, Reduced, Step
-from moefuzz.harness.campaign.explore import Explorer, Regimes, Turn
-from moefuzz.harness.campaign.run_folder import Found, RunFolder
+from moefuzz.harness.campaign.campaign import Campaign, Step
+from moefuzz.harness.campaign.explore import Explorer, Regimes
+from moefuzz.harness.campaign.found import Found
+from moefuzz.harness.campaign.reducing import Reduced
+from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.cli.options import refuse
 from moefuzz.harness.cli.tables import print_summary
 from moefuzz.harness.failures.text import replay_line

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +22,8 @@ from hypothesis.database import choices_to_bytes
 from hypothesis.errors import HypothesisException
 from hypothesis.internal.reflection import function_digest
 
-from moefuzz.harness.campaign.explore import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, following
 from moefuzz.harness.campaign.novelty import Behaviours, labels
+from moefuzz.harness.campaign.turn import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, following
 from moefuzz.harness.levels.cases import Case
 
 _LINE_SECONDS = 60.0
@@ -39,6 +39,7 @@ class Soaked:
     worth: float = 0.0
     examples: int = 0
     failing: int = 0
+    fresh: int = 0  # labels and pairs of labels met for the first time
     errors: set[str] = field(default_factory=set)
 
 
@@ -73,20 +74,29 @@ class Soak:
                 reporter.write_line(f"moefuzz: no example of {', '.join(unreached)}")
 
     def _turn(self, line: Soaked, stop: float) -> None:
-        began, fresh, before = time.monotonic(), 0, len(line.errors)
+        began, fresh, errors = time.monotonic(), line.fresh, len(line.errors)
+        examples = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
+        with _replaced(line.item, self._recording(line, stop), examples):
+            for report in runtestprotocol(line.item, nextitem=None, log=False):
+                if report.failed and report.when == "setup":
+                    line.worth = -1.0
+        line.turns += 1
+        line.worth = (line.fresh - fresh + 10 * (len(line.errors) - errors)) / max(time.monotonic() - began, 1e-3)
+
+    def _recording(self, line: Soaked, stop: float) -> Callable[..., None]:
+        """Return a test that runs the property until ``stop``, counts its examples, and keeps the failing ones instead of raising."""
         database, inner = _settings_of(line.item).database, line.item.obj.hypothesis.inner_test
         if hasattr(line.item, "callspec"):  # as Hypothesis' plugin does
             inner._hypothesis_internal_add_digest = line.item.nodeid.encode()
         key = function_digest(inner)
 
         def recorded(*arguments: Any, **drawn: Any) -> None:
-            nonlocal fresh
             if time.monotonic() > stop:
                 return
             line.examples += 1
             for case in drawn.values():
                 if isinstance(case, Case):
-                    fresh += self._behaviours.fresh(line.item.nodeid, labels(case))[0]
+                    line.fresh += self._behaviours.fresh(line.item.nodeid, labels(case))[0]
             try:
                 inner(*arguments, **drawn)
             except (HypothesisException, pytest.skip.Exception):
@@ -98,13 +108,7 @@ class Soak:
                     # what comes from the primary corpus is not shrunk again
                     database.save(key + b".secondary", choices_to_bytes(current_build_context().data.choices))
 
-        examples = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
-        with _replaced(line.item, recorded, examples):
-            for report in runtestprotocol(line.item, nextitem=None, log=False):
-                if report.failed and report.when == "setup":
-                    line.worth = -1.0
-        line.turns += 1
-        line.worth = (fresh + 10 * (len(line.errors) - before)) / max(time.monotonic() - began, 1e-3)
+        return recorded
 
 
 @contextmanager

@@ -13,7 +13,22 @@ from moefuzz.harness.base.text import ending, printable
 
 from .events import Event, RunInfo, events_of, info_of, running_in
 from .failures import Failures
-from .records import BadEvent, Covered, Died, Ended, Found, Out, Record, Reduced, Resources, Resumed, Started, Turn, Withdrawn, record_of
+from .records import (
+    BadEvent,
+    Covered,
+    DiedEvent,
+    EndedEvent,
+    FoundEvent,
+    OutEvent,
+    Record,
+    ReducedEvent,
+    ResourcesEvent,
+    ResumedEvent,
+    StartedEvent,
+    TurnEvent,
+    WithdrawnEvent,
+    record_of,
+)
 from .time_series import Series
 
 SUPERVISOR = "supervisor"
@@ -42,7 +57,7 @@ class Regime:
     share: float = 0.0  # the largest of a bound
     tensor: str = ""  # that needed it
 
-    def add(self, turn: Turn) -> None:
+    def add(self, turn: TurnEvent) -> None:
         self.level = turn.level or self.level
         for name in ("examples", "seconds", "failing", "passed_by", "known", "refused", "no_room", "fresh"):
             setattr(self, name, getattr(self, name) + getattr(turn, name))
@@ -66,12 +81,23 @@ class Worker:
     examples: int = 0
     restarts: int = 0
     last_at: float = 0.0  # of a sign of life
-    last_turn: Turn | None = None
+    last_turn: TurnEvent | None = None
     why: str = ""  # it ended, or was taken out
     rss: Series = field(default_factory=MemorySeries)
     device_used: Series = field(default_factory=MemorySeries)
     rss_now: int = 0
     device_now: int | None = None
+
+    def started(self, record: StartedEvent) -> None:
+        self.state, self.host, self.pid, self.why = "running", record.host, record.pid, ""
+        self.gpu, self.device = record.gpu, record.device
+
+    def takes(self, record: ResourcesEvent, since: float) -> None:
+        """Note the memory that it has ``since`` the run's start."""
+        self.rss_now, self.device_now = record.rss, record.device_used
+        self.rss.add(since, record.rss)
+        if record.device_used is not None:
+            self.device_used.add(since, record.device_used)
 
     def does(self, what: str) -> None:
         """One that ended or died works again only when it is started: clocks of two hosts, or two files, may be apart."""
@@ -155,9 +181,9 @@ class RunState:
 
     def _pass_time(self, record: Record) -> None:
         self.began_at = record.at if self.began_at is None else self.began_at
-        if isinstance(record, Resumed) and self.last_at is not None:
+        if isinstance(record, ResumedEvent) and self.last_at is not None:
             self.away += max(record.at - self.last_at, 0.0)
-        if not isinstance(record, (Ended, Died, Out)):
+        if not isinstance(record, (EndedEvent, DiedEvent, OutEvent)):
             self.ended = ""  # another host, or the run resumed
         self.last_at = max(record.at, self.last_at or 0.0)
 
@@ -165,40 +191,45 @@ class RunState:
         worker = None if record.worker == SUPERVISOR else self._worker(record.worker)
         if worker is not None:
             worker.last_at = max(record.at, worker.last_at)
-        match record, worker:
-            case Started(), Worker():
-                worker.state, worker.host, worker.pid, worker.why = "running", record.host, record.pid, ""
-                worker.gpu, worker.device = record.gpu, record.device
-                self.until_at = max(record.at + record.seconds, self.until_at or 0.0)
-            case Turn(), Worker():
-                worker.does("running")
-                self._turn(record, worker)
-            case Found(), Worker():
-                worker.does("reducing")
-                self.failures.found(record, self.since(record.at))
-            case Reduced(), Worker():
-                worker.does("running")
-                self.failures.reduced(record, self.since(record.at))
-            case Withdrawn(), _:
+        match record:
+            case WithdrawnEvent():
                 self.failures.withdrawn(record.report)
-            case Resources(), Worker():
-                worker.rss_now, worker.device_now = record.rss, record.device_used
-                worker.rss.add(self.since(record.at), record.rss)
-                if record.device_used is not None:
-                    worker.device_used.add(self.since(record.at), record.device_used)
-            case Ended(), Worker():
-                worker.state, worker.why = "ended", record.why
-            case Ended(), None:
-                self.ended = record.why or "ended"
-            case Died(), _:
-                died = self._worker(record.of)
-                died.state, died.restarts = "restarting", max(died.restarts, record.restarts)
-                self.deaths.append(Death(self.since(record.at), record.of, ending(record.status)))
-            case Out(), _:
+            case DiedEvent():
+                self._died(record)
+            case OutEvent():
                 out = self._worker(record.of)
                 out.state, out.why, out.gpu = "out", record.why, record.gpu or out.gpu
+            case EndedEvent() if worker is None:
+                self.ended = record.why or "ended"
+            case _ if worker is not None:
+                self._count_of(worker, record)
 
-    def _turn(self, turn: Turn, worker: Worker) -> None:
+    def _count_of(self, worker: Worker, record: Record) -> None:
+        """Count what a worker says of itself."""
+        match record:
+            case StartedEvent():
+                worker.started(record)
+                self.until_at = max(record.at + record.seconds, self.until_at or 0.0)
+            case TurnEvent():
+                worker.does("running")
+                self._turn(record, worker)
+            case FoundEvent():
+                worker.does("reducing")
+                self.failures.found(record, self.since(record.at))
+            case ReducedEvent():
+                worker.does("running")
+                self.failures.reduced(record, self.since(record.at))
+            case ResourcesEvent():
+                worker.takes(record, self.since(record.at))
+            case EndedEvent():
+                worker.state, worker.why = "ended", record.why
+
+    def _died(self, record: DiedEvent) -> None:
+        worker = self._worker(record.of)
+        worker.state, worker.restarts = "restarting", max(worker.restarts, record.restarts)
+        self.deaths.append(Death(self.since(record.at), record.of, ending(record.status)))
+
+    def _turn(self, turn: TurnEvent, worker: Worker) -> None:
         worker.examples += turn.examples
         worker.last_turn = turn
         self.examples += turn.examples

@@ -19,7 +19,8 @@ from typer.testing import CliRunner, Result
 from moefuzz.harness import __main__
 from moefuzz.harness.base import signals
 from moefuzz.harness.campaign.campaign import Campaign
-from moefuzz.harness.campaign.run_folder import Found, RunFolder
+from moefuzz.harness.campaign.found import Found
+from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.cli import commands, short_run
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets import Target

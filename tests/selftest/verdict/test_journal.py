@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import configuration
 
-from moefuzz.harness.campaign.campaign import Reduced, fuzz
-from moefuzz.harness.campaign.explore import Turn
+from moefuzz.harness.campaign.campaign import fuzz
+from moefuzz.harness.campaign.reducing import Reduced
+from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict import journal
