@@ -60,9 +60,13 @@ def fuzz_command(
     asked = replace(asked, document=_document(form))
     forkserver.start()  # it loads torch while this process does
 
-    from . import start
+    if asked.is_long:
+        from .start_long import long
 
-    raise typer.Exit(start.long(asked) if asked.is_long else start.short(asked))
+        raise typer.Exit(long(asked))
+    from .start_short import short
+
+    raise typer.Exit(short(asked))
 
 
 def _document(form: str) -> TextIO:

@@ -32,7 +32,7 @@ ALLOWED = {
 """What of the forbidden a folder may import all the same."""
 
 EXCEPTED = {
-    (f"harness/{name}.py", "moefuzz.strategies.regimes.REGIMES") for name in ("cli/describe_command", "cli/start", "campaign/worker")
+    (f"harness/{name}.py", "moefuzz.strategies.regimes.REGIMES") for name in ("cli/describe_command", "cli/chosen", "campaign/worker")
 }
 """A run begins in them: they hand the regimes on to all that explores."""
 
