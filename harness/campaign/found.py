@@ -74,10 +74,10 @@ _PLAIN_FIELDS = {
 }  # fmt: skip
 
 
-def in_words(bucket: Sequence[str | None]) -> str:
-    """A bucket as a report's title says it.
+def bucket_title(bucket: Sequence[str | None]) -> str:
+    """Return a bucket as the title of a report says it.
 
-    >>> in_words(("triton", "WrongValue", "Y", "forward"))
+    >>> bucket_title(("triton", "WrongValue", "Y", "forward"))
     'WrongValue of Y in triton'
     """
     target, kind, tensor, *_ = bucket

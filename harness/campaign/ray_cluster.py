@@ -93,7 +93,7 @@ class Cluster:
         self._policies = {name: RestartPolicy() for name in self.names}
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
-        """Start the actors and watch them; ``look`` is called twice a second. What to end with; failures are no matter here.
+        """Start the actors and watch them; ``look`` is called twice a second. Return an exit code, in which failures do not count.
 
         The run ends early once ``enough`` is true.
         """

@@ -58,7 +58,7 @@ class Supervisor:
         self._measured, self.why = 0.0, ""
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
-        """Start the workers and watch them; ``look`` is called twice a second. What to end with; failures are no matter here.
+        """Start the workers and watch them; ``look`` is called twice a second. Return an exit code, in which failures do not count.
 
         The run ends early once ``enough`` is true.
         """
@@ -146,7 +146,7 @@ class Supervisor:
                     self.events.say("resources", {"worker": slot.name, "rss": rss, "device_used": used.get(slot.gpu or "")})
 
     def _end(self) -> None:
-        """Ask all that still run to end, and kill what does not."""
+        """Ask the workers that still run to end, and kill those that do not."""
         running = [slot.process for slot in self.places if slot.process is not None]
         stop = time.monotonic() + _ENDING_SECONDS
         while (left := [process for process in running if process.poll() is None]) and time.monotonic() < stop:

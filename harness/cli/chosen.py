@@ -44,7 +44,7 @@ def want_interpreter(options: FuzzOptions) -> None:
 
 
 def _loaded(spec: str, isolation: Isolation | None) -> Target:
-    """A target, which a worker has imported before, so that one whose import ends its process ends that one."""
+    """Return a target once the worker has imported it: an import that ends its process ends that one."""
     try:
         if isolation is not None:
             isolation.load(spec)

@@ -20,8 +20,8 @@ from .fuzz_options import FuzzOptions
 
 def fuzz_command(
     time: parameters.Time = None,
-    target: parameters.Targets = None,
-    regime: parameters.Regimes = None,
+    target: parameters.TargetNames = None,
+    regime: parameters.RegimeNames = None,
     examples: parameters.Examples = None,
     seed: parameters.Seed = None,
     max_failures: parameters.MaxFailures = None,
@@ -35,7 +35,7 @@ def fuzz_command(
     hours: parameters.Hours = None,
     run: parameters.Folder = None,
     gpus: parameters.Gpus = None,
-    workers: parameters.Workers = None,
+    workers: parameters.WorkerCount = None,
     share: parameters.Share = "",
     cluster: parameters.OnRay = False,
     known_reports: parameters.KnownReports = None,

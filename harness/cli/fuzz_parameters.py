@@ -18,8 +18,8 @@ _LONG, _OUTPUT = "Long runs", "Output"
 Time = Annotated[
     str | None, typer.Option("--time", metavar="DURATION", help="How long to explore, as 90s or 1h; reducing adds to it. (default: 2m)")
 ]
-Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help=f"{WHAT} Given several times, they take turns.", **TARGET)]
-Regimes = Annotated[
+TargetNames = Annotated[list[str] | None, typer.Option("--target", "-t", help=f"{WHAT} Given several times, they take turns.", **TARGET)]
+RegimeNames = Annotated[
     list[str] | None,
     typer.Option("--regime", metavar="NAME", help="Draw from this regime alone, as far or tile-edge. (default: all in turn)"),
 ]
@@ -66,7 +66,7 @@ Folder = Annotated[
 Gpus = Annotated[
     str | None, typer.Option("--gpus", metavar="all|0,2|UUID", rich_help_panel=_LONG, help="The GPUs of a long run. (default: all)")
 ]
-Workers = Annotated[
+WorkerCount = Annotated[
     int | None,
     typer.Option(
         "--workers", rich_help_panel=_LONG,

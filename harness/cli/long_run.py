@@ -17,7 +17,7 @@ from moefuzz.harness.base.device import describe
 from moefuzz.harness.base.exit_codes import FOUND, INFRASTRUCTURE, NOTHING_RAN
 from moefuzz.harness.base.text import several
 from moefuzz.harness.campaign.explore import Regimes
-from moefuzz.harness.campaign.found import Found, in_words
+from moefuzz.harness.campaign.found import Found, bucket_title
 from moefuzz.harness.campaign.novelty import LABELS
 from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.campaign.settings import Asked
@@ -100,7 +100,7 @@ def _say_ended(run: RunFolder, new: _New, page: str, stopped: str, say: Callable
     """Name each report, and say what the run came to, and why it stopped if its time was not up."""
     for found in _reported(run):
         where = run.reports / found.report / "report.md" if found.report else f"its report could not be written; the case is {found.case!r}"
-        say(f"{in_words(found.became or found.bucket)}: {where}")
+        say(f"{bucket_title(found.became or found.bucket)}: {where}")
     if new.waiting:
         say(f"{several(new.waiting, 'failure')} not reduced to the end: the same command with --run {run.path} goes on with it")
     say(f"{several(new.failures, 'new failure')} in {several(new.examples, 'example')}; the whole run: {page}")

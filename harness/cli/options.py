@@ -28,13 +28,13 @@ COVERAGE = typer.Option("--coverage", help="Print which lines, branches and mask
 
 
 def refuse(message: str, status: int = USAGE) -> NoReturn:
-    """One line, and the end."""
+    """Print one line, and end the command."""
     typer.echo(f"moefuzz: {message}", err=True)
     raise typer.Exit(status)
 
 
 def seconds_of(text: str, option: str = "--time") -> float:
-    """Seconds of an option's duration, or the end with one line."""
+    """Return the seconds of an option's duration, or end the command with one line."""
     try:
         return duration(text)
     except BadDuration as error:
@@ -42,14 +42,14 @@ def seconds_of(text: str, option: str = "--time") -> float:
 
 
 def seconds_of_hours(hours: float) -> float:
-    """Seconds of ``--hours``, or the end with one line."""
+    """Return the seconds of ``--hours``, or end the command with one line."""
     if not 0 < hours <= MOST_HOURS:
         refuse(f"--hours must be above 0 and at most {MOST_HOURS} (ten years), got {hours}")
     return 3600 * hours
 
 
 def named_target(spec: str) -> Target:
-    """The target of a name, or the end with one line."""
+    """Return the target of a name, or end the command with one line."""
     try:
         return load_target(spec)
     except BadTarget as error:
@@ -57,7 +57,7 @@ def named_target(spec: str) -> Target:
 
 
 def named_issues(path: Path | None) -> KnownIssues:
-    """Those of a file, if there is one, or the end with one line."""
+    """Return the known issues of a file, if there is one, or end the command with one line."""
     try:
         return KnownIssues() if path is None else KnownIssues.read(path)
     except BadKnownIssues as error:

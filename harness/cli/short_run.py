@@ -55,7 +55,7 @@ class ShortRun:
         self._ended_early = False
 
     def run(self) -> int:
-        """Do it; the exit code. What was found is printed whatever ends the run."""
+        """Fuzz, and return the exit code. What was found is printed whatever ends the run."""
         status = 0
         with tempfile.TemporaryDirectory(prefix="moefuzz-") as folder:
             campaign = self._campaign(Path(folder))

@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from moefuzz.harness.base.device import device
@@ -28,7 +29,7 @@ from .options import named_issues, refuse
 
 
 def long(options: FuzzOptions) -> int:
-    """A run of several processes in a folder; what to end with."""
+    """Run several processes in a folder; return the exit code."""
     for option, given in (("--examples", options.examples is not None), ("--coverage", options.coverage)):
         if given:
             refuse(f"{option} is for a short run")
@@ -54,30 +55,41 @@ def long(options: FuzzOptions) -> int:
 
 
 def _asked(options: FuzzOptions, folder: Path) -> tuple[Asked, list[Target]]:
-    """What is asked of a long run: what is not given is as the folder's earlier run had it."""
-    try:
-        before = Asked.of(folder) if (folder / "run.json").exists() else Asked((), chosen.DEFAULT_SECONDS)
-    except BadRun as error:
-        refuse(str(error))
-    known = options.known or (Path(before.known_issues) if before.known_issues else None)
-    named_issues(known)
-    sanitize = options.sanitize or before.sanitize
-    if sanitize:
+    """Return what is asked of a long run, and its targets."""
+    before = _before(folder)
+    asked = merged(options, before)
+    named_issues(options.known or (Path(asked.known_issues) if asked.known_issues else None))
+    if asked.sanitize:
         chosen.want_interpreter(options)
     try:
         with isolated() as isolation:
-            targets = chosen.targets(options.specs or before.targets, isolation)
+            targets = chosen.targets(asked.targets, isolation)
     except LostDevice as error:
         refuse(str(error), INFRASTRUCTURE)
     names = tuple(target.name for target in targets)
-    if before.targets and set(before.targets) != set(names):
+    if before is not None and before.targets and set(before.targets) != set(names):
         refuse(f"--run {folder}: it is a run of {' and '.join(before.targets)}; another target wants another folder")
-    resumed = bool(before.targets)
+    return replace(asked, targets=names), targets
+
+
+def _before(folder: Path) -> Asked | None:
+    """Return what an earlier run of the folder was asked for, if there was one."""
+    try:
+        return Asked.of(folder) if (folder / "run.json").exists() else None
+    except BadRun as error:
+        refuse(str(error))
+
+
+def merged(options: FuzzOptions, before: Asked | None) -> Asked:
+    """Return what is asked for: what no option gives is as the earlier run had it, or by default."""
+    was = before or Asked((), chosen.DEFAULT_SECONDS, seed=options.by_chance)
+    known = options.known or (Path(was.known_issues) if was.known_issues else None)
     return Asked(
-        names, chosen.seconds(options), before.isolate if options.isolate is None else options.isolate,
-        options.case_seconds or before.case_seconds, sanitize, str(known.absolute()) if known else "", options.share or before.share,
-        options.seed if options.seed is not None else before.seed if resumed else options.by_chance, options.regimes or before.only_regimes,
-    ), targets  # fmt: skip
+        options.specs or was.targets, chosen.seconds(options), was.isolate if options.isolate is None else options.isolate,
+        options.case_seconds or was.case_seconds, options.sanitize or was.sanitize,
+        str(known.absolute()) if known else "", options.share or was.share,
+        was.seed if options.seed is None else options.seed, options.regimes or was.only_regimes,
+    )  # fmt: skip
 
 
 def _workers(options: FuzzOptions, asked: Asked, run: RunFolder) -> Supervisor | Cluster:

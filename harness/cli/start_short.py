@@ -19,7 +19,7 @@ from .short_run import ShortRun
 
 
 def short(options: FuzzOptions) -> int:
-    """A run of this process, with a worker for cases; what to end with."""
+    """Run in this process, with a worker for cases; return the exit code."""
     one_thread()
     issues = named_issues(options.known)
     chosen.want_interpreter(options)

@@ -12,7 +12,7 @@ from moefuzz.harness.base.text import printable
 
 Bucket = tuple[str, str, str | None, str | None]
 Shares = dict[str, float]
-Covered = dict[str, dict[str, int]]
+LabelCounts = dict[str, dict[str, int]]
 Slowest = tuple[tuple[float, str], ...]
 Status = int
 
@@ -57,7 +57,7 @@ class TurnEvent(Record):
     fresh: int = 0  # behaviours seen for the first time
     compiles: int = 0
     shares: Shares = field(default_factory=dict)
-    covered: Covered = field(default_factory=dict)
+    covered: LabelCounts = field(default_factory=dict)
     slowest: Slowest = ()
 
 
@@ -214,7 +214,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "Bucket": _bucket,
     "tuple[str, ...]": lambda value: tuple(_text(text) for text in _list(value)),
     "Shares": lambda value: {tensor: _share(share) for tensor, share in _pairs(value)},
-    "Covered": lambda value: {name: {label: _count(n) for label, n in _pairs(labels)} for name, labels in _pairs(value)},
+    "LabelCounts": lambda value: {name: {label: _count(n) for label, n in _pairs(labels)} for name, labels in _pairs(value)},
     "Slowest": lambda value: tuple((_number(seconds), _text(case)) for seconds, case in (_list(pair, 2) for pair in _list(value))),
 }
 """By the type of a field."""

@@ -15,10 +15,10 @@ from .events import Event, RunInfo, events_of, info_of, running_in
 from .failures import Failures
 from .records import (
     BadEvent,
-    Covered,
     DiedEvent,
     EndedEvent,
     FoundEvent,
+    LabelCounts,
     OutEvent,
     Record,
     ReducedEvent,
@@ -266,6 +266,6 @@ def cut_off(state: RunState, running: dict[str, Event]) -> Iterable[Event]:
             yield said["turn"]
 
 
-def _add_covered(total: dict[str, Counter[str]], covered: Covered) -> None:
+def _add_covered(total: dict[str, Counter[str]], covered: LabelCounts) -> None:
     for name, labels in covered.items():
         total.setdefault(name, Counter()).update(labels)
