@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections import Counter
 from collections.abc import Iterable
@@ -29,93 +28,12 @@ from .records import (
     WithdrawnEvent,
     record_of,
 )
+from .regime_state import Regime
 from .time_series import Series
+from .worker_state import Death, Worker
 
 SUPERVISOR = "supervisor"
 SLOWEST = 10
-SILENT_SECONDS = 600.0  # after which a worker is not believed to run any more
-
-MemorySeries = functools.partial(Series, max)
-
-
-@dataclass
-class Regime:
-    """What one regime of one target yielded."""
-
-    target: str
-    name: str
-    level: str = ""
-    examples: int = 0
-    seconds: float = 0.0
-    failing: int = 0
-    passed_by: int = 0
-    known: int = 0
-    refused: int = 0
-    no_room: int = 0
-    fresh: int = 0
-    last_at: float | None = None  # of an example
-    share: float = 0.0  # the largest of a bound
-    tensor: str = ""  # that needed it
-
-    def add(self, turn: TurnEvent) -> None:
-        self.level = turn.level or self.level
-        for name in ("examples", "seconds", "failing", "passed_by", "known", "refused", "no_room", "fresh"):
-            setattr(self, name, getattr(self, name) + getattr(turn, name))
-        if turn.examples:
-            self.last_at = max(turn.at, self.last_at or 0.0)
-        tensor, share = max(turn.shares.items(), key=operator.itemgetter(1), default=("", 0.0))
-        if share > self.share:
-            self.tensor, self.share = tensor, share
-
-
-@dataclass
-class Worker:
-    """A process that fuzzes, under one name however often it was started again."""
-
-    name: str
-    state: str = "running"  # or reducing, restarting, ended, out
-    host: str = ""
-    gpu: str | None = None
-    device: str = ""
-    pid: int = 0
-    examples: int = 0
-    restarts: int = 0
-    last_at: float = 0.0  # of a sign of life
-    last_turn: TurnEvent | None = None
-    why: str = ""  # it ended, or was taken out
-    rss: Series = field(default_factory=MemorySeries)
-    device_used: Series = field(default_factory=MemorySeries)
-    rss_now: int = 0
-    device_now: int | None = None
-
-    def started(self, record: StartedEvent) -> None:
-        self.state, self.host, self.pid, self.why = "running", record.host, record.pid, ""
-        self.gpu, self.device = record.gpu, record.device
-
-    def takes(self, record: ResourcesEvent, since: float) -> None:
-        """Note the memory that it has ``since`` the run's start."""
-        self.rss_now, self.device_now = record.rss, record.device_used
-        self.rss.add(since, record.rss)
-        if record.device_used is not None:
-            self.device_used.add(since, record.device_used)
-
-    def does(self, what: str) -> None:
-        """One that ended or died works again only when it is started: clocks of two hosts, or two files, may be apart."""
-        self.state = what if self.state in ("running", "reducing") else self.state
-
-    def works(self, now: float) -> bool:
-        """Whether it runs, as far as can be told."""
-        patience = SILENT_SECONDS + (self.last_turn.seconds if self.last_turn else 0.0)
-        return self.state in ("running", "reducing") and now - self.last_at < patience
-
-
-@dataclass(frozen=True)
-class Death:
-    """A worker whose process ended, ``since`` the run's start."""
-
-    since: float
-    worker: str
-    how: str
 
 
 @dataclass
