@@ -20,8 +20,9 @@ from hypothesis import given
 from moefuzz.harness.base.device import describe, one_thread, versions
 from moefuzz.harness.base.hypothesis_profiles import drawn
 from moefuzz.harness.campaign.explore import Explorer
-from moefuzz.harness.campaign.run_folder import Events, RunFolder
+from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.campaign.worker import under_way
+from moefuzz.harness.run_log.event_log import EventLog
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.check import check
 from moefuzz.harness.verdict.isolation import isolated
@@ -51,7 +52,7 @@ def plain(strategy: object, target: object, seconds: float) -> tuple[int, float]
     return count, time.monotonic() - began
 
 
-def explored(explorer: Explorer, events: Events, seconds: float) -> tuple[int, float]:
+def explored(explorer: Explorer, events: EventLog, seconds: float) -> tuple[int, float]:
     """Examples of turns, and seconds that they took."""
     count, began = 0, time.monotonic()
     while time.monotonic() < began + seconds:
@@ -78,7 +79,7 @@ def main() -> None:
     with isolated() if options.isolate else nullcontext(), tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         explorer = Explorer([target], {target.level: {options.regime: regime}}, run)
-        events = Events(run, "0")
+        events = EventLog(run.path, "0")
         plain(strategy, target, options.seconds / 2)  # compiles, and fills caches
         for number in range(options.rounds):
             rates = []

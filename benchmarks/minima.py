@@ -20,8 +20,9 @@ from typing import Any
 from rich.progress import track
 
 from moefuzz.harness.base.device import describe, device, one_thread, versions
-from moefuzz.harness.campaign.campaign import Reduced, fuzz
-from moefuzz.harness.campaign.explore import Turn
+from moefuzz.harness.campaign.campaign import fuzz
+from moefuzz.harness.campaign.reducing import Reduced
+from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.planted import process_faults
 from moefuzz.harness.targets.registry import load_target

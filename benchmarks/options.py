@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from moefuzz.harness.cli.options import BadDuration, duration
+from moefuzz.harness.base.durations import BadDuration, duration
 from moefuzz.harness.targets import BadTarget
 from moefuzz.harness.targets.registry import load_target
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .durations import BadDuration, duration
 from .suggestions import did_you_mean, in_a_row
 
 _KEYS = ("targets", "time", "known-issues", "report-dir")
@@ -97,8 +98,6 @@ def _read(file: Path, table: object) -> ProjectSettings:
 
 
 def _time(where: str, table: dict[str, Any]) -> str | None:
-    from moefuzz.harness.cli.options import BadDuration, duration  # not in every project that has moefuzz installed
-
     try:
         return table["time"] if "time" in table and duration(table["time"]) else None
     except BadDuration as error:

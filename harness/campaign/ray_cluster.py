@@ -16,14 +16,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from moefuzz.harness.base.exit_codes import INFRASTRUCTURE, INTERRUPTED, USAGE
+from moefuzz.harness.base.exit_codes import INFRASTRUCTURE, INTERRUPTED
+from moefuzz.harness.run_log.event_log import EventLog
 
-from .run_folder import Events, RunFolder
+from .restart_policy import Next, RestartPolicy, is_death
+from .run_folder import RunFolder
 
-MOST_DEATHS = 5
-"""So many ends of a worker within seconds of its start, and it is taken out."""
+_SOON = 20.0
+"""A worker that ran for so many seconds has made progress."""
 
-_SOON, _LOOK_SECONDS, _ENDING_SECONDS, _PLACING_SECONDS = 20.0, 0.5, 30.0, 120.0
+_LOOK_SECONDS, _ENDING_SECONDS, _PLACING_SECONDS = 0.5, 30.0, 120.0
 _RESTART_SECONDS = 3.0
 
 
@@ -78,7 +80,7 @@ class Cluster:
     def __init__(self, ray: Any, run: RunFolder, workers: int | None, seconds: float, targets: Sequence[str]) -> None:
         self.ray, self.run, self.targets, self.why = ray, run, targets, ""
         self.until = time.monotonic() + seconds
-        self.events = Events(run, "supervisor", "supervisor-cluster")
+        self.events = EventLog(run.path, "supervisor", "supervisor-cluster")
         has = ray.cluster_resources()
         gpus = int(has.get("GPU", 0))
         each = {"num_gpus": 1 / (workers or 1)} if gpus else {"num_cpus": 1}
@@ -88,11 +90,10 @@ class Cluster:
         self._actors: dict[str, Any] = {}
         self._running: dict[Any, str] = {}
         self._began: dict[str, float] = {}
-        self._deaths = dict.fromkeys(self.names, 0)
-        self._barren = dict.fromkeys(self.names, 0)
+        self._policies = {name: RestartPolicy() for name in self.names}
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
-        """Start the actors and watch them; ``look`` is called twice a second. What to end with; failures are no matter here.
+        """Start the actors and watch them; ``look`` is called twice a second. Return an exit code, in which failures do not count.
 
         The run ends early once ``enough`` is true.
         """
@@ -107,7 +108,7 @@ class Cluster:
                 if enough():
                     why = "as many failures as were asked for"
                     break
-            if all(count >= MOST_DEATHS for count in self._barren.values()):
+            if all(policy.retired for policy in self._policies.values()):
                 why, status = "no worker is left", INFRASTRUCTURE
         except KeyboardInterrupt:
             why, status = "interrupted", INTERRUPTED
@@ -147,16 +148,14 @@ class Cluster:
                 self._start(name)
                 return
             status = -signal.SIGKILL
-        time_left = time.monotonic() < self.until
-        if status == 0 and not time_left:
-            return
-        self._deaths[name] += 1
-        self._barren[name] = self._barren[name] + 1 if time.monotonic() < self._began[name] + _SOON else 0
-        self.events.say("died", {"of": name, "status": int(status), "restarts": self._deaths[name]})
-        if status == USAGE or self._barren[name] >= MOST_DEATHS:
-            self._barren[name] = MOST_DEATHS
-            self.events.say("out", {"of": name, "why": f"ended {self._deaths[name]} times, the last time with status {status}"})
-        elif time_left or any(not one.outcome and one.target in self.targets for one in self.run.found()):
+        time_left, lasted = time.monotonic() < self.until, time.monotonic() >= self._began[name] + _SOON
+        policy = self._policies[name]
+        follows = policy.ended(status, lasted, time_left=time_left, work_left=self.run.waits_for(self.targets))
+        if is_death(status, time_left=time_left):
+            self.events.say("died", {"of": name, "status": int(status), "restarts": policy.deaths})
+        if follows is Next.RETIRE:
+            self.events.say("out", {"of": name, "why": f"ended {policy.deaths} times, the last time with status {status}"})
+        elif follows is Next.RESTART:
             self._start(name)
 
     def _end(self) -> None:

@@ -12,29 +12,24 @@ files behind. KEY is made of a failure's bucket and a number: there is one candi
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moefuzz.harness.base.case import Case
-from moefuzz.harness.base.case_text import case_from_json
 from moefuzz.harness.base.resources import LostDevice
-from moefuzz.harness.failures import Bucket, Failure, revived
-from moefuzz.harness.failures.facts import Origin
-from moefuzz.harness.failures.kinds import Kind, titled
+from moefuzz.harness.failures import Bucket, Failure
 from moefuzz.harness.reduction.explain import Region
 from moefuzz.harness.report.folder import Report
 from moefuzz.harness.run_log.events import list_of, said_of
+
+from .found import Found
 
 MOST_OF_A_BUCKET = 5
 """So many reports of a bucket, and failures in it are only counted: where data decide, no region is exact."""
@@ -50,67 +45,6 @@ EXPLAIN = ("report", "known")
 
 _TICK = 100_000_000
 """Nanoseconds in which a folder may change twice and show one time."""
-
-
-@dataclass
-class Found:
-    """A failure as a worker met it, and, once that is done, what came of it.
-
-    ``outcome`` is "report"; "once" for a report of what does not come back; "same" as another; "gone"; "known" from an earlier run.
-    """
-
-    key: str
-    bucket: Bucket
-    target: str
-    regime: str
-    case: Case
-    finding: str
-    choices: bytes = b""  # of Hypothesis
-    origin: Origin | None = None  # None in a file of an earlier version
-    tries: int = 0
-    outcome: str = ""
-    report: str | None = None
-    became: Bucket | None = None  # the bucket of its report
-    region: Region = field(default_factory=Region)
-
-    @property
-    def kind(self) -> Kind:
-        return Kind.read(self.bucket[1])
-
-    @property
-    def failure(self) -> Failure:
-        """As it was met. Raises ValueError for what no failure is, of another version of moefuzz."""
-        failure = revived(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
-        failure.origin = self.origin
-        return failure
-
-    def to_json(self) -> str:
-        fields = {name: getattr(self, name) for name in _PLAIN_FIELDS}
-        made = {"case": json.loads(self.case.to_json()), "choices": base64.b64encode(self.choices).decode(), "region": self.region.plain()}
-        return json.dumps({**fields, **made, "origin": self.origin and asdict(self.origin)})
-
-    @classmethod
-    def from_json(cls, text: str) -> Found:
-        """Raises ValueError for what is no such file."""
-        try:
-            said = json.loads(text)
-            buckets = {name: said[name] and tuple(said[name]) for name in ("bucket", "became")}
-            made = {"case": case_from_json(json.dumps(said["case"])), "region": Region.of(said["region"])}
-            plain = {name: said[name] for name in _PLAIN_FIELDS}
-            if wrong := [name for name, value in plain.items() if not isinstance(value, _PLAIN_FIELDS[name])]:
-                raise ValueError(f"{', '.join(wrong)} cannot be {', '.join(repr(plain[name])[:50] for name in wrong)}")
-            choices, origin = base64.b64decode(said["choices"]), said.get("origin") and Origin.of(said["origin"])
-            found = cls(**{**plain, **buckets, **made, "choices": choices, "origin": origin})
-            found.failure  # noqa: B018 - raises for what no failure is
-        except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-            raise ValueError(f"no finding: {type(error).__name__}: {error}") from None
-        return found
-
-
-_PLAIN_FIELDS = {
-    **dict.fromkeys(("key", "target", "regime", "finding", "outcome"), str), "bucket": list, "tries": int,
-    "report": str | None, "became": list | None,
-}  # fmt: skip
 
 
 class Taken(Exception):
@@ -188,6 +122,10 @@ class RunFolder:
         found = Found(key, report.bucket, report.target, "", report.case, report.finding, outcome="known", report=report.id, region=region)
         _replace(self._file(key), found.to_json())
 
+    def waits_for(self, targets: Container[str]) -> bool:
+        """Return whether a failure of these targets is still to be reduced."""
+        return any(not one.outcome and one.target in targets for one in self.found())
+
     @contextmanager
     def taken(self, targets: Container[str]) -> Iterator[Found | None]:
         """A failure of these targets that nobody reduces yet, and the lock on it as long as this lasts."""
@@ -229,42 +167,6 @@ class RunFolder:
 
     def _file(self, key: str) -> Path:
         return self.path / "found" / f"{key}.json"
-
-
-class Events:
-    """A process's own events; what a full disk refuses waits for the next one."""
-
-    def __init__(self, run: RunFolder, worker: str, file: str = "") -> None:
-        self.file, self.worker = run.path / "events" / f"{file or worker}.ndjson", worker
-        self._waiting: list[bytes] = []
-        with contextlib.suppress(OSError):
-            if self.file.exists() and self.file.read_bytes()[-1:] != b"\n":
-                self._waiting.append(b"\n")  # behind a line that was cut off
-
-    def say(self, kind: str, said: Mapping[str, Any]) -> None:
-        """Append an event, whole or not at all."""
-        event = {"at": time.time(), "worker": self.worker, "kind": kind, **said}
-        self._waiting.append(json.dumps(event, default=str).encode() + b"\n")
-        with contextlib.suppress(OSError), self.file.open("ab", buffering=0) as file:
-            size = file.tell()
-            try:
-                written = file.write(b"".join(self._waiting))
-                if written == sum(map(len, self._waiting)):
-                    self._waiting.clear()
-                else:
-                    os.truncate(self.file, size)
-            except OSError:
-                os.truncate(self.file, size)
-
-
-def in_words(bucket: Sequence[str | None]) -> str:
-    """A bucket as a report's title says it.
-
-    >>> in_words(("triton", "WrongValue", "Y", "forward"))
-    'WrongValue of Y in triton'
-    """
-    target, kind, tensor, *_ = bucket
-    return f"{titled(str(kind), tensor)} in {target}"
 
 
 def _found(file: Path) -> Found | str | None:

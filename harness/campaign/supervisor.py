@@ -15,13 +15,12 @@ from pathlib import Path
 
 import psutil
 
-from moefuzz.harness.base.exit_codes import INFRASTRUCTURE, INTERRUPTED, USAGE
+from moefuzz.harness.base.exit_codes import INFRASTRUCTURE, INTERRUPTED
+from moefuzz.harness.run_log.event_log import EventLog
 
 from . import gpus
-from .run_folder import Events, RunFolder
-
-MOST_DEATHS = 5
-"""So many deaths of a worker in a row without a turn in between, and it is taken out, with its GPU."""
+from .restart_policy import Next, RestartPolicy, is_death
+from .run_folder import RunFolder
 
 _LOOK_SECONDS, _RESOURCE_SECONDS, _ENDING_SECONDS = 0.5, 10.0, 30.0
 _ASKING_SECONDS = 5.0
@@ -30,13 +29,12 @@ _ENOUGH = "as many failures as were asked for"
 
 @dataclass
 class Slot:
-    """A place for a worker, and who is in it."""
+    """A place for a worker, and the process in it."""
 
     name: str
     gpu: str | None = None
     process: subprocess.Popen[bytes] | None = None
-    restarts: int = 0
-    barren: int = 0  # deaths in a row without a turn
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
     said: int = 0  # bytes of its events when its process was started
     status: int = 0  # of the process that ended last
     out: str = ""
@@ -56,11 +54,11 @@ class Supervisor:
     def __init__(self, run: RunFolder, places: Sequence[Slot], seconds: float, targets: Sequence[str]) -> None:
         self.run, self.places, self.targets = run, list(places), targets
         self.until = time.monotonic() + seconds
-        self.events = Events(run, "supervisor", f"supervisor-{socket.gethostname()}")
+        self.events = EventLog(run.path, "supervisor", f"supervisor-{socket.gethostname()}")
         self._measured, self.why = 0.0, ""
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
-        """Start the workers and watch them; ``look`` is called twice a second. What to end with; failures are no matter here.
+        """Start the workers and watch them; ``look`` is called twice a second. Return an exit code, in which failures do not count.
 
         The run ends early once ``enough`` is true.
         """
@@ -97,7 +95,7 @@ class Supervisor:
             )
 
     def _look_after_all(self) -> bool:
-        """Start again who died; whether anybody runs."""
+        """Start workers again that died; return whether any runs."""
         for slot in self.places:
             if slot.process is not None and (status := slot.process.poll()) is not None:
                 _end_all(slot.process)
@@ -110,15 +108,13 @@ class Supervisor:
 
     def _ended(self, slot: Slot, status: int) -> None:
         time_left, slot.status = time.monotonic() < self.until, status
-        if status == 0 and not time_left:
-            return
-        slot.barren = 0 if self._turned(slot) else slot.barren + 1
-        slot.restarts += 1
-        self.events.say("died", {"of": slot.name, "status": status, "restarts": slot.restarts})
-        if status == USAGE or slot.barren >= MOST_DEATHS:
-            slot.out = self._last_words(slot) or f"ended {slot.barren} times with status {status} and no example in between"
+        follows = slot.policy.ended(status, self._turned(slot), time_left=time_left, work_left=self.run.waits_for(self.targets))
+        if is_death(status, time_left=time_left):
+            self.events.say("died", {"of": slot.name, "status": status, "restarts": slot.policy.deaths})
+        if follows is Next.RETIRE:
+            slot.out = self._last_words(slot) or f"ended {slot.policy.barren} times with status {status} and no example in between"
             self.events.say("out", {"of": slot.name, "gpu": slot.gpu, "why": slot.out})
-        elif time_left or any(not one.outcome and one.target in self.targets for one in self.run.found()):
+        elif follows is Next.RESTART:
             self._start(slot)
 
     def _said(self, slot: Slot) -> int:
@@ -150,7 +146,7 @@ class Supervisor:
                     self.events.say("resources", {"worker": slot.name, "rss": rss, "device_used": used.get(slot.gpu or "")})
 
     def _end(self) -> None:
-        """Ask all that still run to end, and kill what does not."""
+        """Ask the workers that still run to end, and kill those that do not."""
         running = [slot.process for slot in self.places if slot.process is not None]
         stop = time.monotonic() + _ENDING_SECONDS
         while (left := [process for process in running if process.poll() is None]) and time.monotonic() < stop:

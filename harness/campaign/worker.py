@@ -11,7 +11,8 @@ import socket
 import sys
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +20,42 @@ from moefuzz.harness.base.device import describe, device, one_thread, versions
 from moefuzz.harness.base.exit_codes import INFRASTRUCTURE, INTERRUPTED, USAGE
 from moefuzz.harness.base.resources import LostDevice
 from moefuzz.harness.base.signals import ignore, listen
+from moefuzz.harness.run_log.event_log import EventLog
 from moefuzz.harness.targets import BadTarget
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.isolation import isolated
-from moefuzz.harness.verdict.journal import left_over, written_ahead
+from moefuzz.harness.verdict.journal import LeftOver, left_over, written_ahead
 from moefuzz.harness.verdict.known_issues import BadKnownIssues
 
-from .campaign import Campaign, Reduced
+from .campaign import Campaign, Step
 from .chosen_regimes import NoSuchRegime, chosen_regimes
 from .example_database import CannotShare
-from .explore import Explorer, Turn
-from .run_folder import Events, Found, RunFolder
+from .explore import Explorer, Regimes
+from .found import Found
+from .run_folder import RunFolder
 from .settings import Asked
+from .turn import Turn
 
 _LOOK_SECONDS = 1.0
 
 
-def work(folder: Path, name: str, seconds: float) -> int:
-    """Fuzz into a run's folder for so many seconds, as its ``run.json`` asks; what to end with."""
-    from moefuzz.strategies.regimes import REGIMES
-
+def work(folder: Path, name: str, seconds: float, regimes: Regimes) -> int:
+    """Fuzz into a run's folder for so many seconds, as its ``run.json`` asks; return what to end with. Raises BadRun."""
     one_thread()
     stop = time.monotonic() + seconds
-    run = RunFolder(folder)
-    events = Events(run, name)
+    events = EventLog(folder, name)
     starts = events.file.read_bytes().count(b'"kind": "started"') if events.file.exists() else 0  # no two draw the same
-    gpu = os.environ.get("CUDA_VISIBLE_DEVICES") if device().type == "cuda" else None
-    here = {"host": socket.gethostname(), "pid": os.getpid(), "device": describe(), "gpu": gpu, "versions": versions()}
     left = left_over(Asked.of(folder).targets, folder / "running")
-    events.say("started", {**here, "seconds": seconds, "resumed": bool(left)})
+    events.say("started", {**_here(), "seconds": seconds, "resumed": bool(left)})
     why, status = "time is up", 0
-    campaign: Campaign | None = None
     try:
         asked = Asked.of(folder)
-        targets = [load_target(spec) for spec in asked.targets]
-        regimes = chosen_regimes(asked.only_regimes, REGIMES, targets)
-        seed = f"{asked.seed} {name} {starts}"
-        campaign = Campaign(run, targets, regimes, database=asked.database(), shuffled=True, seed=seed)
-        explorer = campaign.explorer
-        with asked.in_force(), written_ahead(folder / "running", lambda: under_way(explorer, name)):
-            for one in left:
-                if "turn" in one.said:  # all that is left of the last turn of a process that was killed
-                    events.say("turn", one.said["turn"])
-            with nullcontext() if asked.isolate else isolated(asked.case_seconds):
-                for turn in campaign.again(left):
-                    _say(events, turn)
-            for step in campaign.steps(stop):
-                _say(events, step)
+        campaign = _campaign(folder, asked, regimes, f"{asked.seed} {name} {starts}")
+        with _kept(campaign, events):
+            _fuzz(campaign, asked, events, left, stop)
     except KeyboardInterrupt:
         ignore()
         why, status = "interrupted", INTERRUPTED
-        if campaign is not None:
-            campaign.keep_now()
     except LostDevice as error:
         why, status = str(error), INFRASTRUCTURE
         sys.stderr.write(f"{why}\n")
@@ -79,10 +64,47 @@ def work(folder: Path, name: str, seconds: float) -> int:
     except (BadTarget, BadKnownIssues, NoSuchRegime) as error:
         why, status = str(error), USAGE
     finally:
-        if campaign is not None and (last := campaign.explorer.under_way()) is not None:
-            events.say("turn", last.said())
         events.say("ended", {"why": why})
     return status
+
+
+def _here() -> dict[str, Any]:
+    """Return what this process is and runs on, as fields of an event."""
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES") if device().type == "cuda" else None
+    return {"host": socket.gethostname(), "pid": os.getpid(), "device": describe(), "gpu": gpu, "versions": versions()}
+
+
+def _campaign(folder: Path, asked: Asked, regimes: Regimes, seed: str) -> Campaign:
+    targets = [load_target(spec) for spec in asked.targets]
+    chosen = chosen_regimes(asked.only_regimes, regimes, targets)
+    return Campaign(RunFolder(folder), targets, chosen, database=asked.database(), shuffled=True, seed=seed)
+
+
+@contextmanager
+def _kept(campaign: Campaign, events: EventLog) -> Iterator[None]:
+    """Say the turn that ran when this ends, and at an interrupt keep how far a failure is reduced."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        ignore()
+        campaign.keep_now()
+        raise
+    finally:
+        if (last := campaign.explorer.under_way()) is not None:
+            events.say("turn", last.said())
+
+
+def _fuzz(campaign: Campaign, asked: Asked, events: EventLog, left: Sequence[LeftOver], stop: float) -> None:
+    """Run what an earlier process did not survive, then everything else, and say each step."""
+    with asked.in_force(), written_ahead(campaign.run.path / "running", lambda: under_way(campaign.explorer, events.worker)):
+        for one in left:
+            if "turn" in one.said:  # all that is left of the last turn of a process that was killed
+                events.say("turn", one.said["turn"])
+        with nullcontext() if asked.isolate else isolated(asked.case_seconds):
+            for turn in campaign.again(left):
+                _say(events, turn)
+        for step in campaign.steps(stop):
+            _say(events, step)
 
 
 def under_way(explorer: Explorer, name: str) -> dict[str, Any]:
@@ -91,7 +113,7 @@ def under_way(explorer: Explorer, name: str) -> dict[str, Any]:
     return {} if turn is None else {"turn": {**turn.said(), "at": time.time(), "worker": name}}
 
 
-def _say(events: Events, step: Turn | Found | Reduced) -> None:
+def _say(events: EventLog, step: Step) -> None:
     if isinstance(step, Turn):
         events.say("turn", step.said())
     elif isinstance(step, Found):
@@ -124,7 +146,9 @@ def main() -> int:
     folder, name, seconds = sys.argv[1:]
     listen()
     _end_with(os.getppid())
-    return work(Path(folder), name, float(seconds))
+    from moefuzz.strategies.regimes import REGIMES
+
+    return work(Path(folder), name, float(seconds), REGIMES)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +18,13 @@ from moefuzz.harness.base.device import describe
 from moefuzz.harness.base.exit_codes import FOUND, INFRASTRUCTURE, NOTHING_RAN
 from moefuzz.harness.base.text import several
 from moefuzz.harness.campaign.explore import Regimes
+from moefuzz.harness.campaign.found import Found, bucket_title
 from moefuzz.harness.campaign.novelty import LABELS
-from moefuzz.harness.campaign.run_folder import Events, Found, RunFolder, in_words
+from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.campaign.settings import Asked
 from moefuzz.harness.report.folder import Report, read_all, region_of
 from moefuzz.harness.report.summary import write_summary
+from moefuzz.harness.run_log.event_log import EventLog
 from moefuzz.harness.run_log.events import Tail, info_of
 from moefuzz.harness.run_log.state import RunState, read_state
 from moefuzz.harness.targets.registry import load_target
@@ -36,7 +40,7 @@ _LINE_SECONDS = 60.0
 class Workers(Protocol):
     """A supervisor of this host, or a cluster."""
 
-    events: Events
+    events: EventLog
     why: str  # they ended
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool]) -> int: ...
@@ -45,45 +49,66 @@ class Workers(Protocol):
 def watched(
     run: RunFolder, asked: Asked, command: str, workers: Workers, options: FuzzOptions, regimes: Regimes, known_reports: Sequence[Path]
 ) -> int:
-    """Have workers fuzz until the time is up; what to end with."""
-    console, folder = Console(), run.path
+    """Have workers fuzz until the time is up; return what to end with."""
+    console = Console()
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     resumed = run.started({**asked.said(command), "regimes": _drawn(asked.targets, regimes), "labels": _labels(asked.targets)})
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    say(f"{' and '.join(asked.targets)} on {describe()}; seed {asked.seed}; everything goes to {folder}")
+    say(f"{' and '.join(asked.targets)} on {describe()}; seed {asked.seed}; everything goes to {run.path}")
     if known_reports:
         say(f"{sum(know(run, reports) for reports in known_reports)} reports of earlier runs are known")
     if resumed:
-        waiting, cases = sum(not one.outcome for one in run.found()), len(left_over(asked.targets, folder / "running"))
-        workers.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
-        reports = several(len(_reported(run)), "report")
-        say(f"resumed: {reports}, {several(waiting, 'failure')} to be reduced, {several(cases, 'case')} left over")
+        _say_resumed(run, asked, workers, say)
     for line in run.unreadable():
         say(f"skipped: {line}")
-    before, examples_before = len(_reported(run)), read_state(folder).examples if resumed else 0
+    reports, examples = len(_reported(run)), read_state(run.path).examples if resumed else 0
 
     def enough() -> bool:
-        return options.max_failures is not None and len(_reported(run)) - before >= options.max_failures
+        return options.max_failures is not None and len(_reported(run)) - reports >= options.max_failures
 
-    with _shown(folder, console) as look:
+    with _shown(run.path, console) as look:
         status = workers.watch(look, enough)
-    page = _page(folder)
-    if not (folder / "summary.html").exists():
+    page = _page(run.path)
+    if not (run.path / "summary.html").exists():
         status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder takes no file any more"
+    new = _New(len(_reported(run)) - reports, read_state(run.path).examples - examples, sum(not one.outcome for one in run.found()))
+    _say_ended(run, new, page, workers.why if status == INFRASTRUCTURE else "", say)
+    return status or new.status
+
+
+@dataclass(frozen=True)
+class _New:
+    """What a run came to since it was started: distinct failures, examples, and failures that are not reduced to the end."""
+
+    failures: int
+    examples: int
+    waiting: int
+
+    @property
+    def status(self) -> int:
+        """The exit code of a run that went to its end."""
+        return FOUND if self.failures > 0 or self.waiting else 0 if self.examples else NOTHING_RAN
+
+
+def _say_resumed(run: RunFolder, asked: Asked, workers: Workers, say: Callable[[str], None]) -> None:
+    """Say what an earlier run of the folder has left, and count it as an event."""
+    waiting, cases = sum(not one.outcome for one in run.found()), len(left_over(asked.targets, run.path / "running"))
+    workers.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
+    reports = several(len(_reported(run)), "report")
+    say(f"resumed: {reports}, {several(waiting, 'failure')} to be reduced, {several(cases, 'case')} left over")
+
+
+def _say_ended(run: RunFolder, new: _New, page: str, stopped: str, say: Callable[[str], None]) -> None:
+    """Name each report, and say what the run came to, and why it stopped if its time was not up."""
     for found in _reported(run):
         where = run.reports / found.report / "report.md" if found.report else f"its report could not be written; the case is {found.case!r}"
-        say(f"{in_words(found.became or found.bucket)}: {where}")
-    if waiting := sum(not one.outcome for one in run.found()):
-        say(f"{several(waiting, 'failure')} not reduced to the end: the same command with --run {folder} goes on with it")
-    examples = read_state(folder).examples - examples_before
-    say(f"{several(len(_reported(run)) - before, 'new failure')} in {several(examples, 'example')}; the whole run: {page}")
-    if status == INFRASTRUCTURE:
-        say(f"stopped: {workers.why}")
-    if not examples and not waiting:
+        say(f"{bucket_title(found.became or found.bucket)}: {where}")
+    if new.waiting:
+        say(f"{several(new.waiting, 'failure')} not reduced to the end: the same command with --run {run.path} goes on with it")
+    say(f"{several(new.failures, 'new failure')} in {several(new.examples, 'example')}; the whole run: {page}")
+    if stopped:
+        say(f"stopped: {stopped}")
+    if not new.examples and not new.waiting:
         say("no example ran: nothing is known of the target; give it more --time")
-    return status or (FOUND if len(_reported(run)) > before or waiting else 0 if examples else NOTHING_RAN)
 
 
 def know(run: RunFolder, folder: Path) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
+from moefuzz.harness.base.durations import MOST_HOURS, BadDuration, duration
 from moefuzz.harness.base.environment import TARGET_VARIABLE
 from moefuzz.harness.base.exit_codes import USAGE
 from moefuzz.harness.targets import BadTarget, Target
@@ -28,38 +28,13 @@ COVERAGE = typer.Option("--coverage", help="Print which lines, branches and mask
 
 
 def refuse(message: str, status: int = USAGE) -> NoReturn:
-    """One line, and the end."""
+    """Print one line, and end the command."""
     typer.echo(f"moefuzz: {message}", err=True)
     raise typer.Exit(status)
 
 
-class BadDuration(Exception):
-    """A text that is no duration."""
-
-
-MOST_HOURS = 10 * 365 * 24
-_NUMBER = r"(\d+(?:\.\d+)?)\s*"
-_DURATION = re.compile(rf"(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s)?|{_NUMBER}", re.ASCII)
-
-
-def duration(text: str) -> float:
-    """Seconds of a duration like 90s, 2m, 1h30m, or of a number of seconds. Raises BadDuration.
-
-    >>> duration("1h30m"), duration("1.5m"), duration("5")
-    (5400.0, 90.0, 5.0)
-    """
-    match, got = _DURATION.fullmatch(text.strip()), repr(text if len(text) <= 40 else f"{text[:40]}...")
-    if match is None or not any(match.groups()):
-        raise BadDuration(f"must be a duration like 90s, 2m, 1h30m or 1.5h, got {got}")
-    hours, minutes, seconds, alone = (float(number or 0) for number in match.groups())
-    total = 3600 * hours + 60 * minutes + seconds + alone
-    if not 0 < total <= 3600 * MOST_HOURS:
-        raise BadDuration(f"must be above 0 and at most {MOST_HOURS}h (ten years), got {got}")
-    return total
-
-
 def seconds_of(text: str, option: str = "--time") -> float:
-    """Seconds of an option's duration, or the end with one line."""
+    """Return the seconds of an option's duration, or end the command with one line."""
     try:
         return duration(text)
     except BadDuration as error:
@@ -67,14 +42,14 @@ def seconds_of(text: str, option: str = "--time") -> float:
 
 
 def seconds_of_hours(hours: float) -> float:
-    """Seconds of ``--hours``, or the end with one line."""
+    """Return the seconds of ``--hours``, or end the command with one line."""
     if not 0 < hours <= MOST_HOURS:
         refuse(f"--hours must be above 0 and at most {MOST_HOURS} (ten years), got {hours}")
     return 3600 * hours
 
 
 def named_target(spec: str) -> Target:
-    """The target of a name, or the end with one line."""
+    """Return the target of a name, or end the command with one line."""
     try:
         return load_target(spec)
     except BadTarget as error:
@@ -82,7 +57,7 @@ def named_target(spec: str) -> Target:
 
 
 def named_issues(path: Path | None) -> KnownIssues:
-    """Those of a file, if there is one, or the end with one line."""
+    """Return the known issues of a file, if there is one, or end the command with one line."""
     try:
         return KnownIssues() if path is None else KnownIssues.read(path)
     except BadKnownIssues as error:

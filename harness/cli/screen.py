@@ -15,7 +15,9 @@ from rich.text import Text
 
 from moefuzz.harness.base.text import by_number, duration, memory, printable, rate, several
 from moefuzz.harness.run_log.failures import Reported
-from moefuzz.harness.run_log.state import Regime, RunState, Worker
+from moefuzz.harness.run_log.regime_state import Regime
+from moefuzz.harness.run_log.state import RunState
+from moefuzz.harness.run_log.worker_state import Worker
 
 STARVING_SECONDS = 600.0
 """A regime without an example after so long is named."""

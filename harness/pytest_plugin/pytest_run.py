@@ -32,35 +32,58 @@ from .profile_names import NAMES, NEED_A_GPU
 def configure(config: pytest.Config, *, own: bool, profile: str | None) -> None:
     """Begin a run: ``own``, of our own suite; ``profile``, a profile that it names and that is ours, unless the project has registered it.
 
-    What cannot run ends it with one line.
+    What cannot run ends the run with one line.
     """
-    if own:
-        use_default_profile(config)
-        config.addinivalue_line("markers", "heavy: takes long; run by `make test-heavy` and not by `make test`")
-        config.addinivalue_line("markers", "not_asked: a property of a level of which no target was asked for")
-        _want_profile(config.getoption("--hypothesis-profile", None))
-    elif profile is not None and not _is_registered(profile):
-        hypothesis_profiles.register(profile)
-    else:
-        profile = None
+    profile = _profile_of_own_suite(config, profile) if own else _profile_of_a_project(profile)
     if profile in NEED_A_GPU:
         _want_gpu(profile)
     if own or profile is not None:
         config.add_cleanup(hypothesis_profiles.let_shrinking_end())
+    _targets(config, own=own)
+    _corpus(config, own=own)
+    _findings(config)
+    _cases(config, isolated_by_default=profile in NEED_A_GPU)
+
+
+def _profile_of_own_suite(config: pytest.Config, profile: str | None) -> str | None:
+    use_default_profile(config)
+    config.addinivalue_line("markers", "heavy: takes long; run by `make test-heavy` and not by `make test`")
+    config.addinivalue_line("markers", "not_asked: a property of a level of which no target was asked for")
+    _want_profile(config.getoption("--hypothesis-profile", None))
+    return profile
+
+
+def _profile_of_a_project(profile: str | None) -> str | None:
+    """Register a profile of ours that the project has not; return its name, or None where there is nothing of ours."""
+    if profile is None or _is_registered(profile):
+        return None
+    hypothesis_profiles.register(profile)
+    return profile
+
+
+def _targets(config: pytest.Config, *, own: bool) -> None:
+    """Put the targets of the run into the environment; one that cannot be used ends the run."""
     if own or config.getoption("--moe-target"):
         _take_settings(config)
     if config.getoption("--moe-target"):
         os.environ[TARGET_VARIABLE] = " ".join(config.getoption("--moe-target"))
     if os.environ.get(TARGET_VARIABLE) and (own or config.getoption("--moe-target")):
         _target_names()
-    _corpus(config, own=own)
+
+
+def _findings(config: pytest.Config) -> None:
+    """Begin what becomes of failures: which are known, and where reports go."""
     if config.getoption("--moe-known-issues") or os.environ.get(KNOWN_ISSUES_VARIABLE):
         known_issues.start(config)
     folder = config.getoption("--moe-report-dir")
     if folder is not None and (why := why_not_writable(folder)):
         pytest.exit(f"moefuzz: --moe-report-dir {folder}: {why}", USAGE)
+
+
+def _cases(config: pytest.Config, *, isolated_by_default: bool) -> None:
+    """Begin how cases run: beside the process, watched, for how long, and what they reach."""
     isolate = config.getoption("--moe-isolate")
-    if profile in NEED_A_GPU if isolate is None else isolate:
+    if isolated_by_default if isolate is None else isolate:
         _isolate(config)
     if config.getoption("--moe-sanitize"):
         _want_interpreter()
@@ -170,7 +193,7 @@ def _corpus(config: pytest.Config, *, own: bool) -> None:
 
 def _soak(config: pytest.Config) -> None:
     """Explore the properties before the tests run; without a place for what is found the run ends with one line."""
-    from moefuzz.harness.cli.options import BadDuration, duration
+    from moefuzz.harness.base.durations import BadDuration, duration
 
     from .soak import Soak
 

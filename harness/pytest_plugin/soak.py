@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,8 +30,8 @@ from moefuzz.harness.base.hypothesis_internals import (
     settings_of,
     use_settings,
 )
-from moefuzz.harness.campaign.explore import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, following
 from moefuzz.harness.campaign.novelty import Behaviours, labels
+from moefuzz.harness.campaign.turn import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, following
 
 _LINE_SECONDS = 60.0
 _REDUCING = (Phase.explicit, Phase.reuse, Phase.shrink)
@@ -46,6 +46,7 @@ class Soaked:
     worth: float = 0.0
     examples: int = 0
     failing: int = 0
+    fresh: int = 0  # labels and pairs of labels met for the first time
     errors: set[str] = field(default_factory=set)
 
 
@@ -80,17 +81,26 @@ class Soak:
                 reporter.write_line(f"moefuzz: no example of {', '.join(unreached)}")
 
     def _turn(self, line: Soaked, stop: float) -> None:
-        began, fresh, before = time.monotonic(), 0, len(line.errors)
+        began, fresh, errors = time.monotonic(), line.fresh, len(line.errors)
+        examples = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
+        with _replaced(line.item, self._recording(line, stop), examples):
+            for report in run_test(line.item):
+                if report.failed and report.when == "setup":
+                    line.worth = -1.0
+        line.turns += 1
+        line.worth = (line.fresh - fresh + 10 * (len(line.errors) - errors)) / max(time.monotonic() - began, 1e-3)
+
+    def _recording(self, line: Soaked, stop: float) -> Callable[..., None]:
+        """Return a test that runs the property until ``stop``, counts its examples, and keeps the failing ones instead of raising."""
         database, inner, key = settings_of(line.item.obj).database, inner_test(line.item.obj), database_key(line.item)
 
         def recorded(*arguments: Any, **drawn: Any) -> None:
-            nonlocal fresh
             if time.monotonic() > stop:
                 return
             line.examples += 1
             for case in drawn.values():
                 if isinstance(case, Case):
-                    fresh += self._behaviours.fresh(line.item.nodeid, labels(case))[0]
+                    line.fresh += self._behaviours.fresh(line.item.nodeid, labels(case))[0]
             try:
                 inner(*arguments, **drawn)
             except (HypothesisException, pytest.skip.Exception):
@@ -102,13 +112,7 @@ class Soak:
                     # what comes from the primary corpus is not shrunk again
                     database.save(secondary_key(key), choices_of_example())
 
-        examples = min(FIRST_TURN << min(line.turns, 20), LONGEST_TURN)
-        with _replaced(line.item, recorded, examples):
-            for report in run_test(line.item):
-                if report.failed and report.when == "setup":
-                    line.worth = -1.0
-        line.turns += 1
-        line.worth = (fresh + 10 * (len(line.errors) - before)) / max(time.monotonic() - began, 1e-3)
+        return recorded
 
 
 @contextmanager

@@ -17,7 +17,9 @@ from markupsafe import Markup
 from moefuzz.harness.base import text
 from moefuzz.harness.base.text import by_number, several
 from moefuzz.harness.run_log.failures import Reported
-from moefuzz.harness.run_log.state import SILENT_SECONDS, Regime, RunState, read_state
+from moefuzz.harness.run_log.regime_state import Regime
+from moefuzz.harness.run_log.state import RunState, read_state
+from moefuzz.harness.run_log.worker_state import SILENT_SECONDS
 
 from .summary_coverage import coverage_of, remainders_of
 from .summary_plots import examples_plot, failures_plot, memory_plot

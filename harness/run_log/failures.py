@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from moefuzz.harness.failures.kinds import titled
 
-from .records import Bucket, Found, Reduced
+from .records import Bucket, FoundEvent, ReducedEvent
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ class Failures:
 
     reported: list[Reported] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
-    gone: list[Reduced] = field(default_factory=list)  # that did not fail again
+    gone: list[ReducedEvent] = field(default_factory=list)  # that did not fail again
     outcomes: Counter[str] = field(default_factory=Counter)
 
-    def found(self, found: Found, since: float) -> None:
+    def found(self, found: FoundEvent, since: float) -> None:
         before = next((pending for pending in self.pending if found.key and pending.key == found.key), None)
         if before is not None:  # by a worker that did not live to reduce it
             self.pending.remove(before)
             since = before.found
         self.pending.append(Pending(found.worker, found.bucket, found.regime, found.case, found.finding, since, found.key))
 
-    def reduced(self, reduced: Reduced, since: float) -> None:
+    def reduced(self, reduced: ReducedEvent, since: float) -> None:
         was = self._no_longer_pending(reduced)
         self.outcomes[reduced.outcome] += 1
         if reduced.outcome == "gone":
@@ -98,14 +98,14 @@ class Failures:
         """When each distinct failure was found first, those that wait included."""
         return sorted([reported.found for reported in self.reported] + [pending.found for pending in self.waiting])
 
-    def _no_longer_pending(self, reduced: Reduced) -> Pending | None:
+    def _no_longer_pending(self, reduced: ReducedEvent) -> Pending | None:
         same = [one for one in self.pending if one.bucket == reduced.bucket and reduced.key in ("", one.key)]
         was = next((pending for pending in same if pending.worker == reduced.worker), same[0] if same else None)
         if was is not None:
             self.pending.remove(was)
         return was
 
-    def _known(self, reduced: Reduced) -> Reported | None:
+    def _known(self, reduced: ReducedEvent) -> Reported | None:
         """The report that this one is: of the same folder, or without one of the same bucket and case."""
         same = [one for one in self.reported if one.bucket == reduced.bucket]
         if reduced.report is not None:

@@ -12,7 +12,7 @@ from moefuzz.harness.base.text import printable
 
 Bucket = tuple[str, str, str | None, str | None]
 Shares = dict[str, float]
-Covered = dict[str, dict[str, int]]
+LabelCounts = dict[str, dict[str, int]]
 Slowest = tuple[tuple[float, str], ...]
 Status = int
 
@@ -32,7 +32,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Started(Record):
+class StartedEvent(Record):
     host: str = ""
     pid: int = 0
     device: str = ""
@@ -41,7 +41,7 @@ class Started(Record):
 
 
 @dataclass(frozen=True)
-class Turn(Record):
+class TurnEvent(Record):
     """A batch of examples of one regime."""
 
     target: str
@@ -57,23 +57,23 @@ class Turn(Record):
     fresh: int = 0  # behaviours seen for the first time
     compiles: int = 0
     shares: Shares = field(default_factory=dict)
-    covered: Covered = field(default_factory=dict)
+    covered: LabelCounts = field(default_factory=dict)
     slowest: Slowest = ()
 
 
 @dataclass(frozen=True)
-class Found(Record):
+class FoundEvent(Record):
     """A failure of a new kind, which its worker reduces from now on; again where another was killed meanwhile."""
 
     bucket: Bucket
     regime: str = ""
     case: str = ""
     finding: str = ""
-    key: str = ""  # by which Reduced refers to it
+    key: str = ""  # by which ReducedEvent refers to it
 
 
 @dataclass(frozen=True)
-class Reduced(Record):
+class ReducedEvent(Record):
     """What became of it: a report, the same as another, a known issue, or gone when it was run again."""
 
     bucket: Bucket
@@ -88,32 +88,32 @@ class Reduced(Record):
 
 
 @dataclass(frozen=True)
-class Withdrawn(Record):
+class WithdrawnEvent(Record):
     """A report of what did not come back then, and is explained by another since."""
 
     report: str
 
 
 @dataclass(frozen=True)
-class Resources(Record):
+class ResourcesEvent(Record):
     rss: int
     device_used: int | None = None
 
 
 @dataclass(frozen=True)
-class Ended(Record):
+class EndedEvent(Record):
     why: str = ""
 
 
 @dataclass(frozen=True)
-class Died(Record):
+class DiedEvent(Record):
     of: str
     status: Status
     restarts: int = 0
 
 
 @dataclass(frozen=True)
-class Out(Record):
+class OutEvent(Record):
     """A worker, or a GPU with its worker, that failed too often."""
 
     of: str
@@ -122,23 +122,23 @@ class Out(Record):
 
 
 @dataclass(frozen=True)
-class Resumed(Record):
+class ResumedEvent(Record):
     cases: int = 0
     found: int = 0
     reports: int = 0
 
 
 _KINDS: dict[str, type[Record]] = {
-    "started": Started,
-    "turn": Turn,
-    "found": Found,
-    "reduced": Reduced,
-    "withdrawn": Withdrawn,
-    "resources": Resources,
-    "ended": Ended,
-    "died": Died,
-    "out": Out,
-    "resumed": Resumed,
+    "started": StartedEvent,
+    "turn": TurnEvent,
+    "found": FoundEvent,
+    "reduced": ReducedEvent,
+    "withdrawn": WithdrawnEvent,
+    "resources": ResourcesEvent,
+    "ended": EndedEvent,
+    "died": DiedEvent,
+    "out": OutEvent,
+    "resumed": ResumedEvent,
 }
 
 
@@ -214,7 +214,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "Bucket": _bucket,
     "tuple[str, ...]": lambda value: tuple(_text(text) for text in _list(value)),
     "Shares": lambda value: {tensor: _share(share) for tensor, share in _pairs(value)},
-    "Covered": lambda value: {name: {label: _count(n) for label, n in _pairs(labels)} for name, labels in _pairs(value)},
+    "LabelCounts": lambda value: {name: {label: _count(n) for label, n in _pairs(labels)} for name, labels in _pairs(value)},
     "Slowest": lambda value: tuple((_number(seconds), _text(case)) for seconds, case in (_list(pair, 2) for pair in _list(value))),
 }
 """By the type of a field."""

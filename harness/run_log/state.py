@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections import Counter
 from collections.abc import Iterable
@@ -13,83 +12,28 @@ from moefuzz.harness.base.text import ending, printable
 
 from .events import Event, RunInfo, events_of, info_of, running_in
 from .failures import Failures
-from .records import BadEvent, Covered, Died, Ended, Found, Out, Record, Reduced, Resources, Resumed, Started, Turn, Withdrawn, record_of
+from .records import (
+    BadEvent,
+    DiedEvent,
+    EndedEvent,
+    FoundEvent,
+    LabelCounts,
+    OutEvent,
+    Record,
+    ReducedEvent,
+    ResourcesEvent,
+    ResumedEvent,
+    StartedEvent,
+    TurnEvent,
+    WithdrawnEvent,
+    record_of,
+)
+from .regime_state import Regime
 from .time_series import Series
+from .worker_state import Death, Worker
 
 SUPERVISOR = "supervisor"
 SLOWEST = 10
-SILENT_SECONDS = 600.0  # after which a worker is not believed to run any more
-
-MemorySeries = functools.partial(Series, max)
-
-
-@dataclass
-class Regime:
-    """What one regime of one target yielded."""
-
-    target: str
-    name: str
-    level: str = ""
-    examples: int = 0
-    seconds: float = 0.0
-    failing: int = 0
-    passed_by: int = 0
-    known: int = 0
-    refused: int = 0
-    no_room: int = 0
-    fresh: int = 0
-    last_at: float | None = None  # of an example
-    share: float = 0.0  # the largest of a bound
-    tensor: str = ""  # that needed it
-
-    def add(self, turn: Turn) -> None:
-        self.level = turn.level or self.level
-        for name in ("examples", "seconds", "failing", "passed_by", "known", "refused", "no_room", "fresh"):
-            setattr(self, name, getattr(self, name) + getattr(turn, name))
-        if turn.examples:
-            self.last_at = max(turn.at, self.last_at or 0.0)
-        tensor, share = max(turn.shares.items(), key=operator.itemgetter(1), default=("", 0.0))
-        if share > self.share:
-            self.tensor, self.share = tensor, share
-
-
-@dataclass
-class Worker:
-    """A process that fuzzes, under one name however often it was started again."""
-
-    name: str
-    state: str = "running"  # or reducing, restarting, ended, out
-    host: str = ""
-    gpu: str | None = None
-    device: str = ""
-    pid: int = 0
-    examples: int = 0
-    restarts: int = 0
-    last_at: float = 0.0  # of a sign of life
-    last_turn: Turn | None = None
-    why: str = ""  # it ended, or was taken out
-    rss: Series = field(default_factory=MemorySeries)
-    device_used: Series = field(default_factory=MemorySeries)
-    rss_now: int = 0
-    device_now: int | None = None
-
-    def does(self, what: str) -> None:
-        """One that ended or died works again only when it is started: clocks of two hosts, or two files, may be apart."""
-        self.state = what if self.state in ("running", "reducing") else self.state
-
-    def works(self, now: float) -> bool:
-        """Whether it runs, as far as can be told."""
-        patience = SILENT_SECONDS + (self.last_turn.seconds if self.last_turn else 0.0)
-        return self.state in ("running", "reducing") and now - self.last_at < patience
-
-
-@dataclass(frozen=True)
-class Death:
-    """A worker whose process ended, ``since`` the run's start."""
-
-    since: float
-    worker: str
-    how: str
 
 
 @dataclass
@@ -155,9 +99,9 @@ class RunState:
 
     def _pass_time(self, record: Record) -> None:
         self.began_at = record.at if self.began_at is None else self.began_at
-        if isinstance(record, Resumed) and self.last_at is not None:
+        if isinstance(record, ResumedEvent) and self.last_at is not None:
             self.away += max(record.at - self.last_at, 0.0)
-        if not isinstance(record, (Ended, Died, Out)):
+        if not isinstance(record, (EndedEvent, DiedEvent, OutEvent)):
             self.ended = ""  # another host, or the run resumed
         self.last_at = max(record.at, self.last_at or 0.0)
 
@@ -165,40 +109,45 @@ class RunState:
         worker = None if record.worker == SUPERVISOR else self._worker(record.worker)
         if worker is not None:
             worker.last_at = max(record.at, worker.last_at)
-        match record, worker:
-            case Started(), Worker():
-                worker.state, worker.host, worker.pid, worker.why = "running", record.host, record.pid, ""
-                worker.gpu, worker.device = record.gpu, record.device
-                self.until_at = max(record.at + record.seconds, self.until_at or 0.0)
-            case Turn(), Worker():
-                worker.does("running")
-                self._turn(record, worker)
-            case Found(), Worker():
-                worker.does("reducing")
-                self.failures.found(record, self.since(record.at))
-            case Reduced(), Worker():
-                worker.does("running")
-                self.failures.reduced(record, self.since(record.at))
-            case Withdrawn(), _:
+        match record:
+            case WithdrawnEvent():
                 self.failures.withdrawn(record.report)
-            case Resources(), Worker():
-                worker.rss_now, worker.device_now = record.rss, record.device_used
-                worker.rss.add(self.since(record.at), record.rss)
-                if record.device_used is not None:
-                    worker.device_used.add(self.since(record.at), record.device_used)
-            case Ended(), Worker():
-                worker.state, worker.why = "ended", record.why
-            case Ended(), None:
-                self.ended = record.why or "ended"
-            case Died(), _:
-                died = self._worker(record.of)
-                died.state, died.restarts = "restarting", max(died.restarts, record.restarts)
-                self.deaths.append(Death(self.since(record.at), record.of, ending(record.status)))
-            case Out(), _:
+            case DiedEvent():
+                self._died(record)
+            case OutEvent():
                 out = self._worker(record.of)
                 out.state, out.why, out.gpu = "out", record.why, record.gpu or out.gpu
+            case EndedEvent() if worker is None:
+                self.ended = record.why or "ended"
+            case _ if worker is not None:
+                self._count_of(worker, record)
 
-    def _turn(self, turn: Turn, worker: Worker) -> None:
+    def _count_of(self, worker: Worker, record: Record) -> None:
+        """Count what a worker says of itself."""
+        match record:
+            case StartedEvent():
+                worker.started(record)
+                self.until_at = max(record.at + record.seconds, self.until_at or 0.0)
+            case TurnEvent():
+                worker.does("running")
+                self._turn(record, worker)
+            case FoundEvent():
+                worker.does("reducing")
+                self.failures.found(record, self.since(record.at))
+            case ReducedEvent():
+                worker.does("running")
+                self.failures.reduced(record, self.since(record.at))
+            case ResourcesEvent():
+                worker.takes(record, self.since(record.at))
+            case EndedEvent():
+                worker.state, worker.why = "ended", record.why
+
+    def _died(self, record: DiedEvent) -> None:
+        worker = self._worker(record.of)
+        worker.state, worker.restarts = "restarting", max(worker.restarts, record.restarts)
+        self.deaths.append(Death(self.since(record.at), record.of, ending(record.status)))
+
+    def _turn(self, turn: TurnEvent, worker: Worker) -> None:
         worker.examples += turn.examples
         worker.last_turn = turn
         self.examples += turn.examples
@@ -235,6 +184,6 @@ def cut_off(state: RunState, running: dict[str, Event]) -> Iterable[Event]:
             yield said["turn"]
 
 
-def _add_covered(total: dict[str, Counter[str]], covered: Covered) -> None:
+def _add_covered(total: dict[str, Counter[str]], covered: LabelCounts) -> None:
     for name, labels in covered.items():
         total.setdefault(name, Counter()).update(labels)

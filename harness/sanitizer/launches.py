@@ -13,7 +13,7 @@ from moefuzz.kernels.triton_interpreter.accesses import Access, Line, Program, W
 from moefuzz.kernels.triton_interpreter.launches import Launch
 
 from .findings import Finding, Kind, source_of
-from .order import Conflict, Event, Order
+from .order import AccessEvent, Conflict, Order
 from .regions import Region, View, regions
 
 _OF = {"load": "load of", "store": "store to", "atomic": "atomic on"}
@@ -120,14 +120,14 @@ class Watched:
         views = region.views if region else self.views
         view = min(views, key=lambda view: max(view.start - address, address - view.stop), default=None)
         where = "an address, no tensor was passed" if view is None else _beside(view, address)
-        event = Event(line, access.program, access.kind)
+        event = AccessEvent(line, access.program, access.kind)
         stray = _found("OutOfBounds", self.name, _OF[access.kind], view.name if view else "", None, event)
         self._report(replace(stray, where=where, count=len(addresses)))
 
     def _nearest(self, address: int) -> Region | None:
         return min(self.regions, key=lambda region: max(region.start - address, address - region.stop), default=None)
 
-    def _check_written(self, region: Region, at: np.ndarray, event: Event) -> None:
+    def _check_written(self, region: Region, at: np.ndarray, event: AccessEvent) -> None:
         assert region.unwritten is not None
         unwritten = region.unwritten[at] & ~region.is_stored(at)
         if unwritten.any():
@@ -136,7 +136,7 @@ class Watched:
             )
             self._report(replace(found, count=int(unwritten.sum())))
 
-    def _check_written_once(self, region: Region, at: np.ndarray, event: Event) -> None:
+    def _check_written_once(self, region: Region, at: np.ndarray, event: AccessEvent) -> None:
         before = region.of("store")[at]
         if before.any():
             earlier = self._order.events[int(before[before > 0][0]) - 1]
@@ -185,7 +185,9 @@ class Watched:
         for line in guilty:
             argument, program = self.undefined[line]
             name, index = each.get(line) or reached
-            found = _found("UninitialisedRead", self.name, "a masked lane without other= of", argument, None, Event(line, program, "load"))
+            found = _found(
+                "UninitialisedRead", self.name, "a masked lane without other= of", argument, None, AccessEvent(line, program, "load")
+            )
             self._report(replace(found, where=f"{argument} reaches {name}[{', '.join(map(str, index or ()))}]"))
 
     def _order_changes_result(self) -> bool | None:
@@ -239,7 +241,13 @@ class Watched:
 
 
 def _found(
-    kind: Kind, kernel: str, what: str, argument: str, element: tuple[int, ...] | None, event: Event, earlier: Event | None = None
+    kind: Kind,
+    kernel: str,
+    what: str,
+    argument: str,
+    element: tuple[int, ...] | None,
+    event: AccessEvent,
+    earlier: AccessEvent | None = None,
 ) -> Finding:
     line = event.line
     found = Finding(kind, kernel, what, argument, element, file=line.file, line=line.number, source=source_of(line), program=event.program)

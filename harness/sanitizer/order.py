@@ -20,7 +20,7 @@ KEPT_LOADS = 1 << 22  # granules of loads that wait for a first store
 
 
 @dataclass(frozen=True)
-class Event:
+class AccessEvent:
     """One access."""
 
     line: Line
@@ -36,7 +36,7 @@ Conflict = tuple[np.ndarray, np.ndarray]
 class Order:
     """The events of a launch so far."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[AccessEvent] = field(default_factory=list)
     _since: int = 1  # the first event of the program that runs
     _starts: list[int] = field(default_factory=list)  # of each program
     _clock: np.ndarray | None = None  # the last event of each program that is ordered before now; None: of no other
@@ -47,39 +47,40 @@ class Order:
         if not self.events or self.events[-1].program != access.program:
             self._since, self._clock = len(self.events) + 1, None
             self._starts.append(self._since)
-        self.events.append(Event(line, access.program, access.kind))
+        self.events.append(AccessEvent(line, access.program, access.kind))
         return len(self.events)
 
     def conflicts(self, region: Region, at: np.ndarray, access: Access) -> Iterator[Conflict]:
-        """Enter the newest event; give the conflicts with earlier ones, those of each sort together."""
-        event = len(self.events)
+        """Enter the newest event; yield the conflicts with earlier ones, those of each sort together."""
         if not access.writes and not access.atomic and not region.events:
-            region.loads.append((event, self._since, at))
-            region.waiting += at.size
-            if region.waiting > KEPT_LOADS:
-                self._enter_loads(region)
+            self._put_off(region, at)
             return
         if region.loads:
             self._enter_loads(region)
         if access.acquires:
             self._acquire(region, at)
-        against = ["store"]
-        if not access.atomic:
-            against += ["atomic", "atomic before"]
-        if access.writes:
-            against += ["load", "load before"]
-        for name in against:
+        for name in _conflicting(access):
             if name in region.events:
                 yield from self._unordered(region.events[name][at], at)
         if access.writes and not access.atomic:
-            for name in region.events:
-                if name != "release":
-                    region.events[name][at] = 0  # what conflicts with one of them conflicts with this store too
-            region.of("store")[at] = event
+            self._enter_store(region, at)
         elif access.writes or not access.atomic:  # an atomic that only loads conflicts with stores alone
-            self._enter(region, "atomic" if access.atomic else "load", at, event, self._since)
+            self._enter(region, "atomic" if access.atomic else "load", at, len(self.events), self._since)
         if access.releases:
             self._release(region, at)
+
+    def _put_off(self, region: Region, at: np.ndarray) -> None:
+        """Keep a load for the first store of its region; until then it conflicts with nothing."""
+        region.loads.append((len(self.events), self._since, at))
+        region.waiting += at.size
+        if region.waiting > KEPT_LOADS:
+            self._enter_loads(region)
+
+    def _enter_store(self, region: Region, at: np.ndarray) -> None:
+        for name in region.events:
+            if name != "release":
+                region.events[name][at] = 0  # what conflicts with one of them conflicts with this store too
+        region.of("store")[at] = len(self.events)
 
     def _enter_loads(self, region: Region) -> None:
         for event, since, at in region.loads:
@@ -124,3 +125,13 @@ class Order:
         clock[-1] = len(self.events)
         self._released.append(clock)
         releases[at] = len(self._released)
+
+
+def _conflicting(access: Access) -> list[str]:
+    """Return the sorts of earlier events that conflict with an access."""
+    against = ["store"]
+    if not access.atomic:
+        against += ["atomic", "atomic before"]
+    if access.writes:
+        against += ["load", "load before"]
+    return against

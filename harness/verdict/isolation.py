@@ -78,7 +78,7 @@ class Isolation:
         began = time.monotonic()
         try:
             options = ambient.current().options
-            said, compiles, reached = self._answer(counted, case, target.name, options, self._limit, seconds=self._limit)
+            said, compiles, reached = self._answer(counted, case.to_json(), target.name, options, self._limit, seconds=self._limit)
             compiled_there(compiles)
             kernel_coverage.add(reached)
         except TimeoutError:

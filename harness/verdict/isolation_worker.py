@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from moefuzz.harness.base.ambient import CheckOptions, using_options
-from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.case_text import case_from_json
 from moefuzz.harness.base.compile_counter import compiled
 from moefuzz.harness.base.compile_counter import watch as watch_compiles
 from moefuzz.harness.base.exception_text import MOST_CHARACTERS
@@ -65,8 +65,11 @@ def loaded(spec: str, seconds: float) -> None:
         load_target(spec)
 
 
-def counted(case: Case, spec: str, options: CheckOptions, seconds: float) -> tuple[Agreement | Failure | str, int, kernel_coverage.Covered]:
-    """In the worker: what is said of the case, how many kernels were compiled for it, and what they reached, if that is wanted."""
+def counted(case: str, spec: str, options: CheckOptions, seconds: float) -> tuple[Agreement | Failure | str, int, kernel_coverage.Covered]:
+    """In the worker: what is said of a case, how many kernels were compiled for it, and what they reached, if that is wanted.
+
+    The case is JSON: the module of the target, which may bring the level of the case, is imported here first.
+    """
     watch_compiles()
     process = os.getpid()
     before, reached = compiled(), kernel_coverage.Covered()
@@ -77,11 +80,12 @@ def counted(case: Case, spec: str, options: CheckOptions, seconds: float) -> tup
     return said, compiled() - before, reached
 
 
-def _said_of(case: Case, spec: str) -> Agreement | Failure | str:
+def _said_of(text: str, spec: str) -> Agreement | Failure | str:
     """In the worker: an agreement, a failure, or why there is no room."""
     from .judge import check_here
 
     target = load_target(spec)
+    case = case_from_json(text)
     try:
         said: Agreement | Failure | str = check_here(case, target)
     except Failure as failure:

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from moefuzz.harness.base.text import printable, several
 from moefuzz.harness.run_log.outcome import RegimeCount, ReportedFailure, RunOutcome
 
 from .places import place_of
-from .texts import clean, headline, one_line, report_page, several, verdict, whole_text
+from .texts import clean, headline, report_page, verdict, whole_text
 
 LIMIT = 1_000_000  # bytes; GitHub drops a summary of 1 MiB and some that are slightly smaller
 
@@ -22,7 +23,7 @@ LIMIT = 1_000_000  # bytes; GitHub drops a summary of 1 MiB and some that are sl
 def commands(outcome: RunOutcome) -> str:
     """A group with the text of each failure, and an error for it; then a line for the run."""
     said = [line for failure in outcome.failures for line in _of_failure(failure)]
-    said += [_command("notice", one_line(note), title="moefuzz") for note in outcome.notes]
+    said += [_command("notice", printable(note), title="moefuzz") for note in outcome.notes]
     if clean(outcome):
         said.append(_command("notice", verdict(outcome), title="moefuzz"))
     elif not outcome.failures or outcome.status not in (0, 1):
@@ -39,9 +40,9 @@ def _of_failure(failure: ReportedFailure) -> Iterator[str]:
         yield _no_command(f"    report    {page}")
     yield _command("endgroup", "")
     place = place_of(failure.target)
-    at = {"file": one_line(place.path), "line": str(place.line)} if place else {}
+    at = {"file": printable(place.path), "line": str(place.line)} if place else {}
     parts = (failure.finding, f"case: {failure.case}", f"replay: {failure.replay}")
-    yield _command("error", "\n".join(map(one_line, parts)), **at, title=headline(failure))
+    yield _command("error", "\n".join(map(printable, parts)), **at, title=headline(failure))
 
 
 def _command(name: str, message: str, **properties: str) -> str:
@@ -71,7 +72,7 @@ def append_step_summary(outcome: RunOutcome) -> None:
 def step_summary(outcome: RunOutcome, limit: int = LIMIT) -> str:
     """A page of Markdown of at most ``limit`` bytes in UTF-8: the verdict, each failure, what each regime yielded."""
     blocks = [f"## moefuzz: {_plain(verdict(outcome))}", f"{_code(outcome.device)}, {_code(outcome.versions)}, seed {outcome.seed}"]
-    tail = [*_tables(outcome.regimes), *_unreached(outcome), *(f"- {_plain(one_line(note))}" for note in outcome.notes)]
+    tail = [*_tables(outcome.regimes), *_unreached(outcome), *(f"- {_plain(printable(note))}" for note in outcome.notes)]
     failures = [_section(failure) for failure in outcome.failures]
     return _within(limit, [*blocks, *failures, *tail])
 
@@ -92,7 +93,7 @@ def _within(limit: int, blocks: Iterable[str]) -> str:
 def _section(failure: ReportedFailure) -> str:
     text = whole_text(failure)
     fence = "`" * (1 + max(map(len, re.findall("`+", f"{text} ``"))))
-    found = f"in regime {_plain(one_line(failure.regime))}, after {several(failure.examples, 'example')} and {failure.seconds:.1f} s"
+    found = f"in regime {_plain(printable(failure.regime))}, after {several(failure.examples, 'example')} and {failure.seconds:.1f} s"
     page = report_page(failure)
     report = f", report in {_code(page)}" if page else ""
     return (
@@ -113,17 +114,17 @@ def _tables(regimes: Iterable[RegimeCount]) -> Iterator[str]:
 
 def _row(row: RegimeCount) -> str:
     counts = [f"{number:,}" for number in (row.examples, row.failing, row.known, row.refused, row.no_room)]
-    texts = [_plain(one_line(row.regime)), *counts, f"{row.seconds:.1f}", f"{row.share:.1%}", _plain(one_line(row.share_tensor)) or "-"]
+    texts = [_plain(printable(row.regime)), *counts, f"{row.seconds:.1f}", f"{row.share:.1%}", _plain(printable(row.share_tensor)) or "-"]
     return f"| {' | '.join(texts)} |"
 
 
 def _unreached(outcome: RunOutcome) -> Iterator[str]:
     if outcome.unreached:
-        yield f"No time for {', '.join(_plain(one_line(f'{regime} of {target}')) for target, regime in outcome.unreached)}."
+        yield f"No time for {', '.join(_plain(printable(f'{regime} of {target}')) for target, regime in outcome.unreached)}."
 
 
 def _code(text: str) -> str:
-    return f"<code>{_plain(one_line(text))}</code>"
+    return f"<code>{_plain(printable(text))}</code>"
 
 
 def _plain(text: str) -> str:

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from moefuzz.harness.base.text import printable, several
 from moefuzz.harness.run_log.outcome import RegimeCount, ReportedFailure, RunOutcome
 
-from .texts import one_line, report_page, several, verdict, whole_text
+from .texts import report_page, verdict, whole_text
 
 
 def document(outcome: RunOutcome) -> str:
     """The outcome as one XML document; ``time`` is in seconds."""
     xml = JUnitXml("moefuzz fuzz")
     for target in _targets(outcome):
-        xml.append(_suite(outcome, one_line(target), list(_cases(outcome, target))))
+        xml.append(_suite(outcome, printable(target), list(_cases(outcome, target))))
     if outcome.status not in (0, 1):
         stopped = _case("moefuzz", "the run", outcome.seconds)
         stopped.result = Error(verdict(outcome), f"exit code {outcome.status}")
@@ -40,7 +41,7 @@ def _suite(outcome: RunOutcome, name: str, cases: list[TestCase]) -> TestSuite:
     suite = TestSuite(name)
     properties = {"device": outcome.device, "versions": outcome.versions, "seed": outcome.seed, "exit code": outcome.status}
     for named, value in [*properties.items(), *(("note", note) for note in outcome.notes)]:
-        suite.add_property(named, one_line(str(value)))
+        suite.add_property(named, printable(str(value)))
     suite.add_testcases(cases)
     return suite
 
@@ -76,11 +77,11 @@ def _with_output(case: TestCase, count: RegimeCount | None, page: str) -> TestCa
 
 def _case(target: str, name: str, seconds: float) -> TestCase:
     """Jenkins takes what stands before the last point of a classname for its package."""
-    return TestCase(one_line(name), one_line(target.replace(":", ".")), round(seconds, 3))
+    return TestCase(printable(name), printable(target.replace(":", ".")), round(seconds, 3))
 
 
 def _failed(failure: ReportedFailure) -> Failure:
-    element = Failure(one_line(failure.finding), one_line(failure.kind))
+    element = Failure(printable(failure.finding), printable(failure.kind))
     element.text = whole_text(failure)
     return element
 
@@ -88,5 +89,5 @@ def _failed(failure: ReportedFailure) -> Failure:
 def _counted(count: RegimeCount) -> str:
     others = {name: getattr(count, name) for name in ("failing", "known", "refused", "no_room")}
     parts = [f"{number:,} {name.replace('_', ' ')}" for name, number in others.items() if number]
-    used = f"\nbound     {count.share:.1%} used by {one_line(count.share_tensor)}" if count.share_tensor else ""
+    used = f"\nbound     {count.share:.1%} used by {printable(count.share_tensor)}" if count.share_tensor else ""
     return ", ".join([several(count.examples, "example"), *parts]) + used

@@ -16,10 +16,11 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from moefuzz.harness.base.text import printable
 from moefuzz.harness.run_log.outcome import ReportedFailure, RunOutcome
 
 from .places import Place, below_root, place_of, root
-from .texts import headline, lines, one_line, report_page, verdict
+from .texts import headline, lines, report_page, verdict
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 KINDS = {
@@ -57,14 +58,14 @@ def document(outcome: RunOutcome) -> str:
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {"%SRCROOT%": {"uri": root().as_uri().rstrip("/") + "/"}},
         "results": [_result(failure, kinds) for failure in outcome.failures],
-        "properties": {"device": one_line(outcome.device), "versions": one_line(outcome.versions), "seed": str(outcome.seed)},
+        "properties": {"device": printable(outcome.device), "versions": printable(outcome.versions), "seed": str(outcome.seed)},
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
 
 
 def _kind(failure: ReportedFailure) -> str:
     """The first word of what a report calls it: the target may name what follows, as in "Raised ValueError"."""
-    return one_line(failure.kind).partition(" ")[0]
+    return printable(failure.kind).partition(" ")[0]
 
 
 def _driver(kinds: list[str]) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _rule(kind: str, page: dict[str, str]) -> dict[str, Any]:
 
 
 def _invocation(outcome: RunOutcome) -> dict[str, Any]:
-    notes = [verdict(outcome), *map(one_line, outcome.notes)]
+    notes = [verdict(outcome), *map(printable, outcome.notes)]
     return {
         "executionSuccessful": outcome.status in (0, 1),
         "exitCode": outcome.status,
@@ -111,7 +112,7 @@ def _result(failure: ReportedFailure, kinds: list[str]) -> dict[str, Any]:
         "ruleId": f"moefuzz/{_kind(failure)}",
         "ruleIndex": kinds.index(_kind(failure)),
         "level": "error",
-        "message": {"text": _unlinked("\n".join(map(one_line, filter(None, said))))},
+        "message": {"text": _unlinked("\n".join(map(printable, filter(None, said))))},
         "locations": [{"physicalLocation": _physical(_place(failure))}],
         "partialFingerprints": {"primaryLocationLineHash": _fingerprint(failure)},
         "properties": {**properties, "report": page},
@@ -128,7 +129,7 @@ def _place(failure: ReportedFailure) -> Place:
     if place := place_of(failure.target):
         return place
     page = below_root(Path(failure.report, "report.md")) if failure.report else None
-    return Place(page or one_line(failure.target.partition(":")[0]).replace(".", "/") + ".py")
+    return Place(page or printable(failure.target.partition(":")[0]).replace(".", "/") + ".py")
 
 
 def _physical(place: Place) -> dict[str, Any]:
@@ -139,6 +140,6 @@ def _physical(place: Place) -> dict[str, Any]:
 def _fingerprint(failure: ReportedFailure) -> str:
     """The same for the same bug: the ID of its report, which is the name of the folder, or else of what fails and how."""
     if failure.report:
-        return one_line(PurePath(failure.report).name)
+        return printable(PurePath(failure.report).name)
     bucket = json.dumps([failure.target, failure.kind, failure.tensor])
     return hashlib.sha256(bucket.encode()).hexdigest()[:16]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from moefuzz.harness.base.text import printable, several
 from moefuzz.harness.run_log.outcome import ReportedFailure, RunOutcome
 
-_MOST_CHARACTERS = 4_000  # of a line
 _ENDINGS = {
     2: "wrong usage",
     3: "stopped, since nothing can run here any more",
@@ -15,38 +15,19 @@ _ENDINGS = {
 """By exit code."""
 
 
-def one_line(text: str) -> str:
-    r"""A text in one line, of printable characters alone: a terminal obeys the others, and XML forbids them.
-
-    >>> one_line("a\x1b[2Jb\nc\ud800")
-    'a?[2Jb c?'
-    """
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[:_MOST_CHARACTERS])
-    return shown if len(text) <= _MOST_CHARACTERS else f"{shown}…"
-
-
 def lines(text: str) -> str:
     """A text in lines that are each printable."""
-    return "\n".join(map(one_line, text.splitlines()))
-
-
-def several(number: int, noun: str) -> str:
-    """A number and its noun.
-
-    >>> several(1, "failure"), several(1200, "failure")
-    ('1 failure', '1,200 failures')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return "\n".join(map(printable, text.splitlines()))
 
 
 def headline(failure: ReportedFailure) -> str:
     """What fails, as "WrongValue of Y in mine:kernel"."""
-    return one_line(f"{failure.kind}{f' of {failure.tensor}' if failure.tensor else ''} in {failure.target}")
+    return printable(f"{failure.kind}{f' of {failure.tensor}' if failure.tensor else ''} in {failure.target}")
 
 
 def report_page(failure: ReportedFailure) -> str:
     """The path of the page of its report; empty where no report was written."""
-    return one_line(f"{failure.report}/report.md") if failure.report else ""
+    return printable(f"{failure.report}/report.md") if failure.report else ""
 
 
 def whole_text(failure: ReportedFailure) -> str:
@@ -72,6 +53,6 @@ def verdict(outcome: RunOutcome) -> str:
         said.append("nothing found")
     if outcome.status not in (0, 1) or not said:
         said.append(_ENDINGS.get(outcome.status, f"exit code {outcome.status}"))
-    return one_line(
+    return printable(
         f"{', '.join(said)}; {several(outcome.examples, 'example')} of {' and '.join(outcome.targets)} in {outcome.seconds:.0f} s"
     )

@@ -14,10 +14,10 @@ import torch
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from moefuzz.harness.campaign import campaign
-from moefuzz.harness.campaign.campaign import fuzz
-from moefuzz.harness.campaign.explore import Turn
+from moefuzz.harness.campaign import reducing
+from moefuzz.harness.campaign.campaign import Campaign, fuzz
 from moefuzz.harness.campaign.run_folder import RunFolder
+from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import Case, GroupedGemmCase
@@ -66,9 +66,9 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_minimising_keeps_the_smallest_case_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "explain", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(reducing, "explain", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     wrong = Target("wrong", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1) + 1)
-    run = campaign.Campaign(RunFolder(tmp_path), [wrong], {"grouped_gemm": {"exact": exact_cases}})
+    run = Campaign(RunFolder(tmp_path), [wrong], {"grouped_gemm": {"exact": exact_cases}})
     with pytest.raises(KeyboardInterrupt):
         list(run.steps(time.monotonic() + 60))
     (left,) = run.unfinished()
@@ -80,7 +80,7 @@ def test_an_interrupt_while_minimising_keeps_the_smallest_case_so_far(tmp_path: 
 def test_shrinking_ends_after_its_time_with_the_smallest_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Case] = []
     monkeypatch.setattr(reduce, "failure_of", lambda case, target: tried.append(case) or failure_of(case, target))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(campaign, "SECONDS", 0.0)
+    monkeypatch.setattr(reducing, "SECONDS", 0.0)
     monkeypatch.setattr(reduce, "minimise", lambda failure, fails, seconds: failure)
     wrong = Target("wrong", lambda X, W, m_sizes: grouped_gemm_reference(X, W, m_sizes, 1) + (len(X) > 5))
     failure = next(found_by_fuzzing(wrong, 20.0, exact_cases))

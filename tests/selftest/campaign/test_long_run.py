@@ -18,14 +18,18 @@ from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase, choices_from_bytes, choices_to_bytes
 
 from moefuzz.harness.campaign import gpus
-from moefuzz.harness.campaign.campaign import Campaign, Reduced, Step
+from moefuzz.harness.campaign.campaign import Campaign, Step
 from moefuzz.harness.campaign.example_database import SharedExamples
-from moefuzz.harness.campaign.explore import Explorer, Line, following
-from moefuzz.harness.campaign.run_folder import Events, Found, RunFolder
+from moefuzz.harness.campaign.explore import Explorer, Line
+from moefuzz.harness.campaign.found import Found
+from moefuzz.harness.campaign.reducing import Reduced
+from moefuzz.harness.campaign.run_folder import RunFolder
+from moefuzz.harness.campaign.turn import following
 from moefuzz.harness.failures import WRONG_VALUE
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.planted.ten_faults import FAULTS, planted
 from moefuzz.harness.report.folder import Report, read_all
+from moefuzz.harness.run_log.event_log import EventLog
 from moefuzz.harness.run_log.state import read_state
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import load_target
@@ -86,7 +90,7 @@ def test_events_survive_a_cut_off_line_and_a_full_disk(tmp_path: Path, monkeypat
     run = RunFolder(tmp_path)
     file = tmp_path / "events" / "0.ndjson"
     file.write_text('{"at": 1, "wor')
-    events = Events(run, "0")
+    events = EventLog(run.path, "0")
     monkeypatch.setattr(events, "file", Path("/dev/full"))
     events.say("turn", {"examples": 1})
     monkeypatch.undo()

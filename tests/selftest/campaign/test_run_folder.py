@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 
 from moefuzz.harness.base.hypothesis_internals import choices_of_example
 from moefuzz.harness.base.resources import LostDevice
-from moefuzz.harness.campaign.campaign import Campaign, Reduced
-from moefuzz.harness.campaign.run_folder import Found, RunFolder
+from moefuzz.harness.campaign.campaign import Campaign
+from moefuzz.harness.campaign.found import Found
+from moefuzz.harness.campaign.reducing import Reduced
+from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import GroupedGemmCase

@@ -14,9 +14,10 @@ import pytest
 from typer import Exit
 from typer.testing import CliRunner, Result
 
+from moefuzz.harness.base.durations import duration
 from moefuzz.harness.base.environment import why_not_writable
 from moefuzz.harness.cli.commands import app
-from moefuzz.harness.cli.options import duration, seconds_of
+from moefuzz.harness.cli.options import seconds_of
 from moefuzz.harness.targets import BadTarget
 from moefuzz.harness.targets.registry import load_target
 

@@ -19,8 +19,9 @@ from typer.testing import CliRunner, Result
 from moefuzz.harness import __main__
 from moefuzz.harness.base import signals
 from moefuzz.harness.campaign.campaign import Campaign
-from moefuzz.harness.campaign.run_folder import Found, RunFolder
-from moefuzz.harness.cli import commands, short_run
+from moefuzz.harness.campaign.found import Found
+from moefuzz.harness.campaign.run_folder import RunFolder
+from moefuzz.harness.cli import commands, progress
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.check import failure_of
@@ -115,7 +116,7 @@ def test_a_format_is_printed_alone_and_the_text_goes_to_standard_error(wrong: st
 
 
 def test_without_a_terminal_a_line_says_how_far_the_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(short_run, "_LINE_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.2)
     done = fuzz("--time", "1s", "-t", "torch_loop", reports=tmp_path)
     assert " s: " in done.stdout and "0 distinct failures; exploring" in done.stdout
 

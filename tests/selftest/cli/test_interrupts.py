@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from moefuzz.harness.base import signals
-from moefuzz.harness.campaign import campaign, explore, run_folder
+from moefuzz.harness.campaign import explore, reducing, run_folder
 from moefuzz.harness.cli import commands, short_run
 from moefuzz.harness.reduction import reduce
 from moefuzz.harness.report import write
@@ -35,7 +35,7 @@ MOMENTS: list[tuple[str, Any, str, int]] = [
     *(("shrinking", reduce, "failure_of", call) for call in (1, 4, 12, 30)),
     ("minimising", reduce, "minimise", 1),
     ("confirming", reduce, "confirmed", 1),
-    *(("explaining", campaign, "failure_of", call) for call in (1, 7, 40)),
+    *(("explaining", reducing, "failure_of", call) for call in (1, 7, 40)),
     *(("writing", write, name, call) for name, call in (("_write", 1), ("_write", 2), ("examine", 1), ("script", 1), ("shows", 1))),
     *(("printing", short_run.ShortRun, name, 1) for name in ("_report", "_take")),
 ]
@@ -114,7 +114,7 @@ def test_an_error_of_moefuzz_loses_nothing_either(wrong: str, monkeypatch: pytes
     def broken(*_: Any, **__: Any) -> None:
         raise TypeError("of ours")
 
-    monkeypatch.setattr(campaign, "explain", broken)
+    monkeypatch.setattr(reducing, "explain", broken)
     done = CliRunner().invoke(commands.app, ["fuzz", "--no-isolate", "--time", "60s", "-t", wrong])
     assert done.exit_code == 4 and "FAILED" in done.stdout and "stopped by an error of moefuzz itself: TypeError: of ours" in done.stdout
     assert [*Path("moefuzz-reports").glob("*/report.md")]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from moefuzz.harness.base.project_settings import BadSettings, ProjectSettings, project_settings
 from moefuzz.harness.campaign.settings import Asked
-from moefuzz.harness.cli import long_run, start
+from moefuzz.harness.cli import long_run, start_short
 from moefuzz.harness.cli.commands import app
 from moefuzz.harness.cli.fuzz_options import FuzzOptions
 
@@ -88,7 +88,7 @@ def asked_of(monkeypatch: pytest.MonkeyPatch, *words: str, **env: str) -> tuple[
         asked.extend((of_run.targets, of_run.seconds, options.known, options.report_dir))
         return SimpleNamespace(run=lambda: 0)
 
-    monkeypatch.setattr(start, "ShortRun", noted)
+    monkeypatch.setattr(start_short, "ShortRun", noted)
     done = CliRunner().invoke(app, ["fuzz", "--no-isolate", *words], env=env)
     assert done.exit_code == 0, done.output
     return (*asked, done.stderr)

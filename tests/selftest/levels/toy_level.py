@@ -45,9 +45,10 @@ def build(case: DoublingCase) -> Problem:
     return Problem(case, recipes.tensor(numbers, getattr(torch, case.dtype)))
 
 
-def run(problem: Problem, target: Target, device: torch.device, *, poison: str = "nan") -> torch.Tensor:
+def run(problem: Problem, target: Target, device: torch.device, *, poison: str = "nan") -> Any:
     arena = Arena({"values": problem.values}, device)
-    doubled: torch.Tensor = guarded_call(lambda: target.function(arena.tensors["values"]), problem.case, target, device, poison=poison, arena=arena)
+    call = lambda: target.function(arena.tensors["values"])
+    return guarded_call(call, problem.case, target, device, poison=poison, arena=arena)
 
 
 def claims(problem: Problem, result: torch.Tensor, _: Target) -> list[Claim]:
@@ -56,8 +57,7 @@ def claims(problem: Problem, result: torch.Tensor, _: Target) -> list[Claim]:
 
 
 def script(problem: Problem, _tensor: str | None, _: Target) -> ScriptParts:
-    shape = (problem.case.n,)
-    return ScriptParts({"values": problem.values}, (), "doubled", "2 * values.cpu().double()", True, shape, ("values",))
+    return ScriptParts({"values": problem.values}, (), "doubled", "2 * values.cpu().double()", True, (problem.case.n,), ("values",))
 
 
 TEMPLATE = """{% extends "script/base.py.jinja" %}

@@ -33,7 +33,7 @@ ALLOWED = {
 """What of the forbidden a folder may import all the same."""
 
 EXCEPTED = {
-    (f"harness/{name}.py", "moefuzz.strategies.regimes.REGIMES") for name in ("cli/describe_command", "cli/start", "campaign/worker")
+    (f"harness/{name}.py", "moefuzz.strategies.regimes.REGIMES") for name in ("cli/describe_command", "cli/chosen", "campaign/worker")
 }
 """A run begins in them: they hand the regimes on to all that explores."""
 
@@ -105,6 +105,28 @@ def test_an_import_that_goes_the_other_way_is_seen(path: str, text: str, name: s
 )
 def test_an_import_that_goes_the_right_way_is_none_of_them(path: str, text: str) -> None:
     assert crossed(Path(path), text) == set()
+
+
+FACES = ("cli", "pytest_plugin")
+"""What people run. All else is below, and imports nothing of them; neither imports the other."""
+
+
+def faces_in(path: Path, text: str) -> set[str]:
+    """What a module of harness imports of a face that is not its own."""
+    others = [f"moefuzz.harness.{face}" for face in FACES if path.parts[:2] != ("harness", face)]
+    return {name for name in imports_of(path, text) if is_within(name, others)}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "harness" and path.name != "__main__.py"], ids=str)
+def test_the_faces_are_on_top(path: Path) -> None:
+    assert faces_in(path, (ROOT / path).read_text()) == set()
+
+
+def test_an_import_of_a_face_is_seen() -> None:
+    below, beside = Path("harness/base/x.py"), Path("harness/pytest_plugin/x.py")
+    text = "from ..cli.options import refuse\nfrom ..pytest_plugin import soak"
+    assert faces_in(below, text) == {"moefuzz.harness.cli.options.refuse", "moefuzz.harness.pytest_plugin.soak"}
+    assert faces_in(beside, text) == {"moefuzz.harness.cli.options.refuse"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 
+from moefuzz.harness.base import text
 from moefuzz.harness.failures import kinds
 from moefuzz.harness.report.formats import FORMATS, rendered, sarif, texts
 from moefuzz.harness.report.formats.json_document import BadOutcome, document, outcome_from_json
@@ -33,12 +35,12 @@ def test_every_format_can_be_written_to_a_pipe(outcome: RunOutcome) -> None:
 
 
 def test_formats_need_no_library_but_junitparser() -> None:
-    files = Path(texts.__file__).parent.glob("*.py")
+    files = [*Path(texts.__file__).parent.glob("*.py"), Path(text.__file__), Path(str(inspect.getsourcefile(RunOutcome)))]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     named |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     others = {name for name in named if name.partition(".")[0] not in sys.stdlib_module_names}
-    assert others == {"junitparser", "moefuzz.harness.run_log.outcome"}
+    assert others == {"junitparser", "moefuzz.harness.base.text", "moefuzz.harness.run_log.outcome"}
     assert not any(isinstance(node, ast.ImportFrom) and node.level > 1 for node in nodes)
 
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from moefuzz.harness.base.text import printable
 from moefuzz.harness.report.formats import github, rendered
-from moefuzz.harness.report.formats.texts import clean, headline, one_line, whole_text
+from moefuzz.harness.report.formats.texts import clean, headline, whole_text
 from moefuzz.harness.run_log.outcome import RegimeCount, RunOutcome
 from moefuzz.tests.selftest.support.outcomes import CLEAN, FAILURE, OUTCOMES, RUN
 
@@ -41,7 +42,7 @@ def test_the_runner_obeys_our_commands_alone(outcome: RunOutcome) -> None:
     of_run = ["notice"] * len(outcome.notes) + ["notice"] * clean(outcome) + ["error"] * spoiled
     assert [name for name, _, _ in found] == by_failure + of_run
     errors = [(properties["title"], message.split("\n")[0]) for name, properties, message in found[: len(by_failure)] if name == "error"]
-    assert errors == [(headline(one), one_line(one.finding)) for one in outcome.failures]
+    assert errors == [(headline(one), printable(one.finding)) for one in outcome.failures]
 
 
 def test_a_log_has_the_text_as_it_can_be_pasted() -> None:
@@ -64,7 +65,7 @@ def cells_of(tokens: list[Any]) -> list[str]:
 
 def ends_of(row: RegimeCount) -> tuple[str, str]:
     """What the first and the last column say of a regime."""
-    return one_line(row.regime).strip(), one_line(row.share_tensor).strip() or "-"
+    return printable(row.regime).strip(), printable(row.share_tensor).strip() or "-"
 
 
 @given(OUTCOMES)

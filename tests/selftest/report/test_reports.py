@@ -12,7 +12,8 @@ import pytest
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from moefuzz.harness.campaign.campaign import Reduced, fuzz
+from moefuzz.harness.campaign.campaign import fuzz
+from moefuzz.harness.campaign.reducing import Reduced
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import Case, GroupedGemmCase

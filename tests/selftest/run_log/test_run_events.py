@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from moefuzz.harness.cli import commands
 from moefuzz.harness.run_log.events import BadRun, Tail, events_of, info_of, running_in
 from moefuzz.harness.run_log.merge import merge
-from moefuzz.harness.run_log.records import BadEvent, Turn, record_of
+from moefuzz.harness.run_log.records import BadEvent, TurnEvent, record_of
 from moefuzz.harness.run_log.state import read_state
 from moefuzz.tests.selftest.support.run_folders import BEGAN, found, reduced, started, turn, write_night, write_run
 
@@ -64,7 +64,7 @@ def test_a_broken_field_is_told_from_an_unknown_kind(wrong: dict[str, object]) -
 
 def test_what_a_terminal_would_obey_is_not_read() -> None:
     record = record_of(turn(BEGAN, target="a\x1b[2Jb\n", covered={"dtype": {"\x07": 1}}))
-    assert isinstance(record, Turn) and record.target == "a?[2Jb " and record.covered == {"dtype": {"?": 1}}
+    assert isinstance(record, TurnEvent) and record.target == "a?[2Jb " and record.covered == {"dtype": {"?": 1}}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', "[" * 100_000, "\x00"])

@@ -10,7 +10,8 @@ from typing import TypeVar
 from hypothesis import HealthCheck, Phase, Verbosity, find, given, settings
 from hypothesis import strategies as st
 
-from moefuzz.harness.campaign.campaign import Reduced, fuzz
+from moefuzz.harness.campaign.campaign import fuzz
+from moefuzz.harness.campaign.reducing import Reduced
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import Case
 from moefuzz.harness.reduction.minimise import minimise

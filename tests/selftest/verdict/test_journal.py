@@ -15,8 +15,9 @@ import pytest
 
 from moefuzz.harness.base import pytest_process
 from moefuzz.harness.base.hypothesis_internals import home_folder, set_home
-from moefuzz.harness.campaign.campaign import Reduced, fuzz
-from moefuzz.harness.campaign.explore import Turn
+from moefuzz.harness.campaign.campaign import fuzz
+from moefuzz.harness.campaign.reducing import Reduced
+from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.journal import left_over, now_running, written_ahead

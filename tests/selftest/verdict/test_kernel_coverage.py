@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from moefuzz.harness import sanitize
 from moefuzz.harness.base.device import device
-from moefuzz.harness.cli import commands, start
+from moefuzz.harness.cli import chosen, commands
 from moefuzz.harness.levels.cases import ExpertsCase, GroupedGemmCase
 from moefuzz.harness.sanitizer.coverage import coverage
 from moefuzz.harness.targets.registry import load_target
@@ -81,7 +81,7 @@ def test_a_fuzz_run_prints_a_table_for_each_target(monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(commands.app, arguments)
     assert done.exit_code == 0 and f"reached in {OWN}" in done.stdout
     assert re.search(rf"{ROWS} +\d+/\d+ +\d+/\d+ +\d+/\d+", done.stdout)
-    monkeypatch.setattr(start, "why_not", lambda what: f"{what} needs it")
+    monkeypatch.setattr(chosen, "why_not", lambda what: f"{what} needs it")
     refused = CliRunner().invoke(commands.app, arguments)
     assert refused.exit_code == 2 and refused.stderr == "moefuzz: --coverage needs it\n"
     long = CliRunner().invoke(commands.app, [*arguments, "--workers", "2"])

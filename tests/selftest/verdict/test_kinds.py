@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moefuzz.harness.campaign.run_folder import Found, RunFolder
+from moefuzz.harness.campaign.found import Found
+from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.failures import (
     INPUT_MODIFIED,
     WRONG_VALUE,

@@ -11,7 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from moefuzz.harness.campaign.run_folder import Found, RunFolder
+from moefuzz.harness.campaign.found import Found
+from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import WRONG_VALUE, Failure, not_refused, unreproducible
 from moefuzz.harness.failures.facts import Origin

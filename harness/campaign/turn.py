@@ -1,0 +1,75 @@
+"""Turns of exploring: which regime takes the next one, how long it is, and what it yields."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from moefuzz.harness.base.case import Case
+
+FIRST_TURN, LONGEST_TURN, TURN_SECONDS = 25, 1000, 10.0
+"""Examples of a regime's first turn, which doubles from turn to turn, and what ends each."""
+
+_EVERYBODYS = 0.2
+"""The share of turns that fall to all regimes alike, however little is new in them."""
+
+
+@dataclass
+class Turn:
+    """What one turn of a regime yielded, or several together."""
+
+    target: str
+    level: str
+    regime: str
+    seconds: float = 0.0
+    examples: int = 0
+    failing: int = 0
+    passed_by: int = 0  # of these, explained by what is found already
+    known: int = 0  # on which it failed as a known issue says
+    refused: int = 0  # outside the declaration, to which the target said no
+    no_room: int = 0  # passed by, whose inputs the device could not hold
+    fresh: int = 0  # labels and pairs of labels met for the first time
+    found: int = 0  # failures put down to be reduced
+    compiles: int = 0
+    shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest share of a bound
+    covered: dict[str, Counter[str]] = field(default_factory=dict)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    interesting: list[Any] = field(default_factory=list)  # cases that met a new label, as JSON
+
+    def add(self, other: Turn) -> None:
+        """Count another turn of the same regime."""
+        for name in ("seconds", "examples", "failing", "passed_by", "known", "refused", "no_room", "fresh", "found", "compiles"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for tensor, share in other.shares.items():
+            self.shares[tensor] = max(share, self.shares.get(tensor, 0.0))
+
+    def said(self) -> dict[str, Any]:
+        """As the fields of an event."""
+        return dict(vars(self))
+
+    def note(self, said: Sequence[tuple[str, str]], case: Case, seconds: float) -> None:
+        for name, label in said:
+            self.covered.setdefault(name, Counter())[label] += 1
+        if len(self.slowest) < 3 or seconds > self.slowest[-1][0]:
+            self.slowest = sorted([*self.slowest, (round(seconds, 4), repr(case))], reverse=True)[:3]
+
+
+class TakesTurns(Protocol):
+    """What ``following`` chooses from."""
+
+    turns: int
+    worth: float
+
+
+Turning = TypeVar("Turning", bound=TakesTurns)
+
+
+def following(lines: Sequence[Turning], chance: random.Random) -> Turning:
+    """Return which takes the next turn: each once, then by what they are worth, and a share of all turns falls to all alike."""
+    fewest = min(line.turns for line in lines)
+    if fewest == 0 or chance.random() < _EVERYBODYS:
+        return next(line for line in lines if line.turns == fewest)
+    return chance.choices(lines, [line.worth + 1e-9 for line in lines])[0]

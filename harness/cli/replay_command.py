@@ -1,0 +1,103 @@
+"""``moefuzz replay``: one case, run again."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moefuzz.harness.base.case import Case
+from moefuzz.harness.base.exit_codes import FOUND, INFRASTRUCTURE
+from moefuzz.harness.failures import Failure
+from moefuzz.harness.report.folder import Report
+from moefuzz.harness.targets import BadTarget
+from moefuzz.harness.targets.registry import declared_target
+from moefuzz.harness.verdict import forkserver
+from moefuzz.harness.verdict.sanitizing import sanitizing, why_not
+
+from .completion import report_ids
+from .configured import project_target
+from .named_cases import NoCase, named_case
+from .options import ISOLATE, ONE_TARGET, SANITIZE, WHAT, named_target, refuse
+
+if TYPE_CHECKING:
+    from moefuzz.harness.verdict.check import Agreement
+
+
+def replay_command(
+    case: Annotated[
+        str,
+        typer.Argument(
+            metavar="CASE",
+            help="GroupedGemmCase(...) as a report prints it, JSON, a report's folder or file, or its ID.",
+            autocompletion=report_ids,
+        ),
+    ],
+    target: Annotated[str | None, typer.Option("--target", "-t", help=WHAT, **ONE_TARGET)] = None,
+    isolate: Annotated[bool | None, ISOLATE] = None,
+    sanitize: Annotated[bool, SANITIZE] = False,
+) -> None:
+    """Run one case again, by default on the target that its report names, or that of its level in MOEFUZZ_TARGET or
+    pyproject.toml, or our own.
+
+    The case runs in a process of its own. Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not
+    declare, 1: it fails, 2: wrong usage.
+    """
+    try:
+        parsed, reported = _named(case, target)
+    except (NoCase, BadTarget) as error:
+        refuse(str(error))
+    forkserver.start()  # it loads torch while this process does
+
+    from moefuzz.harness.base.resources import LostDevice, NoRoom
+
+    try:
+        if reported is None:
+            target = target or project_target(parsed.level)
+        else:
+            target, sanitize = target or reported.target, sanitize or reported.kind.is_misuse
+        agreement = _checked(parsed, target, isolate=isolate is not False, sanitize=sanitize)
+    except (ValueError, OverflowError, MemoryError, BadTarget, NoRoom) as error:
+        refuse(str(error))
+    except LostDevice as error:
+        refuse(str(error), INFRASTRUCTURE)
+    except Failure as failure:
+        typer.echo(str(failure))
+        raise typer.Exit(FOUND) from None
+    _print(agreement, reported if reported is not None and target == reported.target else None)
+
+
+def _named(case: str, target: str | None) -> tuple[Case, Report | None]:
+    """A case, and the report in which it stands; the module of a target may bring the level of the case. Raises NoCase and BadTarget."""
+    try:
+        return named_case(case)
+    except NoCase:
+        if target is None:
+            raise
+    declared_target(target)
+    return named_case(case)
+
+
+def _checked(case: Case, target: str | None, *, isolate: bool, sanitize: bool) -> Agreement:
+    """Check a case; raises what ``check`` raises, and BadTarget."""
+    from moefuzz.harness.verdict.check import check
+    from moefuzz.harness.verdict.isolation import isolated
+
+    if sanitize and (why := why_not()):
+        refuse(why)
+    with isolated() if isolate else nullcontext() as isolation, sanitizing(sanitize):
+        if target is not None and isolation is not None:
+            isolation.load(target)
+        return check(case, None if target is None else named_target(target))
+
+
+def _print(agreement: Agreement, fixed: Report | None) -> None:
+    """Print in what the target agrees; ``fixed`` is the report of a failure that it no longer has."""
+    if agreement.refused:
+        typer.echo(f"refused, as it may: {agreement.case!r}\n{agreement.refused}")
+        return
+    if fixed is not None:
+        typer.echo(f"fixed, it was {fixed.title}")
+    shares = ", ".join(f"{tensor} {share:.1%}" for tensor, share in agreement.shares.items())
+    typer.echo(f"right: {agreement.case!r}\nshare of the bound used: {shares}")
