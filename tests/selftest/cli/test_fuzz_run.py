@@ -117,7 +117,7 @@ def test_a_format_is_printed_alone_and_the_text_goes_to_standard_error(wrong: st
 
 def test_without_a_terminal_a_line_says_how_far_the_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.2)
-    done = fuzz("--time", "1s", "-t", "torch_loop", reports=tmp_path)
+    done = fuzz("--time", "1s", "--regime", "exact", "-t", "torch_loop", reports=tmp_path)  # far rows may end torch's process
     assert " s: " in done.stdout and "0 distinct failures; exploring" in done.stdout
 
 
