@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-from moefuzz.harness.pytest_plugin.plugin import use_home
+from moefuzz.harness.pytest_plugin.own_suite import use_home
 
 use_home(Path(__file__).parent / ".hypothesis")

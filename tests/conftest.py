@@ -9,7 +9,7 @@ import pytest
 
 from moefuzz.harness.base.device import one_thread
 from moefuzz.harness.base.environment import TARGET_VARIABLE
-from moefuzz.harness.pytest_plugin import plugin
+from moefuzz.harness.pytest_plugin import own_suite
 from moefuzz.harness.pytest_plugin.profile_names import NEED_A_GPU
 
 _SELFTEST = Path(__file__).parent / "selftest"
@@ -17,7 +17,7 @@ _SELFTEST = Path(__file__).parent / "selftest"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    plugin.use_default_profile(config)
+    own_suite.use_default_profile(config)
     one_thread()
 
 

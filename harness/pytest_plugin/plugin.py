@@ -17,9 +17,8 @@ from moefuzz.harness.base import pytest_process
 from moefuzz.harness.base.environment import CORPUS_VARIABLE, KNOWN_ISSUES_VARIABLE, TARGET_VARIABLE
 
 from .failure_reports import FailureReports
+from .own_suite import OWN_SUITE
 from .profile_names import HYPOTHESIS_OWN, NAMES, NEED_A_GPU
-
-OWN_SUITE = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,25 +109,6 @@ def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
     sanitize = settings.get_current_profile_name() == "ci" and not why_not() if asked is None else asked
     with chosen(request.param), sanitizing(sanitize):
         yield request.param
-
-
-def use_default_profile(config: pytest.Config) -> None:
-    """For a run of moefuzz's own suite: show the header; load ``ci`` where CI is set, else ``dev``, if no profile is asked for."""
-    from hypothesis import settings
-
-    from moefuzz.harness.base import hypothesis_profiles
-
-    config.stash[OWN_SUITE] = True
-    hypothesis_profiles.register()
-    if config.getoption("--hypothesis-profile", None) is None:
-        settings.load_profile("ci" if os.environ.get("CI") else "dev")
-
-
-def use_home(folder: Path) -> None:
-    """Make ``folder`` the Hypothesis home, whatever the working directory."""
-    from moefuzz.harness.base.hypothesis_internals import set_home
-
-    set_home(folder)
 
 
 def _by_package(config: pytest.Config) -> bool:

@@ -25,7 +25,7 @@ from moefuzz.harness.base.exit_codes import INFRASTRUCTURE, USAGE
 from moefuzz.harness.base.resources import LostDevice
 
 from . import kernel_coverage, known_issues
-from .plugin import use_default_profile
+from .own_suite import use_default_profile
 from .profile_names import NAMES, NEED_A_GPU
 
 

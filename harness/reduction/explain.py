@@ -95,51 +95,88 @@ def explain(
     A field for which there was no time, or no other value, is left out. Cases ``apart_from`` which a failure is explained are not tried,
     but for the question whether the data matter.
     """
-    stop = time.monotonic() + seconds
-    seen: dict[Case, Any] = {failure.case: failure.bucket}
+    trials = _Trials(failure, fails, target, time.monotonic() + seconds, apart_from)
+    trials.change_each_field()
+    trials.change_several_fields()
+    if any(need.startswith("data is ") for need in trials.region.needs):
+        trials.change_the_data()
+    return Explanation(trials.irrelevant, trials.region, len(trials.seen) - 1)
 
-    def shown(case: Case) -> Any:
+
+class _Trials:
+    """The cases around a smallest one that were tried: which failed in its bucket, which passed, and by field whether all failed."""
+
+    def __init__(
+        self, failure: Failure, fails: Callable[[Case], Failure | None], target: Target, stop: float, apart_from: Sequence[Region]
+    ) -> None:
+        self.case, self.bucket, self.fails, self.target, self.stop, self.apart_from = (
+            failure.case, failure.bucket, fails, target, stop, apart_from,
+        )  # fmt: skip
+        self.seen: dict[Case, Any] = {failure.case: failure.bucket}
+        self.failed, self.passed = [failure.case], list[Case]()
+        self.outcomes: dict[str, list[bool]] = {}
+
+    @property
+    def region(self) -> Region:
+        """Where the failure shows, as far as was tried."""
+        return _region(self.failed, self.passed)
+
+    @property
+    def irrelevant(self) -> tuple[str, ...]:
+        """The fields that had other values, with all of which the case failed."""
+        return tuple(name for name in _explained(self.case) if self.outcomes.get(name) and all(self.outcomes[name]))
+
+    def change_each_field(self) -> None:
+        """Try cases that differ in one field."""
+        for name, case in itertools.chain(_others(self.case), _around(self.case)):
+            if self._is_over():
+                self.outcomes.get(name, []).append(False)
+                return
+            if self._is_apart(case):
+                self.outcomes.setdefault(name, []).append(self._shown(case) == self.bucket)
+                self._sort_in(name, case)
+
+    def change_several_fields(self) -> None:
+        """Try cases that differ in what several of those that failed differ in."""
+        for case in _together(self.case, self.failed[1:]):
+            if self._is_over():
+                return
+            if self._is_apart(case) and self._shown(case) == self.bucket:
+                self.failed.append(case)
+
+    def change_the_data(self) -> None:
+        """Try other data on the smallest and the largest cases; what passed with data that do fail did so by luck: they are mostly zeros."""
+        for case in _with_other_data(self.failed):
+            if self._is_over():
+                return
+            if case.data not in {one.data for one in self.failed} and self._is_within(case) and self._shown(case) == self.bucket:
+                self.failed.append(case)
+                self.passed = [one for one in self.passed if one.data != case.data]
+
+    def _sort_in(self, name: str, case: Case) -> None:
+        buckets = {self._shown(case)}
+        if None in buckets:  # with these data it may have passed by luck
+            buckets |= {self._shown(other) for other in _seeds(case)}
+        if self.bucket in buckets:
+            self.failed.append(case)
+        elif buckets == {None} and name != "seed":  # another failure hides whether this one is there
+            self.passed.append(case)
+
+    def _shown(self, case: Case) -> Any:
         """The bucket in which the case fails, if it does."""
-        if case not in seen:
-            found = fails(case)
-            seen[case] = found.bucket if found is not None else None
-        return seen[case]
+        if case not in self.seen:
+            found = self.fails(case)
+            self.seen[case] = found.bucket if found is not None else None
+        return self.seen[case]
 
-    def is_within(case: Case) -> bool:
-        return target.takes(case) and target.limit_on(case) == target.limit_on(failure.case)
+    def _is_over(self) -> bool:
+        return time.monotonic() > self.stop
 
-    def is_apart(case: Case) -> bool:
-        return is_within(case) and not is_explained(case, target, apart_from)
+    def _is_within(self, case: Case) -> bool:
+        return self.target.takes(case) and self.target.limit_on(case) == self.target.limit_on(self.case)
 
-    failed, passed = [failure.case], list[Case]()
-    outcomes: dict[str, list[bool]] = {}
-    for name, case in itertools.chain(_others(failure.case), _around(failure.case)):
-        if time.monotonic() > stop:
-            outcomes.get(name, []).append(False)
-            break
-        if is_apart(case):
-            outcomes.setdefault(name, []).append(shown(case) == failure.bucket)
-            buckets = {shown(case)}
-            if None in buckets:  # with these data it may have passed by luck
-                buckets |= {shown(other) for other in _seeds(case)}
-            if failure.bucket in buckets:
-                failed.append(case)
-            elif buckets == {None} and name != "seed":  # another failure hides whether this one is there
-                passed.append(case)
-    for case in _together(failure.case, failed[1:]):
-        if time.monotonic() > stop:
-            break
-        if is_apart(case) and shown(case) == failure.bucket:
-            failed.append(case)
-    doubtful = any(need.startswith("data is ") for need in _region(failed, passed).needs)
-    for case in _with_other_data(failed) if doubtful else ():
-        if time.monotonic() > stop:
-            break
-        if case.data not in {one.data for one in failed} and is_within(case) and shown(case) == failure.bucket:
-            failed.append(case)
-            passed = [one for one in passed if one.data != case.data]  # by luck of their data, which are mostly zeros
-    irrelevant = tuple(name for name in _explained(failure.case) if outcomes.get(name) and all(outcomes[name]))
-    return Explanation(irrelevant, _region(failed, passed), len(seen) - 1)
+    def _is_apart(self, case: Case) -> bool:
+        return self._is_within(case) and not is_explained(case, self.target, self.apart_from)
 
 
 def _region(failed: Sequence[Case], passed: Sequence[Case]) -> Region:

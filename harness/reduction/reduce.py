@@ -49,43 +49,54 @@ def reduced(
     so that a process that is ended meanwhile loses nothing. The search ends after ``seconds``, of which Hypothesis has a third at most. A
     failure that does not come back is Unreproducible, or NonDeterministic.
     """
-    smallest = failure
-
-    def fails(case: Case) -> Failure | None:
-        if is_explained(case, target, apart_from):
-            return None
-        found = failure_of(case, target)
-        return found if found is not None and found.bucket == failure.bucket else None
-
-    def smaller(case: Case) -> Failure | None:
-        nonlocal smallest
-        if (found := fails(case)) is not None:
-            smallest = found
-            keep(found, b"")
-        return found
-
-    def shrunk(case: Case) -> Failure | None:
-        nonlocal smallest
-        if (found := fails(case)) is not None:
-            smallest = found
-            keep(found, choices_of_example())
-        return found
-
+    search = _Search(failure, target, apart_from, keep)
     if is_explained(failure.case, target, apart_from):
         return None
     began = time.monotonic()
     with hurrying(failure, target):
-        again = [fails(failure.case) for _ in range(1 if isinstance(failure, Hang) else AGAIN)]
+        again = [search.fails(failure.case) for _ in range(1 if isinstance(failure, Hang) else AGAIN)]
     if not any(again):
         return _not_again(failure, target)
     if not all(again):
-        often = lambda case: next(filter(None, (fails(case) for _ in range(AGAIN))), None)
-        return _now_and_then(minimise(failure, often, seconds=seconds))
+        return _now_and_then(minimise(failure, search.fails_sometimes, seconds=seconds))
     with hurrying(failure, target):
         if strategy is not None and choices:
-            smallest = _shrunk(failure, shrunk, strategy, choices, seconds / 3)
-        smallest = minimise(smallest, smaller, seconds=began + seconds - time.monotonic())
+            search.smallest = _shrunk(failure, search.shrunk, strategy, choices, seconds / 3)
+        smallest = minimise(search.smallest, search.smaller, seconds=began + seconds - time.monotonic())
     return confirmed(smallest, functools.partial(failure_of, target=target), target)
+
+
+class _Search:
+    """Runs cases in search of a smaller one that fails in the bucket of a failure, and keeps the smallest by now."""
+
+    def __init__(self, failure: Failure, target: Target, apart_from: Sequence[Region], keep: Callable[[Failure, bytes], None]) -> None:
+        self.smallest, self._bucket, self._target, self._apart_from, self._keep = failure, failure.bucket, target, apart_from, keep
+
+    def fails(self, case: Case) -> Failure | None:
+        """Run a case that no region explains: its failure, if it is of the bucket."""
+        if is_explained(case, self._target, self._apart_from):
+            return None
+        found = failure_of(case, self._target)
+        return found if found is not None and found.bucket == self._bucket else None
+
+    def fails_sometimes(self, case: Case) -> Failure | None:
+        """Run a case several times: the first failure of the bucket."""
+        return next(filter(None, (self.fails(case) for _ in range(AGAIN))), None)
+
+    def smaller(self, case: Case) -> Failure | None:
+        """Run a case that is smaller than the smallest by now."""
+        return self._kept(self.fails(case), b"")
+
+    def shrunk(self, case: Case) -> Failure | None:
+        """Run a case that Hypothesis shrank, whose choices are kept too."""
+        found = self.fails(case)
+        return self._kept(found, b"" if found is None else choices_of_example())
+
+    def _kept(self, found: Failure | None, choices: bytes) -> Failure | None:
+        if found is not None:
+            self.smallest = found
+            self._keep(found, choices)
+        return found
 
 
 @contextmanager
