@@ -145,7 +145,7 @@ class _Trials:
                 self.failed.append(case)
 
     def change_the_data(self) -> None:
-        """Try other data on the smallest and the largest cases; what passed with data that do fail did so by luck: they are mostly zeros."""
+        """Try other data on the smallest and the largest cases. What passed with data that fail did so by luck: they are mostly zeros."""
         for case in _with_other_data(self.failed):
             if self._is_over():
                 return

@@ -20,8 +20,8 @@ from moefuzz.harness.campaign.run_folder import RunFolder
 from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.cli import commands
 from moefuzz.harness.failures import Failure
+from moefuzz.harness.levels import layouts
 from moefuzz.harness.levels.cases import Case, GroupedGemmCase
-from moefuzz.harness.levels.grouped_gemm import problem
 from moefuzz.harness.reduction import reduce
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.check import failure_of
@@ -103,7 +103,7 @@ def test_the_same_seed_draws_the_same_cases() -> None:
 
 
 def test_inputs_that_the_device_cannot_hold_are_passed_by_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(problem, "_CROSSING", 2**60)
+    monkeypatch.setattr(layouts, "_CROSSING", 2**60)
     both = st.sampled_from([SMALL, dataclasses.replace(SMALL, x_layout="far")])
     turn = next(iter(fuzz([Target("triton", grouped_gemm)], 5.0, {"grouped_gemm": {"far": lambda target: both}})))
     assert isinstance(turn, Turn) and turn.no_room > 0 and turn.examples > 0 and turn.failing == 0
