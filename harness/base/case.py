@@ -113,6 +113,9 @@ class Case:
         fields = [field for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
         return f"{type(self).__name__}({', '.join(f'{field.name}={getattr(self, field.name)!r}' for field in fields)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - of IPython's protocol, which Hypothesis prints by
+        printer.text(repr(self))
+
     def to_json(self) -> str:
         """One line of JSON, with the kind of case and the format version."""
         return json.dumps({"format": FORMAT_VERSION, "kind": type(self).__name__, **dataclasses.asdict(self)})

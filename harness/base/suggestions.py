@@ -37,13 +37,42 @@ def did_you_mean_target(spec: str, names: Iterable[str]) -> str:
     return _asked(_in_a_file(spec) or get_close_matches(spec, list(names), _MOST))
 
 
-def targets_in(file: Path) -> list[str]:
-    """What a Python file defines that is a Target, or a function whose first parameter is one of a level's."""
+def without_file(spec: str) -> str:
+    """Return a target's name by its module where it names a file in or below the working directory that binds the attribute.
+
+    ``sub/mine.py:kernel`` is ``sub.mine:kernel``; any other name stays as it is.
+    """
+    said, colon, attribute = spec.partition(":")
+    if not colon or not said.endswith(".py"):
+        return spec
+    file, module, after = _file_of(said)
+    return f"{module}:{attribute}" if file is not None and not after and attribute in _bound_in(file) else spec
+
+
+def _bound_in(file: Path) -> set[str]:
+    """The names that a Python file binds at its top level."""
+    bound: set[str] = set()
+    for node in _parsed(file):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {alias.asname or alias.name for alias in node.names}
+        else:
+            bound |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+    return bound
+
+
+def _parsed(file: Path) -> list[ast.stmt]:
+    """The statements of a file; none where it cannot be read."""
     try:
-        body = ast.parse(file.read_text(encoding="utf-8")).body
+        return ast.parse(file.read_text(encoding="utf-8")).body
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return []
-    return [name for name in dict.fromkeys(_defined(body)) if not name.startswith("_")]
+
+
+def targets_in(file: Path) -> list[str]:
+    """What a Python file defines that is a Target, or a function whose first parameter is one of a level's."""
+    return [name for name in dict.fromkeys(_defined(_parsed(file))) if not name.startswith("_")]
 
 
 def _asked(meant: list[str]) -> str:

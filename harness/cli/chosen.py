@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moefuzz.harness.base.contract import level_names
 from moefuzz.harness.campaign.chosen_regimes import NoSuchRegime, chosen_regimes
 from moefuzz.harness.campaign.explore import Regimes
 from moefuzz.harness.targets import BadTarget, Target
@@ -44,10 +45,12 @@ def want_interpreter(options: FuzzOptions) -> None:
 
 
 def _loaded(spec: str, isolation: Isolation | None) -> Target:
-    """Return a target once the worker has imported it: an import that ends its process ends that one."""
+    """Return a target, whose module the worker alone imports: an import that ends its process ends that one.
+
+    This process imports it too where it brings a level of its own, whose cases are drawn here.
+    """
     try:
-        if isolation is not None:
-            isolation.load(spec)
+        target = None if isolation is None else isolation.load(spec)
     except BadTarget as error:
         refuse(str(error))
-    return named_target(spec)
+    return named_target(spec) if target is None or target.level not in level_names() else target

@@ -10,6 +10,7 @@ import typer
 from moefuzz.harness.base.durations import MOST_HOURS, BadDuration, duration
 from moefuzz.harness.base.environment import TARGET_VARIABLE
 from moefuzz.harness.base.exit_codes import USAGE
+from moefuzz.harness.base.suggestions import without_file
 from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.known_issues import BadKnownIssues, KnownIssues
@@ -17,7 +18,14 @@ from moefuzz.harness.verdict.known_issues import BadKnownIssues, KnownIssues
 from .completion import target_names
 
 WHAT = "The grouped GEMM, experts or MoE block to hold against the reference; `moefuzz targets` lists the names."
-ONE_TARGET: dict[str, Any] = {"metavar": "NAME|PKG.MOD:ATTR", "autocompletion": target_names}
+
+
+def _by_module(given: list[str] | str | None) -> list[str] | str | None:
+    """The names of targets that an option has, each by its module where it names a file."""
+    return [*map(without_file, given)] if isinstance(given, list) else given and without_file(given)
+
+
+ONE_TARGET: dict[str, Any] = {"metavar": "NAME|FILE.py:ATTR|PKG.MOD:ATTR", "autocompletion": target_names, "callback": _by_module}
 TARGET = ONE_TARGET | {"envvar": TARGET_VARIABLE}
 ISOLATE = typer.Option(
     "--isolate/--no-isolate",

@@ -87,9 +87,9 @@ def _checked(case: Case, target: str | None, *, isolate: bool, sanitize: bool) -
     if sanitize and (why := why_not()):
         refuse(why)
     with isolated() if isolate else nullcontext() as isolation, sanitizing(sanitize):
-        if target is not None and isolation is not None:
-            isolation.load(target)
-        return check(case, None if target is None else named_target(target))
+        if target is None:
+            return check(case)
+        return check(case, named_target(target) if isolation is None else isolation.load(target))
 
 
 def _print(agreement: Agreement, fixed: Report | None) -> None:

@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("moefuzz", "fuzzing Mixture-of-Experts kernels")
     group.addoption(
         "--moe-target",
-        metavar="NAME|PKG.MOD:ATTR",
+        metavar="NAME|FILE.py:ATTR|PKG.MOD:ATTR",
         action="append",
         help="a grouped GEMM, experts, or an MoE block to hold against the reference; may be given several times; `moefuzz targets` lists "
         f"names (default: {TARGET_VARIABLE}, else moefuzz's own Triton kernels)",

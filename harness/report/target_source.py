@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import imported, named_targets
+from moefuzz.harness.verdict.isolation import isolation_for
 
 _IN_EVERY_SCRIPT = ("import os", "import sys", "import torch", "from pathlib import Path")
 _FAULTY = ("moefuzz.harness.planted.faults", "moefuzz.harness.planted.process_faults")
@@ -25,9 +26,18 @@ class TargetCode:
 
 
 def code_of(target: Target) -> TargetCode | None:
-    """The code of a target; None if that needs moefuzz, or the target has no name by which it is found."""
+    """The code of a target; None if that needs moefuzz, or the target has no name by which it is found.
+
+    Where another process has the target's function, it is looked at there, if there is one still.
+    """
+    isolation = isolation_for(target) if target.is_declaration else None
+    return code_of_name(target.name) if isolation is None else isolation.apart(code_of_name, target.name)
+
+
+def code_of_name(name: str) -> TargetCode | None:
+    """``code_of`` the target of a name, which this process imports."""
     named = named_targets()
-    spec = named[target.name].value if target.name in named else target.name
+    spec = named[name].value if name in named else name
     module, colon, attribute = spec.partition(":")
     if not colon or not attribute.isidentifier():
         return None
@@ -43,7 +53,8 @@ def code_of(target: Target) -> TargetCode | None:
         given = f"from {module} import {attribute} as target"
         of_target = "\n\ntarget = target.function" if isinstance(getattr(home, attribute), Target) else ""
         return TargetCode(where + given + of_target, file, folder)
-    needed = _needed_by(target.function.__name__, source)
+    found = getattr(home, attribute)
+    needed = _needed_by((found.function if isinstance(found, Target) else found).__name__, source)
     return None if needed is None else TargetCode(where + needed, file, folder)  # what it imports may stand beside it
 
 

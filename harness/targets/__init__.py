@@ -42,6 +42,20 @@ class NeedsGpu(BadTarget):
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Stands for the function of a target in a process that only draws cases for it: another one has imported it.
+
+    With it a Target is plain data. It can be pickled, and must not be called.
+    """
+
+    keywords: frozenset[str]  # of our own op, those that the function takes
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Raise TypeError."""
+        raise TypeError("this is a declaration: its function is in the process that runs cases")
+
+
+@dataclass(frozen=True)
 class Target:
     """An implementation at one of three levels.
 
@@ -110,7 +124,18 @@ class Target:
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
         """The keywords of our own op that the function takes."""
+        if isinstance(self.function, Elsewhere):
+            return self.function.keywords
         return _KEYWORDS & frozenset(signature_of(self.function).parameters)
+
+    @property
+    def is_declaration(self) -> bool:
+        """Whether it is plain data, and its function in another process."""
+        return isinstance(self.function, Elsewhere)
+
+    def declaration(self) -> Target:
+        """Return the same as plain data, for a process that imports no code of the target."""
+        return dataclasses.replace(self, function=Elsewhere(self.keywords))
 
     @property
     def permutes(self) -> tuple[str, ...]:

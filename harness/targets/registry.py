@@ -21,7 +21,7 @@ from moefuzz.harness.base.environment import TARGET_VARIABLE
 from moefuzz.harness.base.exception_text import text_of
 from moefuzz.harness.base.project_settings import module_folders
 from moefuzz.harness.base.signals import is_ours
-from moefuzz.harness.base.suggestions import did_you_mean_target
+from moefuzz.harness.base.suggestions import did_you_mean_target, without_file
 
 from . import BadTarget, Target, signature_of
 
@@ -110,6 +110,8 @@ def target_met(name: str) -> Target | None:
 
 def is_found_by_name(target: Target) -> bool:
     """Whether another process finds a target by its name, with the same declaration."""
+    if target.is_declaration:
+        return True
     try:
         return has_a_name(target.name) and load_target(target.name) == target
     except BadTarget:
@@ -123,11 +125,13 @@ def has_a_name(name: str) -> bool:
 
 @functools.cache
 def declared_target(spec: str) -> Target:
-    """The target of a name or of ``pkg.mod:attr``, a Target or a function, without an import of the package that it is an adapter for.
+    """The target of a name, of ``pkg.mod:attr`` or of ``mine.py:attr``, a Target or a function.
+
+    The package that it is an adapter for is not imported.
 
     Raises BadTarget, also where that package is not installed.
     """
-    named = named_targets()
+    spec, named = without_file(spec), named_targets()
     if ":" not in spec and spec in named:
         return dataclasses.replace(declared_target(named[spec].value), name=spec)
     module_name, colon, attribute = spec.partition(":")

@@ -7,7 +7,7 @@ from moefuzz.harness.base.resources import NoRoom, room_noted
 from moefuzz.harness.base.signals import end_if_told
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import BadTarget, Target, UndeclaredCase
-from moefuzz.harness.targets.registry import default_target, met
+from moefuzz.harness.targets.registry import default_target, load_target, met
 
 from . import known_issues
 from .agreement import Agreement
@@ -36,6 +36,8 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
     isolation = isolation_for(target)
+    if isolation is None and target.is_declaration:
+        target = load_target(target.name)
     met(target)
     end_if_told()
     now_running(case, target.name)

@@ -120,12 +120,12 @@ class Isolation:
         return answer
 
     @_one_at_a_time
-    def load(self, spec: str) -> None:
-        """Import a target in the worker, before this process does. Raises BadTarget where that ends the worker, or takes too long."""
+    def load(self, spec: str) -> Target:
+        """Import a target in the worker alone, and return its declaration. Raises BadTarget, also where the import ends the worker."""
         from pebble import ProcessExpired
 
         try:
-            self._answer(loaded, spec, _START_SECONDS, seconds=_START_SECONDS)
+            target: Target = self._answer(loaded, spec, _START_SECONDS, seconds=_START_SECONDS)
         except TimeoutError:
             end = f"took more than {_START_SECONDS:.0f} s"
         except ProcessExpired as death:
@@ -133,7 +133,7 @@ class Isolation:
         except _Gone:
             end = "ended its process"
         else:
-            return
+            return target
         stack = crash_stack.read(self._stack)
         self._renew()
         raise BadTarget(f"target {spec!r}: importing it {stack.ending(end)}")
@@ -239,6 +239,8 @@ def isolated(seconds: float = CASE_SECONDS) -> Iterator[Isolation]:
 def isolation_for(target: Target) -> Isolation | None:
     """The isolation that is in force, if a worker can find the target."""
     isolation: Isolation | None = ambient.current().isolation
+    if target.is_declaration:
+        return isolation
     try:
         return isolation if isolation is not None and load_target(target.name) == target else None
     except BadTarget:

@@ -18,6 +18,7 @@ from moefuzz.harness.base.exception_text import MOST_CHARACTERS
 from moefuzz.harness.base.resources import NoRoom
 from moefuzz.harness.base.signals import leave_to_parent
 from moefuzz.harness.failures import CudaError, Failure
+from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import load_target
 
 from . import crash_stack, kernel_coverage
@@ -59,10 +60,10 @@ def start(owner: int, stack: str) -> int:
     return os.getpid()
 
 
-def loaded(spec: str, seconds: float) -> None:
-    """In the worker: import a target. Raises BadTarget."""
+def loaded(spec: str, seconds: float) -> Target:
+    """In the worker: import a target, and return its declaration. Raises BadTarget."""
     with crash_stack.watched(seconds):
-        load_target(spec)
+        return load_target(spec).declaration()
 
 
 def counted(case: str, spec: str, options: CheckOptions, seconds: float) -> tuple[Agreement | Failure | str, int, kernel_coverage.Covered]:

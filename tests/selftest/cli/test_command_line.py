@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from moefuzz.harness.base.durations import duration
 from moefuzz.harness.base.environment import why_not_writable
+from moefuzz.harness.base.suggestions import without_file
 from moefuzz.harness.cli.commands import app
 from moefuzz.harness.cli.options import seconds_of
 from moefuzz.harness.targets import BadTarget
@@ -190,12 +191,28 @@ target = targets.Target("mine", kernel)
 
 
 @pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("mine.py:kernel", "mine:kernel"), ("./mine.py:kernel", "mine:kernel"), ("sub/theirs.py:made", "sub.theirs:made"),
+        ("{here}/mine.py:kernel", "mine:kernel"), ("mine.py:nonesuch", "mine.py:nonesuch"), ("none.py:kernel", "none.py:kernel"),
+        ("mine.py", "mine.py"), ("mine:kernel", "mine:kernel"),
+    ],
+)  # fmt: skip
+def test_a_target_is_named_by_its_file_too(spec: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "theirs.py").write_text("made = print")
+    assert without_file(spec.format(here=tmp_path)) == name.format(here=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("spec", "meant"),
     [
-        ("mine", "mine:kernel or mine:experts or mine:target?"), ("mine.py", "mine:kernel or"), ("mine.py:target", "mine:target?"),
+        ("mine", "mine:kernel or mine:experts or mine:target?"), ("mine.py", "mine:kernel or"), ("mine.py:targt", "mine:target?"),
         ("./mine:target", "mine:target?"), ("{here}/mine.py:targt", "mine:target?"), ("sub/theirs.py", "sub.theirs:block?"),
         ("sub.theirs", "sub.theirs:block?"), ("mine.target", "mine:target?"), ("packed", "packed:target?"), ("torch_lop", "torch_loop"),
-        ("packed:targt", "packed:target?"), ("packed:numpy", "packed:target?"), ("packed/__init__.py:target", "packed:target?"),
+        ("packed:targt", "packed:target?"), ("packed:numpy", "packed:target?"), ("packed/__init__.py:targt", "packed:target?"),
         ("mien:target", "mine:target?"), ("mien:targt", "mine:targ"), ("triton:f", "did you mean triton or"), ("nothing_like_it", ""),
         ("broken", ""), ("broken:f", ""), ("mine:target", ""), ("mine:other", ""), ("../../x:y", ""), (":", ""), ("a\x00b:c", ""),
         ("x" * 300, ""),
