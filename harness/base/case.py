@@ -80,7 +80,7 @@ class Case:
     @property
     def guarded(self) -> str:
         """In words, how the inputs are guarded while a target runs."""
-        return "inputs fenced"
+        return "inputs guarded"
 
     def features(self) -> Iterator[str]:
         """Yield what is true of the case beyond what ``features.py`` reads off its sizes, rows and choices."""

@@ -15,11 +15,11 @@ _EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 51
 _MULTIPLES = (2, 4, 8, 16, 32, 64)
 
 
-def truths(case: Case) -> frozenset[str]:
+def features(case: Case) -> frozenset[str]:
     """All that can be said of a case.
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
-    >>> sorted(truths(GroupedGemmCase((0, 3), K=17)) & {"K > 16", "K > 17", "K is no multiple of 2", "an expert without rows"})
+    >>> sorted(features(GroupedGemmCase((0, 3), K=17)) & {"K > 16", "K > 17", "K is no multiple of 2", "an expert without rows"})
     ['K > 16', 'K is no multiple of 2', 'an expert without rows']
     """
     return frozenset(_all(case))

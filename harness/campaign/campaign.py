@@ -14,7 +14,7 @@ from moefuzz.harness.base.hypothesis_profiles import let_shrinking_end
 from moefuzz.harness.reduction.explain import is_explained
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.check import failure_of
-from moefuzz.harness.verdict.journal import LeftOver
+from moefuzz.harness.verdict.journal import InterruptedCase
 
 from .explore import Explorer, Regimes
 from .found import Found
@@ -29,7 +29,7 @@ def fuzz(
     targets: Sequence[Target],
     seconds: float,
     regimes: Regimes,
-    left: Iterable[LeftOver] = (),
+    left: Iterable[InterruptedCase] = (),
     *,
     reports: Path | None = None,
     seed: str = "",
@@ -99,7 +99,7 @@ class Campaign:
         """
         return map(self.reducer.unfinished, self.waiting())
 
-    def again(self, left: Iterable[LeftOver]) -> Iterator[Turn]:
+    def again(self, left: Iterable[InterruptedCase]) -> Iterator[Turn]:
         """Run cases again that an earlier process did not survive."""
         for one in left:
             target = self.targets[one.target]

@@ -31,9 +31,9 @@ from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.check import check, failure_of
 
 from .example_database import SharedExamples
-from .novelty import Behaviours, labels
+from .novelty import Novelty, labels
 from .run_folder import EXPLAIN, RunFolder
-from .turn import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, Turn, following
+from .turn import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, Turn, choose_next
 
 Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
 
@@ -58,7 +58,7 @@ class Line:
     regime: str
     strategy: st.SearchStrategy[Any]
     turns: int = 0
-    worth: float = 0.0
+    priority: float = 0.0
 
 
 class Explorer:
@@ -78,7 +78,7 @@ class Explorer:
         self.lines = [Line(target, name, strategy) for target, name, strategy in drawn if strategy is not None]
         self.run, self.database = run, database
         self.examples, self.seed = 0, seed or str(random.SystemRandom().getrandbits(32))
-        self._behaviours, self._chance, self._barren = Behaviours(), random.Random(self.seed), 0  # noqa: S311 - a run can be repeated
+        self._novelty, self._chance, self._barren = Novelty(), random.Random(self.seed), 0  # noqa: S311 - a run can be repeated
         if shuffled:  # where many start together, or one again and again, no regime is always the last
             self._chance.shuffle(self.lines)
         self.met: dict[str, tuple[int, float]] = {}  # by key of a failure, the examples until it was found, and when that was
@@ -95,17 +95,17 @@ class Explorer:
 
         With ``most`` it depends on the seed alone, and on nothing that is measured. Raises LostDevice where nothing can run any more.
         """
-        line, self._began = following(self.lines, self._chance), time.monotonic()
+        line, self._began = choose_next(self.lines, self._chance), time.monotonic()
         self._now = done = Turn(line.target.name, line.target.level, line.regime)
         compiles = compiled()
         covered = self._explored(line, done, stop if most is not None else self._began + self._share(stop), most)
-        self._look_behind(covered, line, done, stop)
+        self._probe_masked_bugs(covered, line, done, stop)
         done.compiles = compiled() - compiles
         self.under_way()
         self._now = None
         line.turns += 1
-        worth = (done.fresh + 10 * done.found) / (max(done.seconds, 1e-3) if most is None else max(done.examples, 1))
-        line.worth = worth if line.turns == 1 else (line.worth + worth) / 2
+        priority = (done.fresh + 10 * done.found) / (max(done.seconds, 1e-3) if most is None else max(done.examples, 1))
+        line.priority = priority if line.turns == 1 else (line.priority + priority) / 2
         self._barren = 0 if done.examples else self._barren + 1
         if self._barren >= len(self.lines) and done.no_room:
             raise LostDevice("no case had room for a whole round of the regimes")
@@ -153,14 +153,14 @@ class Explorer:
             at = time.monotonic()
             if at > stop:
                 raise TurnIsOver
-            if is_explained(case, line.target, self._dear(line.target)):
+            if is_explained(case, line.target, self._expensive_regions(line.target)):
                 done.passed_by += 1
                 return
             failure = self._run(line.target, case, done)
             with held():  # what is found is put down, whoever interrupts
                 said = labels(case)
                 done.note(said, case, time.monotonic() - at)
-                fresh, is_new = self._behaviours.fresh(line.target.name, said)
+                fresh, is_new = self._novelty.new_labels(line.target.name, said)
                 done.fresh += fresh
                 choices = choices_of_example()
                 if shared is not None and (is_new or (failure is not None and failure.bucket not in buckets)):
@@ -180,7 +180,7 @@ class Explorer:
             attempt()
         return covered
 
-    def _dear(self, target: Target) -> list[Region]:
+    def _expensive_regions(self, target: Target) -> list[Region]:
         """Where a case costs its process or all of its time, as is known by now: it need not be run again."""
         ended = [one for one in self.run.found() if one.outcome in EXPLAIN and one.bucket[0] == target.name and one.kind.ends_a_process]
         return [one.region for one in ended if one.region.needs and one.region.is_exact]
@@ -210,7 +210,7 @@ class Explorer:
             done.shares[tensor] = max(share, done.shares.get(tensor, 0.0))
         return None
 
-    def _look_behind(self, covered: list[Failure], line: Line, done: Turn, stop: float) -> None:
+    def _probe_masked_bugs(self, covered: list[Failure], line: Line, done: Turn, stop: float) -> None:
         """Look for a bug behind those that are explained: simpler cases outside of every region that fail in the same bucket."""
         for failure in self._chance.sample(covered, min(3, len(covered))):
             regions = self.run.regions(failure.bucket)

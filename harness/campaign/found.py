@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.case_text import case_from_json
-from moefuzz.harness.failures import Bucket, Failure, revived
+from moefuzz.harness.failures import Bucket, Failure, failure_from_record
 from moefuzz.harness.failures.facts import Origin
 from moefuzz.harness.failures.kinds import Kind, titled
 from moefuzz.harness.reduction.explain import Region
@@ -43,7 +43,7 @@ class Found:
     @property
     def failure(self) -> Failure:
         """As it was met. Raises ValueError for what no failure is, of another version of moefuzz."""
-        failure = revived(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
+        failure = failure_from_record(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
         failure.origin = self.origin
         return failure
 

@@ -34,13 +34,13 @@ def labels(case: Case) -> list[Label]:
     return list(_labels(case))
 
 
-class Behaviours:
+class Novelty:
     """The labels and pairs of labels that were met, by target."""
 
     def __init__(self) -> None:
         self._met: set[tuple[object, ...]] = set()
 
-    def fresh(self, target: str, said: list[Label]) -> tuple[int, bool]:
+    def new_labels(self, target: str, said: list[Label]) -> tuple[int, bool]:
         """How many of a case's labels and pairs are new, and whether one label is; from now on they are not."""
         alone = {(target, label) for label in said} - self._met
         before = len(self._met)

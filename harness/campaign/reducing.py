@@ -108,14 +108,14 @@ class Reducer:
 
         line = self.explorer.line(found.target, found.regime)
         return reduced(
-            found.failure, target, strategy=line.strategy if line else None, choices=found.choices, apart_from=regions,
+            found.failure, target, strategy=line.strategy if line else None, choices=found.choices, exclude=regions,
             seconds=self._reduces, keep=keep,
         )  # fmt: skip
 
     def _explained(self, failure: Failure, target: Target, regions: Sequence[Region]) -> Explanation:
         fails = functools.partial(failure_of, target=target)
         with hurrying(failure, target):
-            return explain(failure, fails, target, seconds=self._explains, apart_from=regions)
+            return explain(failure, fails, target, seconds=self._explains, exclude=regions)
 
     def _came_to_nothing(self, found: Found, target: Target) -> str:
         """Note that a failure has no smallest case of its own; return why."""
@@ -165,7 +165,7 @@ class Reducer:
                 continue
             if one.outcome == "same" or one.became != failure.bucket:
                 continue
-            joined = one.region.joined(explanation.region)
+            joined = one.region.merge(explanation.region)
             if joined.needs and joined.is_exact:
                 one.region = joined
                 self.run.keep(one)

@@ -21,7 +21,7 @@ from .example_database import database_of
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunSettings:
     """How to fuzz."""
 
     targets: tuple[str, ...]
@@ -39,7 +39,7 @@ class Asked:
         return {"command": command, **asdict(self), "versions": versions(), "device": describe()}
 
     @classmethod
-    def of(cls, folder: Path) -> Asked:
+    def of(cls, folder: Path) -> RunSettings:
         """What a run's folder asks for. Raises BadRun."""
         defaults = {name: field.default for name, field in cls.__dataclass_fields__.items()}
         said: dict[str, Any] = {"seed": 0, "only_regimes": []} | said_of(folder)  # a run of an earlier version has neither

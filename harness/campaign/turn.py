@@ -61,15 +61,15 @@ class TakesTurns(Protocol):
     """What ``following`` chooses from."""
 
     turns: int
-    worth: float
+    priority: float
 
 
 Turning = TypeVar("Turning", bound=TakesTurns)
 
 
-def following(lines: Sequence[Turning], chance: random.Random) -> Turning:
+def choose_next(lines: Sequence[Turning], chance: random.Random) -> Turning:
     """Return which takes the next turn: each once, then by what they are worth, and a share of all turns falls to all alike."""
     fewest = min(line.turns for line in lines)
     if fewest == 0 or chance.random() < _EVERYBODYS:
         return next(line for line in lines if line.turns == fewest)
-    return chance.choices(lines, [line.worth + 1e-9 for line in lines])[0]
+    return chance.choices(lines, [line.priority + 1e-9 for line in lines])[0]

@@ -24,7 +24,7 @@ from moefuzz.harness.run_log.event_log import EventLog
 from moefuzz.harness.targets import BadTarget
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.isolation import isolated
-from moefuzz.harness.verdict.journal import LeftOver, left_over, written_ahead
+from moefuzz.harness.verdict.journal import InterruptedCase, interrupted_cases, written_ahead
 from moefuzz.harness.verdict.known_issues import BadKnownIssues
 
 from .campaign import Campaign, Step
@@ -33,7 +33,7 @@ from .example_database import CannotShare
 from .explore import Explorer, Regimes
 from .found import Found
 from .run_folder import RunFolder
-from .settings import Asked
+from .settings import RunSettings
 from .turn import Turn
 
 _LOOK_SECONDS = 1.0
@@ -45,11 +45,11 @@ def work(folder: Path, name: str, seconds: float, regimes: Regimes) -> int:
     stop = time.monotonic() + seconds
     events = EventLog(folder, name)
     starts = events.file.read_bytes().count(b'"kind": "started"') if events.file.exists() else 0  # no two draw the same
-    left = left_over(Asked.of(folder).targets, folder / "running")
+    left = interrupted_cases(RunSettings.of(folder).targets, folder / "running")
     events.say("started", {**_here(), "seconds": seconds, "resumed": bool(left)})
     why, status = "time is up", 0
     try:
-        asked = Asked.of(folder)
+        asked = RunSettings.of(folder)
         campaign = _campaign(folder, asked, regimes, f"{asked.seed} {name} {starts}")
         with _kept(campaign, events):
             _fuzz(campaign, asked, events, left, stop)
@@ -74,7 +74,7 @@ def _here() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "device": describe(), "gpu": gpu, "versions": versions()}
 
 
-def _campaign(folder: Path, asked: Asked, regimes: Regimes, seed: str) -> Campaign:
+def _campaign(folder: Path, asked: RunSettings, regimes: Regimes, seed: str) -> Campaign:
     targets = [load_target(spec) for spec in asked.targets]
     chosen = chosen_regimes(asked.only_regimes, regimes, targets)
     return Campaign(RunFolder(folder), targets, chosen, database=asked.database(), shuffled=True, seed=seed)
@@ -94,7 +94,7 @@ def _kept(campaign: Campaign, events: EventLog) -> Iterator[None]:
             events.say("turn", last.said())
 
 
-def _fuzz(campaign: Campaign, asked: Asked, events: EventLog, left: Sequence[LeftOver], stop: float) -> None:
+def _fuzz(campaign: Campaign, asked: RunSettings, events: EventLog, left: Sequence[InterruptedCase], stop: float) -> None:
     """Run what an earlier process did not survive, then everything else, and say each step."""
     with asked.in_force(), written_ahead(campaign.run.path / "running", lambda: under_way(campaign.explorer, events.worker)):
         for one in left:

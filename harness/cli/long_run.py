@@ -21,14 +21,14 @@ from moefuzz.harness.campaign.explore import Regimes
 from moefuzz.harness.campaign.found import Found, bucket_title
 from moefuzz.harness.campaign.novelty import LABELS
 from moefuzz.harness.campaign.run_folder import RunFolder
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 from moefuzz.harness.report.folder import Report, read_all, region_of
 from moefuzz.harness.report.summary import write_summary
 from moefuzz.harness.run_log.event_log import EventLog
 from moefuzz.harness.run_log.events import Tail, info_of
 from moefuzz.harness.run_log.state import RunState, read_state
 from moefuzz.harness.targets.registry import load_target
-from moefuzz.harness.verdict.journal import left_over
+from moefuzz.harness.verdict.journal import interrupted_cases
 
 from .fuzz_options import FuzzOptions
 from .screen import plain_line, screen
@@ -47,7 +47,13 @@ class Workers(Protocol):
 
 
 def watched(
-    run: RunFolder, asked: Asked, command: str, workers: Workers, options: FuzzOptions, regimes: Regimes, known_reports: Sequence[Path]
+    run: RunFolder,
+    asked: RunSettings,
+    command: str,
+    workers: Workers,
+    options: FuzzOptions,
+    regimes: Regimes,
+    known_reports: Sequence[Path],
 ) -> int:
     """Have workers fuzz until the time is up; return what to end with."""
     console = Console()
@@ -89,9 +95,9 @@ class _New:
         return FOUND if self.failures > 0 or self.waiting else 0 if self.examples else NOTHING_RAN
 
 
-def _say_resumed(run: RunFolder, asked: Asked, workers: Workers, say: Callable[[str], None]) -> None:
+def _say_resumed(run: RunFolder, asked: RunSettings, workers: Workers, say: Callable[[str], None]) -> None:
     """Say what an earlier run of the folder has left, and count it as an event."""
-    waiting, cases = sum(not one.outcome for one in run.found()), len(left_over(asked.targets, run.path / "running"))
+    waiting, cases = sum(not one.outcome for one in run.found()), len(interrupted_cases(asked.targets, run.path / "running"))
     workers.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
     reports = several(len(_reported(run)), "report")
     say(f"resumed: {reports}, {several(waiting, 'failure')} to be reduced, {several(cases, 'case')} left over")

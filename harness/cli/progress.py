@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moefuzz.harness.base.text import several
 from moefuzz.harness.campaign.explore import Explorer
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 
 from .tally import Tally
 
@@ -23,7 +23,7 @@ _LINE_SECONDS = 10.0
 class RunProgress:
     """Shows what a run is ``doing``, and how many examples and failures there are, those of the turn under way included."""
 
-    def __init__(self, console: Console, tally: Tally, asked: Asked, examples: int | None) -> None:
+    def __init__(self, console: Console, tally: Tally, asked: RunSettings, examples: int | None) -> None:
         self.console, self.tally, self.asked, self.examples = console, tally, asked, examples
         self.doing = "starting"
         self.explorer: Explorer | None = None  # once the run explores

@@ -24,7 +24,7 @@ from moefuzz.harness.campaign.explore import Regimes
 from moefuzz.harness.campaign.found import Found
 from moefuzz.harness.campaign.reducing import Reduced
 from moefuzz.harness.campaign.run_folder import RunFolder
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.cli.options import refuse
 from moefuzz.harness.cli.tables import print_summary
@@ -32,7 +32,7 @@ from moefuzz.harness.report.formats import rendered
 from moefuzz.harness.report.formats.github import append_step_summary
 from moefuzz.harness.targets import BadTarget, Target
 from moefuzz.harness.verdict.isolation import isolated
-from moefuzz.harness.verdict.journal import LeftOver, left_over, written_ahead
+from moefuzz.harness.verdict.journal import InterruptedCase, interrupted_cases, written_ahead
 from moefuzz.harness.verdict.known_issues import KnownIssues
 
 from .fuzz_options import FuzzOptions
@@ -46,7 +46,7 @@ _REDUCING_SECONDS = 30.0
 class ShortRun:
     """Fuzzes until the time is up, and prints each failure as it is found and again when it is minimised."""
 
-    def __init__(self, asked: Asked, targets: list[Target], regimes: Regimes, issues: KnownIssues, options: FuzzOptions) -> None:
+    def __init__(self, asked: RunSettings, targets: list[Target], regimes: Regimes, issues: KnownIssues, options: FuzzOptions) -> None:
         self.asked, self.targets, self.regimes, self.issues, self.options = asked, targets, regimes, issues, options
         self.reports = options.report_dir.absolute()  # a target may change the working directory
         self.console = Console(stderr=options.format != "text")
@@ -90,7 +90,7 @@ class ShortRun:
         return Campaign(RunFolder(folder, self.reports), self.targets, self.regimes, seed=str(asked.seed), seconds_each=min(each, 150.0))
 
     def _explore(self, campaign: Campaign) -> None:
-        left = left_over(self.asked.targets)
+        left = interrupted_cases(self.asked.targets)
         if left:
             self._say(f"{several(len(left), 'case')} that ran when an earlier run ended {'comes' if len(left) == 1 else 'come'} first\n")
         with self.asked.in_force(self.issues, isolated_already=True), self.progress.shown(), written_ahead():
@@ -108,7 +108,7 @@ class ShortRun:
         self.tally.notes.append(f"ended after {several(len(self.tally.failures), 'failure')}, as --max-failures asks")
         self.tally.notes += [f"found besides, and not reduced: {one.failure.title} on {one.case!r}" for one in campaign.waiting()]
 
-    def _steps(self, campaign: Campaign, left: list[LeftOver]) -> Iterator[Step]:
+    def _steps(self, campaign: Campaign, left: list[InterruptedCase]) -> Iterator[Step]:
         """What an earlier run did not survive, in a process of its own, then the run."""
         with isolated(self.asked.case_seconds) if left and not self.asked.isolate else nullcontext():
             yield from campaign.again(left)

@@ -16,7 +16,7 @@ from moefuzz.harness.campaign import gpus
 from moefuzz.harness.campaign.example_database import CannotShare, database_of
 from moefuzz.harness.campaign.ray_cluster import Cluster, NoCluster, connect
 from moefuzz.harness.campaign.run_folder import RunFolder, Taken
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 from moefuzz.harness.campaign.supervisor import Supervisor, slots
 from moefuzz.harness.report.folder import Report, read_all, reports_in
 from moefuzz.harness.run_log.events import BadRun
@@ -54,7 +54,7 @@ def long(options: FuzzOptions) -> int:
         refuse(f"--run {folder}: {error.strerror}", INFRASTRUCTURE)
 
 
-def _asked(options: FuzzOptions, folder: Path) -> tuple[Asked, list[Target]]:
+def _asked(options: FuzzOptions, folder: Path) -> tuple[RunSettings, list[Target]]:
     """Return what is asked of a long run, and its targets."""
     before = _before(folder)
     asked = merged(options, before)
@@ -72,19 +72,19 @@ def _asked(options: FuzzOptions, folder: Path) -> tuple[Asked, list[Target]]:
     return replace(asked, targets=names), targets
 
 
-def _before(folder: Path) -> Asked | None:
+def _before(folder: Path) -> RunSettings | None:
     """Return what an earlier run of the folder was asked for, if there was one."""
     try:
-        return Asked.of(folder) if (folder / "run.json").exists() else None
+        return RunSettings.of(folder) if (folder / "run.json").exists() else None
     except BadRun as error:
         refuse(str(error))
 
 
-def merged(options: FuzzOptions, before: Asked | None) -> Asked:
+def merged(options: FuzzOptions, before: RunSettings | None) -> RunSettings:
     """Return what is asked for: what no option gives is as the earlier run had it, or by default."""
-    was = before or Asked((), chosen.DEFAULT_SECONDS, seed=options.by_chance)
+    was = before or RunSettings((), chosen.DEFAULT_SECONDS, seed=options.by_chance)
     known = options.known or (Path(was.known_issues) if was.known_issues else None)
-    return Asked(
+    return RunSettings(
         options.specs or was.targets, chosen.seconds(options), was.isolate if options.isolate is None else options.isolate,
         options.case_seconds or was.case_seconds, options.sanitize or was.sanitize,
         str(known.absolute()) if known else "", options.share or was.share,
@@ -92,7 +92,7 @@ def merged(options: FuzzOptions, before: Asked | None) -> Asked:
     )  # fmt: skip
 
 
-def _workers(options: FuzzOptions, asked: Asked, run: RunFolder) -> Supervisor | Cluster:
+def _workers(options: FuzzOptions, asked: RunSettings, run: RunFolder) -> Supervisor | Cluster:
     try:
         database_of(asked.share, now=True)
         if options.cluster:

@@ -8,7 +8,7 @@ from moefuzz.harness.base.device import one_thread
 from moefuzz.harness.base.exit_codes import INFRASTRUCTURE
 from moefuzz.harness.base.limits import CASE_SECONDS
 from moefuzz.harness.base.resources import LostDevice
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 from moefuzz.harness.verdict.isolation import isolated
 from moefuzz.harness.verdict.kernel_coverage import printed
 
@@ -28,7 +28,7 @@ def short(options: FuzzOptions) -> int:
     try:
         with isolated(case_seconds) if isolate else nullcontext() as isolation, printed(wanted=options.coverage):
             targets = chosen.targets(options.specs, isolation)
-            asked = Asked(
+            asked = RunSettings(
                 tuple(target.name for target in targets), chosen.seconds(options), isolate, case_seconds, options.sanitize,
                 seed=options.by_chance if options.seed is None else options.seed, only_regimes=options.regimes,
             )  # fmt: skip

@@ -10,7 +10,7 @@ from moefuzz.harness.base.exit_codes import FOUND, NOTHING_RAN
 from moefuzz.harness.base.versions import versions
 from moefuzz.harness.campaign.explore import Regimes
 from moefuzz.harness.campaign.reducing import Reduced
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.failures.text import replay_line
 from moefuzz.harness.run_log.outcome import RegimeCount, ReportedFailure, RunOutcome
@@ -49,7 +49,7 @@ class Tally:
             )
         )  # fmt: skip
 
-    def outcome(self, asked: Asked, status: int, unreached: Sequence[tuple[str, str]], issues: Sequence[str]) -> RunOutcome:
+    def outcome(self, asked: RunSettings, status: int, unreached: Sequence[tuple[str, str]], issues: Sequence[str]) -> RunOutcome:
         """Return what the run came to; ``issues`` is what there is to say of known issues. Status 0 becomes what was found."""
         status = status or (FOUND if self.failures else 0 if self.examples else NOTHING_RAN)
         return RunOutcome(

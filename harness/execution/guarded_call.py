@@ -16,7 +16,7 @@ from moefuzz.harness.base.device import float32_reductions
 from moefuzz.harness.base.exception_text import text_of
 from moefuzz.harness.base.resources import NoRoom, is_beyond_reason, lack_of_memory
 from moefuzz.harness.base.signals import is_ours
-from moefuzz.harness.failures import INPUT_MODIFIED, ThreadLeft, WroteOutside, raised, said_by
+from moefuzz.harness.failures import INPUT_MODIFIED, ThreadLeft, WroteOutside, failure_from_exception, said_by
 from moefuzz.harness.targets import NeedsGpu, Target
 
 from .memory import Allocations, Arena
@@ -28,14 +28,14 @@ _THREAD_SECONDS = 1.0
 def guarded_call(
     run: Callable[[], Result], case: Case, target: Target, device: torch.device, *, poison: str, arena: Arena | None = None
 ) -> Result:
-    """What ``run`` returns; what it allocates is fenced and starts with ``poison``, and so are the inputs in ``arena``.
+    """What ``run`` returns; what it allocates is guarded and starts with ``poison``, and so are the inputs in ``arena``.
 
     Raises the failures Raised, WroteOutside, ReadOutside, InputModified and ThreadLeft; NoRoom without memory for the case, and NeedsGpu.
     """
     __tracebackhide__ = True
     allocations = Allocations(device, poison)
     if arena is not None:
-        allocations.fences.append(arena.fence())
+        allocations.read_guards.append(arena.read_guard())
     threads = threading.enumerate()
     reductions = float32_reductions() if target.float32_reductions else nullcontext()
     try:
@@ -48,13 +48,13 @@ def guarded_call(
             raise NoRoom(lack) from error
         if device.type == "cpu" and (lack := _lack_of_gpu(error)):
             raise NeedsGpu(f"target {target.name!r} needs a CUDA GPU, and there is none: {lack}; {_ON_A_CPU}") from error
-        raise raised(case, target.name, error) from error
+        raise failure_from_exception(case, target.name, error) from error
     for name, byte in arena.changes() if arena is not None else ():
         if name is None:
             assert arena is not None
             raise WroteOutside(case, target.name, f"wrote outside: {arena.place_of(byte)}")
         raise INPUT_MODIFIED[name](case, target.name, f"changed its input {name} at byte {byte}")
-    allocations.hold(case, target.name)
+    allocations.raise_if_overrun(case, target.name)
     if left := _left_behind(threads):
         raise ThreadLeft(
             case,

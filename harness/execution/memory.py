@@ -7,7 +7,7 @@
   -1 or 0. Memory that operators and C++ extensions take for themselves is not seen; on a GPU a few freed blocks full of NaN lie ready for
   them in the caching allocator. (A dispatch mode sees no more, and is called for every operator of every example.)
 
-Both have fences, for reads: see ``read_guards.py``. What stands in for torch's functions does so in the whole process, and so the
+Both have guards for reads, too: see ``read_guards.py``. What stands in for torch's functions does so in the whole process, and so the
 ``Allocations`` in force and ``allocation_watchers`` are the process's too: a target may allocate in threads that it or autograd starts.
 """
 
@@ -25,7 +25,7 @@ from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import ReadOutside, WroteOutside
 from moefuzz.kernels.triton_interpreter.accesses import Access, Watcher, watchers
 
-from .read_guards import Fence
+from .read_guards import ReadGuard
 
 GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes between inputs; under the interpreter a stray store of a row tile stays inside
 AROUND = {"cuda": 1 << 20, "cpu": 1 << 16}  # bytes on either side of an allocation
@@ -70,9 +70,9 @@ class Arena:
         self.tensors = {name: self._place(name, tensor) for name, tensor in tensors.items()}
         self._before = self._bytes.clone()
 
-    def fence(self) -> Fence:
+    def read_guard(self) -> ReadGuard:
         """The arena's addresses, of which those of an input may be read."""
-        return Fence(self._bytes.data_ptr(), self._bytes.numel(), tuple(self._spans.values()), self.place_of)
+        return ReadGuard(self._bytes.data_ptr(), self._bytes.numel(), tuple(self._spans.values()), self.place_of)
 
     def _place(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         start, stop = self._spans[name]
@@ -108,7 +108,7 @@ class Arena:
 
 
 class Allocations(Watcher):
-    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, "nan" or "number".
+    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, "nan" or "finite".
 
     ``allocation_watchers`` are called with each tensor that is given and its poison, None where it starts with values.
     """
@@ -116,7 +116,7 @@ class Allocations(Watcher):
     def __init__(self, device: torch.device, poison: str = "nan", *, watches_loads: bool = True) -> None:
         self._device, self._gap, self.poison, self._watches_loads = device, AROUND[device.type], poison, watches_loads
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.fences: list[Fence] = []
+        self.read_guards: list[ReadGuard] = []
         self._stray: list[str] = []  # where the first load outside read
         if device.type == "cuda":
             for size in _FREED_BLOCKS:
@@ -149,27 +149,27 @@ class Allocations(Watcher):
         inside = _empty(0, dtype=out.dtype, device=out.device).set_(storage, 0, out.shape, out.stride())
         if written:
             inside.copy_(out)
-        elif self.poison == "number":
-            inside.fill_(poison_number(out.dtype))
+        elif self.poison == "finite":
+            inside.fill_(finite_poison(out.dtype))
         held = inside.detach() if allocation_watchers else inside  # so that one may ask whether anybody else still holds it
         self._buffers.append((buffer, held))
         for watch in allocation_watchers:
             watch(held, None if written else self.poison)
         place = functools.partial(_beside, held, self._gap)
-        self.fences.append(Fence(buffer.data_ptr(), buffer.numel(), ((self._gap, self._gap + size),), place))
+        self.read_guards.append(ReadGuard(buffer.data_ptr(), buffer.numel(), ((self._gap, self._gap + size),), place))
         return inside
 
     def access(self, access: Access) -> None:
-        """Hold a load against the fences."""
+        """Note the first load that reads outside of what may be read."""
         if access.kind != "load" or self._stray or not access.active.any():
             return
         addresses = access.addresses[access.active]
-        for fence in self.fences:
-            byte = fence.stray(addresses, access.width)
+        for guard in self.read_guards:
+            byte = guard.first_out_of_bounds(addresses, access.width)
             if byte is not None:
-                self._stray.append(fence.place_of(byte))
+                self._stray.append(guard.place_of(byte))
 
-    def hold(self, case: Case, target: str) -> None:
+    def raise_if_overrun(self, case: Case, target: str) -> None:
         """Raise WroteOutside or ReadOutside if the run stored or loaded outside."""
         __tracebackhide__ = True
         if overrun := self._overrun():
@@ -253,8 +253,8 @@ def _storage_of_its_own(memory: torch.Tensor) -> torch.Tensor:
     return dlpack.from_dlpack(memory)
 
 
-def poison_number(dtype: torch.dtype) -> float:
-    """What the poison "number" is in a dtype."""
+def finite_poison(dtype: torch.dtype) -> float:
+    """What the poison "finite" is in a dtype."""
     return -7.0 if dtype.is_floating_point else 0
 
 
@@ -265,7 +265,7 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def is_poison(values: torch.Tensor, poison: str) -> torch.Tensor:
     """Where a floating tensor still holds the bits of a poison."""
-    return values == poison_number(values.dtype) if poison == "number" else _bits(values) == -1
+    return values == finite_poison(values.dtype) if poison == "finite" else _bits(values) == -1
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:

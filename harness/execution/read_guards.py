@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Fence:
+class ReadGuard:
     """Bytes [address, address + size) of which only ``spans``, (start, stop) counted from the address, may be read."""
 
     address: int
@@ -20,12 +20,12 @@ class Fence:
     spans: tuple[tuple[int, int], ...]
     place_of: Callable[[int], str]  # a byte outside, counted from the address, in words
 
-    def stray(self, addresses: np.ndarray, width: int) -> int | None:
-        """The first byte of the fence, outside its spans, at which ``width`` bytes are read; None if there is none.
+    def first_out_of_bounds(self, addresses: np.ndarray, width: int) -> int | None:
+        """The first byte of the guard, outside its spans, at which ``width`` bytes are read; None if there is none.
 
-        >>> fence = Fence(1000, 50, ((10, 20),), str)
-        >>> fence.stray(np.array([1010, 1016]), 4), fence.stray(np.array([1010, 1020, 900]), 4), fence.stray(np.array([2000]), 4)
-        (None, 20, None)
+        >>> guard = ReadGuard(1000, 50, ((10, 20),), str)
+        >>> [guard.first_out_of_bounds(np.array(addresses), 4) for addresses in ([1010, 1016], [1010, 1020, 900], [2000])]
+        [None, 20, None]
         """
         low, high = int(addresses.min()) - self.address, int(addresses.max()) - self.address
         if high < 0 or low >= self.size or any(start <= low and high + width <= stop for start, stop in self.spans):

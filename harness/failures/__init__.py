@@ -58,7 +58,7 @@ class Failure(AssertionError):
     def __reduce__(self) -> tuple[Any, ...]:
         made_of = (self.kind, self.tensor, self.case, self.target, self.finding, self.mismatch)
         checked = self.checked if isinstance(self.checked, bytes) else None  # as it was packed for another process
-        return revived, made_of, {"origin": self.origin, "checked": checked, "__notes__": list(getattr(self, "__notes__", ()))}
+        return failure_from_record, made_of, {"origin": self.origin, "checked": checked, "__notes__": list(getattr(self, "__notes__", ()))}
 
     def turned(self, into: type[Failure], finding: str) -> Failure:
         """The same as a failure of another class, with all that was noted on it."""
@@ -167,12 +167,12 @@ def _tensors_of(kind: Kind) -> Collection[str | None]:
     return inputs() if kind.base in OF_INPUTS else passes()
 
 
-def revived(kind: Kind, tensor: str | None, *fields: Any) -> Failure:
+def failure_from_record(kind: Kind, tensor: str | None, *fields: Any) -> Failure:
     """A failure that another process found: its kind and tensor, and what it is made of. Raises ValueError for an unknown kind."""
     return class_of(kind, tensor)(*fields)
 
 
-def raised(case: Case, target: str, error: BaseException) -> Failure:
+def failure_from_exception(case: Case, target: str, error: BaseException) -> Failure:
     """The failure that an exception of a target is."""
     return class_of(Kind("Raised", _type_name(error)))(case, target, said_by(error))
 

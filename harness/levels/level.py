@@ -26,11 +26,11 @@ class FollowUp(Generic[Problem]):
     """A second call: what is the same in its results, as (part of the first's tensor, part of the second's tensor)."""
 
     problem: Problem
-    same: Mapping[str, tuple[Part, Part]] = field(default_factory=dict)
+    compare: Mapping[str, tuple[Part, Part]] = field(default_factory=dict)
     run: Callable[[Problem, Target, torch.device], Any] | None = None  # if not the plain one; gives None where the target may refuse
-    always: bool = False  # bit for bit on any data
-    judged: bool = True
-    unjudged: tuple[str, ...] = ()  # tensors that the second call does not have
+    bitwise: bool = False  # bit for bit on any data
+    check_bounds: bool = True
+    skip_tensors: tuple[str, ...] = ()  # tensors that the second call does not have
     dtype: torch.dtype | None = None  # in which the results are judged, if not that of the inputs
     nondeterminism: bool = False  # the same call: a difference is no broken relation but nondeterminism
 
@@ -65,7 +65,7 @@ class Level(Generic[Problem]):
     """How a case of one level becomes a verdict and a script."""
 
     build: Callable[[Any], Problem]
-    run: Callable[..., Any]  # (problem, target, device, poison="nan" or "number") -> result; raises Failure
+    run: Callable[..., Any]  # (problem, target, device, poison="nan" or "finite") -> result; raises Failure
     tensors: Callable[[Problem, Any], dict[str, torch.Tensor]]  # of a result, by name, in the order of computation
     claims: Callable[[Problem, Any, Target], list[Claim]]
     relations: Mapping[str, Callable[[Problem, Target], Iterator[FollowUp[Problem]]]] = field(default_factory=dict)

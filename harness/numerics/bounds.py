@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-Reals = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 """What is compared, in NumPy: on tensors as small as a case's, its operations take a tenth of torch's time."""
-Truths = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 
 U = 2.0**-23
 TINY = 2.0**-126
@@ -57,13 +57,13 @@ def u(dtype: torch.dtype) -> float:
     return limits(dtype).u
 
 
-def reals(x: torch.Tensor) -> Reals:
+def reals(x: torch.Tensor) -> Float64Array:
     """A floating tensor's numbers in float64."""
-    numbers: Reals = x.detach().cpu().double().numpy()
+    numbers: Float64Array = x.detach().cpu().double().numpy()
     return numbers
 
 
-def quantum(x: Reals) -> float:
+def quantum(x: Float64Array) -> float:
     """The largest power of two that divides every finite entry; infinity for zeros alone, which everything divides.
 
     >>> quantum(np.array([6.0, 0.0, -2.0])), quantum(np.array([0.75, 2.0])), quantum(np.zeros(2))
@@ -92,15 +92,15 @@ def quantum(x: Reals) -> float:
     return float(np.ldexp((whole & -whole).astype(np.float64), exponent - 53).min())
 
 
-def accumulation_error(S: Reals, depth: Reals | int, unit: float) -> Reals:
+def accumulation_error(S: Float64Array, depth: Float64Array | int, unit: float) -> Float64Array:
     """The bound b of this module's docstring: ``depth`` the number K of products, ``unit`` the quantum qa * qb."""
-    bound: Reals = depth * U / (1 - depth * U) * S
+    bound: Float64Array = depth * U / (1 - depth * U) * S
     bound += depth * TINY
     np.copyto(bound, 0.0, where=EXACT * unit >= S if unit >= TINY else S == 0)
     return bound
 
 
-def declared_error(S: Reals, unit: float, dtype: torch.dtype, *, partial_sums: int, tf32: bool) -> Reals:
+def declared_error(S: Float64Array, unit: float, dtype: torch.dtype, *, partial_sums: int, tf32: bool) -> Float64Array:
     """What a target may be off by in addition, as it declares; S and ``unit`` as above, ``dtype`` that of the result.
 
     - ``partial_sums`` n > 1: so many sums are rounded to ``dtype`` and then added in it. The n roundings cost at most u * S together, the
@@ -116,7 +116,7 @@ def declared_error(S: Reals, unit: float, dtype: torch.dtype, *, partial_sums: i
     return extra + 2.0**-9 * S if tf32 else extra
 
 
-def is_tf32(x: Reals) -> bool:
+def is_tf32(x: Float64Array) -> bool:
     """Whether every entry has at most the 11 significant bits of tf32.
 
     >>> is_tf32(np.array([2047.0, -0.75, 0.0])), is_tf32(np.array([2049.0]))
@@ -126,11 +126,11 @@ def is_tf32(x: Reals) -> bool:
     return bool((whole == np.rint(whole)).all())
 
 
-def ulp(x: Reals, dtype: torch.dtype) -> Reals:
+def ulp(x: Float64Array, dtype: torch.dtype) -> Float64Array:
     """The distance between neighbours in ``dtype`` around x, the smallest subnormal at least; unlimited upward."""
     bits = np.array(x, np.float64).view(np.int64)
     bits &= _EXPONENT  # of each number, the power of two at or below it: frexp and ldexp take three times as long
-    spacing: Reals = bits.view(np.float64)
+    spacing: Float64Array = bits.view(np.float64)
     spacing *= 2 * u(dtype)
     np.maximum(spacing, limits(dtype).subnormal, out=spacing)
     np.minimum(spacing, _FINITE, out=spacing)
@@ -142,7 +142,7 @@ _EXPONENT = 0x7FF << 52
 _FINITE = 2.0**1000  # around infinity too, so that it stays what it is when it is rounded
 
 
-def rounded(x: Reals, dtype: torch.dtype) -> Reals:
+def rounded(x: Float64Array, dtype: torch.dtype) -> Float64Array:
     """Round float64 to nearest even into the grid of ``dtype``, subnormals and overflow to infinity included, and stay in float64.
 
     In one step, exactly: division by a power of two is exact, and so is the product. ``x.to(dtype)`` is not that on a CPU: it goes
@@ -150,7 +150,7 @@ def rounded(x: Reals, dtype: torch.dtype) -> Reals:
     [v - e, v + e] rounds, since rounding is monotone, to somewhere between rounded(v - e) and rounded(v + e).
     """
     spacing = ulp(x, dtype)
-    result: Reals = np.rint(x / spacing) * spacing
+    result: Float64Array = np.rint(x / spacing) * spacing
     overflows = np.abs(result) > limits(dtype).largest
     if overflows.any():
         result = np.where(overflows, np.copysign(np.inf, x), result)
@@ -158,7 +158,7 @@ def rounded(x: Reals, dtype: torch.dtype) -> Reals:
 
 
 @np.errstate(invalid="ignore", over="ignore")  # infinity less infinity is an end too: of everything
-def interval(R: Reals, b: Reals, dtype: torch.dtype) -> tuple[Reals, Reals]:
+def interval(R: Float64Array, b: Float64Array, dtype: torch.dtype) -> tuple[Float64Array, Float64Array]:
     """The least and the greatest right result, in the grid of ``dtype`` and as float64.
 
     Where b > 0 each end is first moved outward by one float32 ulp: R - b and R + b are float64 numbers near the real ends, and no float32
@@ -173,12 +173,12 @@ def interval(R: Reals, b: Reals, dtype: torch.dtype) -> tuple[Reals, Reals]:
     return rounded(low, dtype), rounded(high, dtype)
 
 
-def outside(got: Reals, low: Reals, high: Reals) -> Truths:
+def outside(got: Float64Array, low: Float64Array, high: Float64Array) -> BoolArray:
     """Where ``got`` is no right result: outside [low, high], or NaN where not everything is allowed. -0 and +0 are equal.
 
     Infinity is right where an end of the interval overflows the dtype; a finite number is wrong where both do.
     """
-    wrong: Truths = ~((got >= low) & (got <= high))
+    wrong: BoolArray = ~((got >= low) & (got <= high))
     if wrong.any():
         wrong &= ~(np.isnan(got) & (low == -np.inf) & (high == np.inf))
     return wrong

@@ -12,28 +12,28 @@ from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import NON_FINITE, WRONG_SHAPE, WRONG_VALUE, Failure
 from moefuzz.harness.failures.facts import Mismatch
 
-from .bounds import BLOCK, Reals, Truths, interval, outside, reals, ulp
-from .segments import Whole
+from .bounds import BLOCK, BoolArray, Float64Array, interval, outside, reals, ulp
+from .segments import Int64Array
 
 
 @dataclass(frozen=True)
-class Compared:
+class ElementwiseError:
     """A tensor beside its reference, bound and interval, experts' rows first and in sorted order, and where it is wrong."""
 
-    got: Reals
-    R: Reals
-    b: Reals
-    low: Reals
-    high: Reals
-    wrong: Truths
+    got: Float64Array
+    R: Float64Array
+    b: Float64Array
+    low: Float64Array
+    high: Float64Array
+    wrong: BoolArray
     dtype: torch.dtype  # of ``got``
 
-    def error(self) -> Reals:
+    def error(self) -> Float64Array:
         """|got - R|, infinite where ``got`` is not finite and wrong."""
         with np.errstate(invalid="ignore"):
             return np.where(self.wrong & ~np.isfinite(self.got), np.inf, np.abs(self.got - self.R))
 
-    def share(self) -> Reals:
+    def share(self) -> Float64Array:
         """The share of the bound that each element needs: above 1 where it is wrong, infinite where it is and the bound is 0."""
         shares = np.where(self.wrong, np.inf, 0.0)
         bounded = self._bounded()
@@ -44,14 +44,14 @@ class Compared:
         """The largest share of the bound that is needed to explain ``got``: 0 where rounding the reference alone does."""
         return float(self._shares(self._bounded()).max(initial=0.0))
 
-    def _bounded(self) -> Truths:
-        truths: Truths = (self.b > 0) & np.isfinite(self.got) & np.isfinite(self.R)
-        return truths
+    def _bounded(self) -> BoolArray:
+        bounded: BoolArray = (self.b > 0) & np.isfinite(self.got) & np.isfinite(self.R)
+        return bounded
 
-    def _shares(self, of: Truths) -> Reals:
+    def _shares(self, of: BoolArray) -> Float64Array:
         """``got`` is the rounding of all numbers within half a unit in its last place: the sum was off by R's distance from them."""
         value = self.got[of]
-        beyond: Reals = np.maximum(np.abs(value - self.R[of]) - ulp(value, self.dtype) / 2, 0) / self.b[of]
+        beyond: Float64Array = np.maximum(np.abs(value - self.R[of]) - ulp(value, self.dtype) / 2, 0) / self.b[of]
         return beyond
 
 
@@ -67,11 +67,11 @@ class Claim:
     axes: tuple[str, ...]
     got: torch.Tensor
     shape: tuple[int, ...]
-    reference: Reals
-    bound: Reals  # of reference's shape
+    reference: Float64Array
+    bound: Float64Array  # of reference's shape
     blocks: tuple[int | None, ...]  # tile size along each axis
     m_sizes: tuple[int, ...] | None = None
-    slots: Whole | None = None
+    slots: Int64Array | None = None
     dtype: torch.dtype | None = None
 
     def rounded_to(self, dtype: torch.dtype) -> Claim:
@@ -100,7 +100,7 @@ class Claim:
         return isinstance(got, torch.Tensor) and _holds_numbers(got) and tuple(got.shape) == self.shape and got.dtype == dtype
 
     @np.errstate(all="ignore")
-    def compared(self, dtype: torch.dtype) -> Compared:
+    def compared(self, dtype: torch.dtype) -> ElementwiseError:
         """``got`` of the right shape and ``dtype`` beside what is right."""
         return _compared(*self._in_sorted_order(reals(self.got)), dtype)
 
@@ -117,7 +117,7 @@ class Claim:
             largest = max(largest, seen.largest_share())
         return largest
 
-    def _in_sorted_order(self, got: Reals) -> tuple[Reals, Reals, Reals]:
+    def _in_sorted_order(self, got: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
         """got, reference and bound with the experts' rows first, in sorted order, and the unowned rows behind them."""
         if self.m_sizes is None:
             return got, self.reference, self.bound
@@ -132,7 +132,7 @@ class Claim:
         return got, np.concatenate([self.reference, zeros]), np.concatenate([self.bound, zeros])
 
     @np.errstate(invalid="ignore")
-    def _mismatch(self, wrong: Truths, seen: Compared) -> Mismatch:
+    def _mismatch(self, wrong: BoolArray, seen: ElementwiseError) -> Mismatch:
         excess = np.maximum(seen.low - seen.got, seen.got - seen.high)
         excess = np.where(wrong, np.nan_to_num(excess, nan=np.inf, posinf=np.inf), -1.0)
         worst = tuple(int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
@@ -161,9 +161,9 @@ class Claim:
         return len(self.m_sizes), row
 
 
-def _compared(got: Reals, R: Reals, b: Reals, dtype: torch.dtype) -> Compared:
+def _compared(got: Float64Array, R: Float64Array, b: Float64Array, dtype: torch.dtype) -> ElementwiseError:
     low, high = interval(R, b, dtype)
-    return Compared(got, R, b, low, high, outside(got, low, high), dtype)
+    return ElementwiseError(got, R, b, low, high, outside(got, low, high), dtype)
 
 
 def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bounds import TINY, Reals, Truths, U, accumulation_error, interval, limits, outside, quantum, reals, rounded, u
+from .bounds import TINY, BoolArray, Float64Array, U, accumulation_error, interval, limits, outside, quantum, reals, rounded, u
 
-Matmul = Callable[[Reals, Reals], Reals]
+Matmul = Callable[[Float64Array, Float64Array], Float64Array]
 FLOAT32 = torch.float32
 
 SIGMOID_FLUSH = 2.0**-119
@@ -33,21 +33,21 @@ SIGMOID_FLUSH = 2.0**-119
 
 
 @dataclass(frozen=True)
-class Carried:
+class Bounded:
     """Every correct result lies in [value - error, value + error]; both of one shape, error >= 0."""
 
-    value: Reals
-    error: Reals
+    value: Float64Array
+    error: Float64Array
 
-    def map(self, op: Callable[[Reals], Reals]) -> Carried:
+    def map(self, op: Callable[[Float64Array], Float64Array]) -> Bounded:
         """Apply to both what only moves elements: an index, a transpose, a view."""
-        return Carried(op(self.value), op(self.error))
+        return Bounded(op(self.value), op(self.error))
 
-    def __getitem__(self, index: Any) -> Carried:
-        return Carried(self.value[index], self.error[index])
+    def __getitem__(self, index: Any) -> Bounded:
+        return Bounded(self.value[index], self.error[index])
 
     @cached_property
-    def magnitude(self) -> Reals:
+    def magnitude(self) -> Float64Array:
         """The largest absolute value that a correct result may have."""
         return np.abs(self.value) + self.error
 
@@ -62,41 +62,41 @@ class Carried:
         return quantum(self.value if self.is_exact else np.where(self.error == 0, self.value, 0.0))
 
 
-def exact(tensor: torch.Tensor) -> Carried:
+def exact(tensor: torch.Tensor) -> Bounded:
     """What is given, bit by bit: error 0."""
     value = reals(tensor)
     return bounded(value, np.zeros_like(value))
 
 
-def cat(parts: Sequence[Carried], axis: int) -> Carried:
-    return Carried(np.concatenate([part.value for part in parts], axis), np.concatenate([part.error for part in parts], axis))
+def cat(parts: Sequence[Bounded], axis: int) -> Bounded:
+    return Bounded(np.concatenate([part.value for part in parts], axis), np.concatenate([part.error for part in parts], axis))
 
 
-def bounded(value: Reals, error: Reals, magnitude: Reals | None = None) -> Carried:
+def bounded(value: Float64Array, error: Float64Array, magnitude: Float64Array | None = None) -> Bounded:
     """The pair, with error inf where one of them is not finite or a float32 on the way, up to ``magnitude``, may overflow."""
     known = np.isfinite(value) & np.isfinite(error)
     known &= (np.abs(value) + error if magnitude is None else magnitude) <= limits(FLOAT32).largest
     if known.all():
-        return Carried(value, error)
-    return Carried(np.where(np.isfinite(value), value, 0.0), np.where(known, error, np.inf))
+        return Bounded(value, error)
+    return Bounded(np.where(np.isfinite(value), value, 0.0), np.where(known, error, np.inf))
 
 
-def either(a: Carried, b: Carried) -> Carried:
+def either(a: Bounded, b: Bounded) -> Bounded:
     """One number computed in one of two ways, both of which are right: the larger error."""
-    return Carried(a.value, np.maximum(a.error, b.error))
+    return Bounded(a.value, np.maximum(a.error, b.error))
 
 
-def stored(x: Carried, dtype: torch.dtype) -> Carried:
+def stored(x: Bounded, dtype: torch.dtype) -> Bounded:
     """A store at which rounding to ``dtype`` is allowed, not required: the larger of the old error and what rounded ends are away."""
     low = np.abs(rounded(x.value - x.error, dtype) - x.value)
     high = low if x.is_exact else np.abs(rounded(x.value + x.error, dtype) - x.value)
     return bounded(x.value, np.maximum(x.error, np.maximum(low, high)))
 
 
-def contract(a: Carried, b: Carried, matmul: Matmul, depth: Reals | int) -> Carried:
+def contract(a: Bounded, b: Bounded, matmul: Matmul, depth: Float64Array | int) -> Bounded:
     """Sums of ``depth`` products accumulated in float32, in any order: ``accumulation_error`` at S = (|A| + eA) @ (|B| + eB).
 
-    Carried: |a' b' - a b| <= |a| eb + ea |b| + ea eb, summed. ``matmul`` is bilinear, and monotone where nothing is negative. Where the
+    Bounded: |a' b' - a b| <= |a| eb + ea |b| + ea eb, summed. ``matmul`` is bilinear, and monotone where nothing is negative. Where the
     carried part of an element is 0, each of its products is one of two exact factors or has an exact 0: what divides all exact entries
     divides its partial sums, and ``accumulation_error`` knows whether float32 holds these. ``depth`` broadcasts against the result.
     """
@@ -113,7 +113,7 @@ def contract(a: Carried, b: Carried, matmul: Matmul, depth: Reals | int) -> Carr
     return bounded(value, inputs + accumulated, S + accumulated)
 
 
-def _operation(value: Reals, inputs: Reals, roundings: float, magnitude: Reals) -> Carried:
+def _operation(value: Float64Array, inputs: Float64Array, roundings: float, magnitude: Float64Array) -> Bounded:
     """One float32 operation: ``inputs`` carried, ``roundings`` times the largest result, one flush; exact where float32 has the value.
 
     Without an error in the inputs the value is computed from the very numbers that a correct implementation has; if it is a normal
@@ -125,23 +125,23 @@ def _operation(value: Reals, inputs: Reals, roundings: float, magnitude: Reals) 
     return bounded(value, inputs + step)
 
 
-def mul(a: Carried, b: Carried) -> Carried:
+def mul(a: Bounded, b: Bounded) -> Bounded:
     """Multiply in float32: |a| eb + ea |b| + ea eb, and one rounding."""
     inputs = np.abs(a.value) * b.error + a.error * b.magnitude
     return _operation(a.value * b.value, inputs, u(FLOAT32), a.magnitude * b.magnitude)
 
 
-def add(a: Carried, b: Carried) -> Carried:
+def add(a: Bounded, b: Bounded) -> Bounded:
     """Add in float32: ea + eb, and one rounding."""
     return _operation(a.value + b.value, a.error + b.error, u(FLOAT32), a.magnitude + b.magnitude)
 
 
-def sub(a: Carried, b: Carried) -> Carried:
+def sub(a: Bounded, b: Bounded) -> Bounded:
     """Subtract in float32, as ``add`` does."""
-    return add(a, Carried(-b.value, b.error))
+    return add(a, Bounded(-b.value, b.error))
 
 
-def div(a: Carried, b: Carried) -> Carried:
+def div(a: Bounded, b: Bounded) -> Bounded:
     """Divide in float32: |a'/b' - a/b| <= (ea + |a/b| eb) / (|b| - eb), and 2**-22 relative.
 
     2 ulp is what PTX promises for ``div.full.f32``, Triton's ``/``; torch divides to half an ulp. No quotient but 0 / b counts as exact.
@@ -153,7 +153,7 @@ def div(a: Carried, b: Carried) -> Carried:
     return bounded(value, inputs + 2 * U * largest + np.minimum(largest, TINY))
 
 
-def sum_stored(x: Carried, axis: int, dtype: torch.dtype, n: int) -> Carried:
+def sum_stored(x: Bounded, axis: int, dtype: torch.dtype, n: int) -> Bounded:
     """A sum of ``n`` terms along ``axis``, in any order, each of the m = n - 1 additions in float32 and then, maybe, rounded to ``dtype``.
 
         error = sum(e) + m w / (1 - m w) * S + m * tiny,    S = sum(|v| + e),    w = (1 + 2**-24) (1 + u) - 1,  or 2**-24 in float32
@@ -173,7 +173,7 @@ def sum_stored(x: Carried, axis: int, dtype: torch.dtype, n: int) -> Carried:
     return bounded(value, np.where(overflows, np.inf, inputs + np.where(held, 0.0, rounding)))
 
 
-def exp_error(distance: Reals) -> Reals:
+def exp_error(distance: Float64Array) -> Float64Array:
     """By how much the logarithm of a float32 exp(x - y) is off at most, |x - y| <= ``distance``: (9/8 distance + 2) U.
 
     Computed as 2**((x - y) log2(e)): the subtraction and the product round (U/2 of the distance each), the constant is off by 0.11 U
@@ -182,27 +182,27 @@ def exp_error(distance: Reals) -> Reals:
     return (1.125 * distance + 2) * U
 
 
-def relu(x: Carried) -> Carried:
+def relu(x: Bounded) -> Bounded:
     """ReLU, max(x, 0): no rounding, and not steeper than 1; where x < 0 only what reaches above 0 counts."""
     return bounded(np.maximum(x.value, 0), np.where(x.value < 0, np.maximum(x.value + x.error, 0), x.error))
 
 
-def relu_grad(x: Carried) -> Carried:
+def relu_grad(x: Bounded) -> Bounded:
     """1 where x > 0, else 0: exact unless the sign of x is open, |v| <= e; then both are right."""
-    return Carried((x.value > 0).astype(np.float64), ((np.abs(x.value) <= x.error) & (x.error > 0)).astype(np.float64))
+    return Bounded((x.value > 0).astype(np.float64), ((np.abs(x.value) <= x.error) & (x.error > 0)).astype(np.float64))
 
 
-def sigmoid(x: Reals) -> Reals:
+def sigmoid(x: Float64Array) -> Float64Array:
     """Return 1 / (1 + exp(-x)), without an overflow on the way."""
     small = np.exp(-np.abs(x))
-    result: Reals = np.where(x >= 0, 1.0, small) / (1 + small)
+    result: Float64Array = np.where(x >= 0, 1.0, small) / (1 + small)
     return result
 
 
-def silu(x: Carried) -> Carried:
+def silu(x: Bounded) -> Bounded:
     """The activation x sigmoid(x) in float32; of 0 it is 0 exactly.
 
-    Carried: by Taylor's theorem e |silu'(v)| + e**2 / 4, as |silu''| <= 1/2 (at 0), and no more than 1.1 e, as |silu'| <= 1.0998 (at
+    Bounded: by Taylor's theorem e |silu'(v)| + e**2 / 4, as |silu''| <= 1/2 (at 0), and no more than 1.1 e, as |silu'| <= 1.0998 (at
     2.40); nor, below -2.40, where |silu'| only falls with |x|, than e |silu'(v + e)|.
     Evaluated as x / (1 + exp(-x)) or x * (1 / (1 + exp(-x))): the exponential is off by ``exp_error``, of which 1 - sigmoid(x) gets into
     the sum, the sum by U/2, the quotient by 2 U (``div``), the product by U/2; together (9/8 |x| (1 - sigmoid(x)) + 5) U relative.
@@ -214,20 +214,20 @@ def silu(x: Carried) -> Carried:
     return bounded(value, inputs + relative * (np.abs(value) + inputs) + np.minimum(x.magnitude, SIGMOID_FLUSH))
 
 
-def silu_slope(x: Reals) -> Reals:
+def silu_slope(x: Float64Array) -> Float64Array:
     """Return silu'(x) = s (1 + x (1 - s)), s = sigmoid(x)."""
     return sigmoid(x) * (1 + x * sigmoid(-x))
 
 
-def silu_curve(x: Reals) -> Reals:
+def silu_curve(x: Float64Array) -> Float64Array:
     """Return silu''(x) = s (1 - s) (2 - x tanh(x / 2)), an even function."""
     return sigmoid(x) * sigmoid(-x) * (2 - x * np.tanh(x / 2))
 
 
-def silu_grad(x: Carried) -> Carried:
+def silu_grad(x: Bounded) -> Bounded:
     """The derivative silu'(x) = s (1 + x (1 - s)) in float32, s = sigmoid(x).
 
-    Carried: e |silu''(v)| + 0.155 e**2, as |silu'''| <= 0.3082 < 0.31, and no more than e / 2; nor, beyond |x| = 4, where |silu''| only
+    Bounded: e |silu''(v)| + 0.155 e**2, as |silu'''| <= 0.3082 < 0.31, and no more than e / 2; nor, beyond |x| = 4, where |silu''| only
     falls (from 3.44 on), than e times its value at the near end.
     Evaluated, with t = 1 - s, both at the end of the interval where they are largest, X = |v| + e, and everything in units of U:
     s is off by r = 9/8 X t + 4.5 relative (an error of the exponential counts t times; sum 1/2, quotient 2), 1 - s by s r + t/2,
@@ -246,7 +246,7 @@ def silu_grad(x: Carried) -> Carried:
     return bounded(silu_slope(x.value), x.error * curve + evaluated + SIGMOID_FLUSH)
 
 
-def softmax_error(distance: Reals, n: int) -> Reals:
+def softmax_error(distance: Float64Array, n: int) -> Float64Array:
     """By how much the logarithm of a float32 softmax weight is off: (9/8 (distance + ln n) + n + 10) U, ``distance`` below the largest.
 
     Numerator: ``exp_error`` and two quotients of 2 U (by the sum over all experts; again by the sum over the selected ones, if these are
@@ -260,16 +260,16 @@ def softmax_error(distance: Reals, n: int) -> Reals:
     return exp_error(np.minimum(distance, 105) + math.log(n)) + (n + 8) * U
 
 
-def softmax_distance(x: Carried, axis: int) -> Reals:
+def softmax_distance(x: Bounded, axis: int) -> Float64Array:
     """How far each entry may lie below the largest along ``axis``."""
-    largest: Reals = (x.value + x.error).max(axis, keepdims=True)
+    largest: Float64Array = (x.value + x.error).max(axis, keepdims=True)
     return largest - (x.value - x.error)
 
 
-def softmax(x: Carried, axis: int) -> Carried:
+def softmax(x: Bounded, axis: int) -> Bounded:
     """Weights exp(x_i) / sum_j exp(x_j) in float32 along ``axis``; or those over a larger axis with the same largest entry, renormalised.
 
-    Carried: with logits off by at most e_j the weight lies between its values with x_i low and all others high, and the reverse:
+    Bounded: with logits off by at most e_j the weight lies between its values with x_i low and all others high, and the reverse:
 
         w_i exp(e_i) / (sum_j w_j exp(-e_j) + w_i (exp(e_i) - exp(-e_i)))  and the same with -e
 
@@ -283,9 +283,9 @@ def softmax(x: Carried, axis: int) -> Carried:
     n = x.value.shape[axis]
     off = softmax_error(softmax_distance(x, axis), n)
 
-    def end(e: Reals) -> Reals:
+    def end(e: Float64Array) -> Float64Array:
         rest = (weights * np.exp(-e)).sum(axis, keepdims=True)
-        result: Reals = weights * np.exp(e) / (rest + weights * (np.exp(e) - np.exp(-e)))
+        result: Float64Array = weights * np.exp(e) / (rest + weights * (np.exp(e) - np.exp(-e)))
         return result
 
     low, high = np.where(widest > 300, 0.0, end(-x.error)), np.where(widest > 300, 1.0, end(x.error))
@@ -293,6 +293,6 @@ def softmax(x: Carried, axis: int) -> Carried:
     return bounded(weights, np.where(np.isinf(widest), np.inf, error))
 
 
-def violations(got: torch.Tensor, x: Carried, dtype: torch.dtype) -> Truths:
+def violations(got: torch.Tensor, x: Bounded, dtype: torch.dtype) -> BoolArray:
     """Where ``got`` is no right result, as everywhere in the verdict: see ``bounds.interval`` and ``bounds.outside``."""
     return outside(reals(got), *interval(x.value, x.error, dtype))

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .bounds import Reals
+from .bounds import Float64Array
 
-Whole = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 
 _SMALL = 1 << 16
 """Products of fewer terms take NumPy a quarter to three quarters of torch's time. Larger ones are torch's, which keeps to its threads."""
 
 
-def segment_matmul(a: Reals, b: Reals, m_sizes: Sequence[int] | Whole) -> Reals:
+def segment_matmul(a: Float64Array, b: Float64Array, m_sizes: Sequence[int] | Int64Array) -> Float64Array:
     """Rows times their expert's matrix: a [M, K], b [E, K, N] -> [M, N]; the forward pass with b = W^T, dX with b = W.
 
     >>> segment_matmul(np.array([[1.0], [2.0]]), np.array([[[3.0]], [[5.0]], [[7.0]]]), [1, 0, 1]).tolist()
@@ -28,7 +28,7 @@ def segment_matmul(a: Reals, b: Reals, m_sizes: Sequence[int] | Whole) -> Reals:
     return out
 
 
-def segment_outer(a: Reals, b: Reals, m_sizes: Sequence[int] | Whole) -> Reals:
+def segment_outer(a: Float64Array, b: Float64Array, m_sizes: Sequence[int] | Int64Array) -> Float64Array:
     """Each expert's rows contracted: a [M, N], b [M, K] -> [E, N, K]; dW with a = dY, b = X.
 
     >>> segment_outer(np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]]), [0, 2]).tolist()
@@ -40,7 +40,7 @@ def segment_outer(a: Reals, b: Reals, m_sizes: Sequence[int] | Whole) -> Reals:
     return out
 
 
-def _segments(m_sizes: Sequence[int] | Whole) -> Iterator[tuple[int, slice]]:
+def _segments(m_sizes: Sequence[int] | Int64Array) -> Iterator[tuple[int, slice]]:
     """(expert, slice of its sorted rows), without the experts that have none."""
     start = 0
     for e, size in enumerate(m_sizes):
@@ -49,7 +49,7 @@ def _segments(m_sizes: Sequence[int] | Whole) -> Iterator[tuple[int, slice]]:
             start += size
 
 
-def _multiply(a: Reals, b: Reals, out: Reals) -> None:
+def _multiply(a: Float64Array, b: Float64Array, out: Float64Array) -> None:
     if a.shape[0] * a.shape[1] * b.shape[1] < _SMALL:
         np.matmul(a, b, out=out)
     else:

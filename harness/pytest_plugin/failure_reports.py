@@ -80,13 +80,13 @@ class FailureReports:
         from moefuzz.harness.failures.text import replay_line
         from moefuzz.harness.reduction.minimise import minimise
         from moefuzz.harness.report.write import write
-        from moefuzz.harness.targets.registry import default_target, target_met
+        from moefuzz.harness.targets.registry import default_target, remembered_target
         from moefuzz.harness.verdict.check import failure_of
         from moefuzz.harness.verdict.isolation import confirmed
 
         target: Target | None = default_target(failure.case.level)
         if target is not None and target.name != failure.target:  # of a test that is about another one
-            target = target_met(failure.target)
+            target = remembered_target(failure.target)
         smallest = failure
         if target is not None:
             fails = functools.partial(failure_of, target=target)

@@ -30,8 +30,8 @@ from moefuzz.harness.base.hypothesis_internals import (
     settings_of,
     use_settings,
 )
-from moefuzz.harness.campaign.novelty import Behaviours, labels
-from moefuzz.harness.campaign.turn import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, following
+from moefuzz.harness.campaign.novelty import Novelty, labels
+from moefuzz.harness.campaign.turn import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, choose_next
 
 _LINE_SECONDS = 60.0
 _REDUCING = (Phase.explicit, Phase.reuse, Phase.shrink)
@@ -43,7 +43,7 @@ class Soaked:
 
     item: Any
     turns: int = 0
-    worth: float = 0.0
+    priority: float = 0.0
     examples: int = 0
     failing: int = 0
     fresh: int = 0  # labels and pairs of labels met for the first time
@@ -55,7 +55,7 @@ class Soak:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._behaviours, self._chance = Behaviours(), random.SystemRandom()
+        self._novelty, self._chance = Novelty(), random.SystemRandom()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -71,7 +71,7 @@ class Soak:
         stop = said = time.monotonic()
         stop += self.seconds
         while (now := time.monotonic()) < stop:
-            self._turn(following(lines, self._chance), min(stop, now + TURN_SECONDS))
+            self._turn(choose_next(lines, self._chance), min(stop, now + TURN_SECONDS))
             if reporter and time.monotonic() > said + _LINE_SECONDS:
                 said = time.monotonic()
                 reporter.write_line(f"moefuzz: {_in_words(lines)}, {stop - said:.0f} s left")
@@ -86,9 +86,9 @@ class Soak:
         with _replaced(line.item, self._recording(line, stop), examples):
             for report in run_test(line.item):
                 if report.failed and report.when == "setup":
-                    line.worth = -1.0
+                    line.priority = -1.0
         line.turns += 1
-        line.worth = (line.fresh - fresh + 10 * (len(line.errors) - errors)) / max(time.monotonic() - began, 1e-3)
+        line.priority = (line.fresh - fresh + 10 * (len(line.errors) - errors)) / max(time.monotonic() - began, 1e-3)
 
     def _recording(self, line: Soaked, stop: float) -> Callable[..., None]:
         """Return a test that runs the property until ``stop``, counts its examples, and keeps the failing ones instead of raising."""
@@ -100,7 +100,7 @@ class Soak:
             line.examples += 1
             for case in drawn.values():
                 if isinstance(case, Case):
-                    line.fresh += self._behaviours.fresh(line.item.nodeid, labels(case))[0]
+                    line.fresh += self._novelty.new_labels(line.item.nodeid, labels(case))[0]
             try:
                 inner(*arguments, **drawn)
             except (HypothesisException, pytest.skip.Exception):

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from moefuzz.harness.base.case import FAR_AXES, Case, round_up
+from moefuzz.harness.base.features import features
 from moefuzz.harness.base.features import in_words as features_in_words
-from moefuzz.harness.base.features import truths
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.judge import called
@@ -36,33 +36,33 @@ _LARGEST = 2
 
 @dataclass(frozen=True)
 class Region:
-    """Where a failure shows: ``common`` is true of every case tried that failed, and each that passed is ``lacking`` some of it."""
+    """Where a failure shows: what is true of every case tried that failed, and what of it each lacks that passed."""
 
-    common: frozenset[str] = frozenset()
-    lacking: frozenset[frozenset[str]] = frozenset()
+    always_true: frozenset[str] = frozenset()
+    missing_when_passing: frozenset[frozenset[str]] = frozenset()
 
     @property
     def needs(self) -> frozenset[str]:
         """What a case must have to fail so, as far as was tried; nothing where every case fails."""
-        return frozenset().union(*self.lacking)
+        return frozenset().union(*self.missing_when_passing)
 
     @property
     def is_exact(self) -> bool:
         """Whether what it needs tells every case that failed from every case that passed."""
-        return all(self.lacking)
+        return all(self.missing_when_passing)
 
     def covers(self, case: Case) -> bool:
         """Whether a case has all that the failure needs."""
-        return self.needs <= truths(case)
+        return self.needs <= features(case)
 
-    def joined(self, other: Region) -> Region:
+    def merge(self, other: Region) -> Region:
         """The region of one cause for both, which it is if it tells what failed from what passed."""
-        common = self.common & other.common
-        return Region(common, frozenset(lacking & common for lacking in self.lacking | other.lacking))
+        common = self.always_true & other.always_true
+        return Region(common, frozenset(lacking & common for lacking in self.missing_when_passing | other.missing_when_passing))
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it; ``of`` reads it."""
-        return {"common": sorted(self.common), "lacking": sorted(map(sorted, self.lacking))}
+        return {"common": sorted(self.always_true), "lacking": sorted(map(sorted, self.missing_when_passing))}
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Region:
@@ -87,15 +87,15 @@ class Explanation:
 
 
 def explain(
-    failure: Failure, fails: Callable[[Case], Failure | None], target: Target, *, seconds: float = 60.0, apart_from: Sequence[Region] = ()
+    failure: Failure, fails: Callable[[Case], Failure | None], target: Target, *, seconds: float = 60.0, exclude: Sequence[Region] = ()
 ) -> Explanation:
     """Try cases around that of a failure; ``fails`` runs a case.
 
     Irrelevant are the fields that can have any other value that the target takes, and of sizes any larger one: the bucket stays the same.
-    A field for which there was no time, or no other value, is left out. Cases ``apart_from`` which a failure is explained are not tried,
+    A field for which there was no time, or no other value, is left out. Cases ``exclude`` which a failure is explained are not tried,
     but for the question whether the data matter.
     """
-    trials = _Trials(failure, fails, target, time.monotonic() + seconds, apart_from)
+    trials = _Trials(failure, fails, target, time.monotonic() + seconds, exclude)
     trials.change_each_field()
     trials.change_several_fields()
     if any(need.startswith("data is ") for need in trials.region.needs):
@@ -107,10 +107,10 @@ class _Trials:
     """The cases around a smallest one that were tried: which failed in its bucket, which passed, and by field whether all failed."""
 
     def __init__(
-        self, failure: Failure, fails: Callable[[Case], Failure | None], target: Target, stop: float, apart_from: Sequence[Region]
+        self, failure: Failure, fails: Callable[[Case], Failure | None], target: Target, stop: float, exclude: Sequence[Region]
     ) -> None:
-        self.case, self.bucket, self.fails, self.target, self.stop, self.apart_from = (
-            failure.case, failure.bucket, fails, target, stop, apart_from,
+        self.case, self.bucket, self.fails, self.target, self.stop, self.exclude = (
+            failure.case, failure.bucket, fails, target, stop, exclude,
         )  # fmt: skip
         self.seen: dict[Case, Any] = {failure.case: failure.bucket}
         self.failed, self.passed = [failure.case], list[Case]()
@@ -176,12 +176,12 @@ class _Trials:
         return self.target.takes(case) and self.target.limit_on(case) == self.target.limit_on(self.case)
 
     def _is_apart(self, case: Case) -> bool:
-        return self._is_within(case) and not is_explained(case, self.target, self.apart_from)
+        return self._is_within(case) and not is_explained(case, self.target, self.exclude)
 
 
 def _region(failed: Sequence[Case], passed: Sequence[Case]) -> Region:
-    common = frozenset.intersection(*map(truths, failed))
-    return Region(common, frozenset(common - truths(case) for case in passed))
+    common = frozenset.intersection(*map(features, failed))
+    return Region(common, frozenset(common - features(case) for case in passed))
 
 
 def in_words(names: tuple[str, ...], case: Case) -> str:

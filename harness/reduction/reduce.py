@@ -39,26 +39,26 @@ def reduced(
     *,
     strategy: st.SearchStrategy[Any] | None = None,
     choices: bytes = b"",
-    apart_from: Sequence[Region] = (),
+    exclude: Sequence[Region] = (),
     seconds: float = SECONDS,
     keep: Callable[[Failure, bytes], None] = lambda *_: None,
 ) -> Failure | None:
-    """The failure on the simplest case that ``apart_from`` does not explain, confirmed; None if nothing is left of it.
+    """The failure on the simplest case that ``exclude`` does not explain, confirmed; None if nothing is left of it.
 
     ``choices`` are those of Hypothesis that led to it with ``strategy``. ``keep`` gets the failure on every smaller case, and its choices,
     so that a process that is ended meanwhile loses nothing. The search ends after ``seconds``, of which Hypothesis has a third at most. A
     failure that does not come back is Unreproducible, or NonDeterministic.
     """
-    search = _Search(failure, target, apart_from, keep)
-    if is_explained(failure.case, target, apart_from):
+    search = _Search(failure, target, exclude, keep)
+    if is_explained(failure.case, target, exclude):
         return None
     began = time.monotonic()
     with hurrying(failure, target):
         again = [search.fails(failure.case) for _ in range(1 if isinstance(failure, Hang) else AGAIN)]
     if not any(again):
-        return _not_again(failure, target)
+        return _classify_vanished(failure, target)
     if not all(again):
-        return _now_and_then(minimise(failure, search.fails_sometimes, seconds=seconds))
+        return _classify_flaky(minimise(failure, search.fails_sometimes, seconds=seconds))
     with hurrying(failure, target):
         if strategy is not None and choices:
             search.smallest = _shrunk(failure, search.shrunk, strategy, choices, seconds / 3)
@@ -69,12 +69,12 @@ def reduced(
 class _Search:
     """Runs cases in search of a smaller one that fails in the bucket of a failure, and keeps the smallest by now."""
 
-    def __init__(self, failure: Failure, target: Target, apart_from: Sequence[Region], keep: Callable[[Failure, bytes], None]) -> None:
-        self.smallest, self._bucket, self._target, self._apart_from, self._keep = failure, failure.bucket, target, apart_from, keep
+    def __init__(self, failure: Failure, target: Target, exclude: Sequence[Region], keep: Callable[[Failure, bytes], None]) -> None:
+        self.smallest, self._bucket, self._target, self._exclude, self._keep = failure, failure.bucket, target, exclude, keep
 
     def fails(self, case: Case) -> Failure | None:
         """Run a case that no region explains: its failure, if it is of the bucket."""
-        if is_explained(case, self._target, self._apart_from):
+        if is_explained(case, self._target, self._exclude):
             return None
         found = failure_of(case, self._target)
         return found if found is not None and found.bucket == self._bucket else None
@@ -160,14 +160,14 @@ def _shrunk(
     return smallest
 
 
-def _not_again(failure: Failure, target: Target) -> Failure | None:
+def _classify_vanished(failure: Failure, target: Target) -> Failure | None:
     """What a failure is that did not come back: of a kernel with a memory, or a race."""
     if isolation_for(target):
         return confirmed(failure, functools.partial(failure_of, target=target), target)
-    return _now_and_then(failure, "when the case was run again")
+    return _classify_flaky(failure, "when the case was run again")
 
 
-def _now_and_then(failure: Failure, when: str = "each time that the case was run") -> Failure | None:
+def _classify_flaky(failure: Failure, when: str = "each time that the case was run") -> Failure | None:
     kind = NON_DETERMINISTIC[failure.tensor] if failure.tensor in NON_DETERMINISTIC else type(failure)
     said = failure.turned(kind, f"{failure.finding}, but not {when}")
-    return None if known_issues.met(failure.case, failure.target, said) else said
+    return None if known_issues.match_known_issue(failure.case, failure.target, said) else said

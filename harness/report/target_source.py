@@ -31,7 +31,7 @@ def code_of(target: Target) -> TargetCode | None:
     Where another process has the target's function, it is looked at there, if there is one still.
     """
     isolation = isolation_for(target) if target.is_declaration else None
-    return code_of_name(target.name) if isolation is None else isolation.apart(code_of_name, target.name)
+    return code_of_name(target.name) if isolation is None else isolation.run_in_worker(code_of_name, target.name)
 
 
 def code_of_name(name: str) -> TargetCode | None:

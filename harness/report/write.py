@@ -24,8 +24,9 @@ from moefuzz.harness.verdict.checked import checked_of
 from moefuzz.harness.verdict.isolation import isolation_for
 
 from .folder import FORMAT_VERSION, id_of
+from .picture import draw
 from .script import TEMPLATES, Script, script, shows
-from .tensor_errors import draw, examine
+from .tensor_errors import examine
 
 _MOST_LINES = 60  # of a stack, on the page
 
@@ -89,7 +90,7 @@ def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool
     isolation = isolation_for(target) if runs_target else None
     if isolation is None:
         return _written(script(failure, target, unrun=unrun), folder)
-    answer = isolation.apart(_script_by_name, failure, target.name, folder)
+    answer = isolation.run_in_worker(_script_by_name, failure, target.name, folder)
     if answer is None:
         raise NoScript("the target ended its process while the script was made")
     if isinstance(answer, str):

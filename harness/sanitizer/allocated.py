@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 
-from moefuzz.harness.execution.memory import extent, poison_number
+from moefuzz.harness.execution.memory import extent, finite_poison
 
 from .regions import Region, View, memory
 
@@ -57,7 +57,7 @@ class Allocated:
         if self.poison == "nan":
             poison = np.full(size, 0xFF, np.uint8)
         else:
-            poison = torch.full((1,), poison_number(self.tensor.dtype), dtype=self.tensor.dtype).view(torch.uint8).numpy()
+            poison = torch.full((1,), finite_poison(self.tensor.dtype), dtype=self.tensor.dtype).view(torch.uint8).numpy()
         changed = (memory(self.start, self.stop).reshape(extent(self.tensor), size) != poison).any(1)
         self.written |= changed.repeat(size)
         likely = self.poison != "nan" or not self.tensor.dtype.is_floating_point

@@ -92,18 +92,18 @@ def load_target(spec: str) -> Target:
     return target
 
 
-_met: dict[str, Target] = {}  # of the whole process: a report is written wherever the failure ends up
+_remembered: dict[str, Target] = {}  # of the whole process: a report is written wherever the failure ends up
 
 
-def met(target: Target) -> None:
+def remember_target(target: Target) -> None:
     """Remember a target that ran, which may have no name by which it is imported."""
-    _met[target.name] = target
+    _remembered[target.name] = target
 
 
-def target_met(name: str) -> Target | None:
+def remembered_target(name: str) -> Target | None:
     """The target that ran under a name in this process, as it was declared there, or else the one that the name finds."""
     try:
-        return _met.get(name) or load_target(name)
+        return _remembered.get(name) or load_target(name)
     except BadTarget:
         return None
 

@@ -7,12 +7,12 @@ from moefuzz.harness.base.resources import NoRoom, room_noted
 from moefuzz.harness.base.signals import end_if_told
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import BadTarget, Target, UndeclaredCase
-from moefuzz.harness.targets.registry import default_target, load_target, met
+from moefuzz.harness.targets.registry import default_target, load_target, remember_target
 
 from . import known_issues
 from .agreement import Agreement
 from .isolation import isolation_for
-from .journal import now_running
+from .journal import write_ahead
 from .judge import check_here
 from .origins import recorded
 
@@ -38,17 +38,17 @@ def check(case: Case, target: Target | None = None) -> Agreement:
     isolation = isolation_for(target)
     if isolation is None and target.is_declaration:
         target = load_target(target.name)
-    met(target)
+    remember_target(target)
     end_if_told()
-    now_running(case, target.name)
+    write_ahead(case, target.name)
     try:
         with room_noted(), recorded(case, target):
             agreement = check_here(case, target) if isolation is None else isolation.check(case, target)
     except Failure as failure:
-        if issue := known_issues.met(case, target.name, failure):
+        if issue := known_issues.match_known_issue(case, target.name, failure):
             return Agreement(case, {}, known=issue.reason)
         raise
-    known_issues.met(case, target.name, None)
+    known_issues.match_known_issue(case, target.name, None)
     return agreement
 
 

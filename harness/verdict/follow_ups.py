@@ -35,17 +35,17 @@ def check_follow_ups(level: Level[Any], checked: Checked, target: Target, device
             result = (follow_up.run or level.run)(follow_up.problem, target, device)
             if result is None:
                 continue
-            claims = level.claims(follow_up.problem, result, target) if follow_up.judged else []
+            claims = level.claims(follow_up.problem, result, target) if follow_up.check_bounds else []
             exact_too = _exact(_judged(follow_up, claims, target, case))
         second = level.tensors(follow_up.problem, result)
-        for tensor, (of_first, of_second) in follow_up.same.items():
-            compared = (follow_up.always and target.deterministic) or tensor in exact & exact_too
+        for tensor, (of_first, of_second) in follow_up.compare.items():
+            compared = (follow_up.bitwise and target.deterministic) or tensor in exact & exact_too
             if compared and tensor in first and tensor in second:
                 a, b = of_first(first[tensor].detach().cpu()), of_second(second[tensor].detach().cpu())
                 if (finding := _difference(tensor, a, b)) is not None:
                     kind = NON_DETERMINISTIC if follow_up.nondeterminism else BROKEN_RELATION
                     failure = kind[tensor](case, target.name, f"{case.relation}: {finding}")
-                    parts = _parts(follow_up.same[tensor], first[tensor], second[tensor])
+                    parts = _parts(follow_up.compare[tensor], first[tensor], second[tensor])
                     failure.checked = replace(checked, second=SecondCall(follow_up.problem, is_plain, tensor, *parts))
                     raise failure
 
@@ -53,7 +53,7 @@ def check_follow_ups(level: Level[Any], checked: Checked, target: Target, device
 def _judged(follow_up: FollowUp[Any], claims: Sequence[Claim], target: Target, case: Case) -> list[Claim]:
     """The claims of a second call, which hold."""
     __tracebackhide__ = True
-    held = [claim for claim in claims if claim.tensor not in follow_up.unjudged]
+    held = [claim for claim in claims if claim.tensor not in follow_up.skip_tensors]
     if follow_up.dtype is not None:
         held = [claim.rounded_to(follow_up.dtype) for claim in held]
     judge_all(held, case, target.name, f", in the second call of {case.relation!r}")

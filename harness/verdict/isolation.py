@@ -108,7 +108,7 @@ class Isolation:
         raise failure if limit is None else not_refused(failure, limit)
 
     @_one_at_a_time
-    def apart(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
+    def run_in_worker(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
         """What a function of a module returns in the worker; None if the worker ends meanwhile, or takes too long."""
         from pebble import ProcessExpired
 

@@ -27,7 +27,7 @@ from . import last_words
 
 
 @dataclass(frozen=True)
-class LeftOver:
+class InterruptedCase:
     """A case that was running when its process ended, and the name of its target."""
 
     file: Path
@@ -79,7 +79,7 @@ def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]]
         file.close()
 
 
-def now_running(case: Case, target: str) -> None:
+def write_ahead(case: Case, target: str) -> None:
     """Write a case ahead, if that is asked for, or in a process of pytest, where another one says what ran when this one ends."""
     file: _File | None = ambient.current().journal or _of_pytest()
     if file is not None:
@@ -98,7 +98,7 @@ def _of_pytest() -> _File | None:
     return found
 
 
-def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOver]:
+def interrupted_cases(targets: Iterable[str], folder: Path | None = None) -> list[InterruptedCase]:
     """The cases of these targets that earlier processes left behind; files that cannot be read are passed by."""
     names, found = set(targets), []
     for file in sorted((folder or _home()).glob("*.json")):
@@ -107,7 +107,7 @@ def left_over(targets: Iterable[str], folder: Path | None = None) -> list[LeftOv
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 said = json.loads(opened.readline())
             if said["target"] in names:
-                found.append(LeftOver(file, case_from_json(json.dumps(said["case"])), said["target"], said))
+                found.append(InterruptedCase(file, case_from_json(json.dumps(said["case"])), said["target"], said))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found

@@ -94,9 +94,9 @@ def _raise_if_unwritten(failure: Failure, target: Target) -> None:
     """Raise NotWritten where NaN is another number with another poison: memory that the target did not write."""
     __tracebackhide__ = True
     level, problem, tensor = level_of(failure.case.level), failure.checked.problem, failure.tensor
-    again = claimed(problem, level.run(problem, target, device(), poison="number"), target)
+    again = claimed(problem, level.run(problem, target, device(), poison="finite"), target)
     with_nan, with_number = ({claim.tensor: claim.got.detach() for claim in each.claims}[tensor] for each in (failure.checked, again))
-    unwritten = is_poison(with_nan, "nan") & is_poison(with_number, "number")
+    unwritten = is_poison(with_nan, "nan") & is_poison(with_number, "finite")
     if unwritten.any():
         finding = f"{tensor} was not written in {int(unwritten.sum())} of {unwritten.numel()} elements"
         raise failure.turned(NOT_WRITTEN[tensor], finding) from None

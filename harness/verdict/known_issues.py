@@ -167,7 +167,7 @@ class KnownIssues:
                 raise BadKnownIssues(f"known issues {path}, entry {number}: {error}") from None
         return cls(entries)
 
-    def met(self, case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
+    def match(self, case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
         """Count a case and its outcome; the entry that covers the failure, if any."""
         covering = None
         for entry in self.entries:
@@ -199,7 +199,7 @@ def in_force(issues: KnownIssues) -> Iterator[KnownIssues]:
         yield issues
 
 
-def met(case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
+def match_known_issue(case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
     """Count a case for the known issues that are in force; the entry that covers its failure, if any."""
     issues: KnownIssues | None = ambient.current().known_issues
-    return None if issues is None else issues.met(case, target, failure)
+    return None if issues is None else issues.match(case, target, failure)

@@ -39,7 +39,7 @@ def guards_in_words(case: Case) -> str:
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> guards_in_words(GroupedGemmCase((1,)))
-    "inputs fenced, torch's allocations fenced and poisoned, reads watched"
+    "inputs guarded, torch's allocations guarded and poisoned, reads watched"
     """
     other = "reads watched" if triton_interpreter.in_force() else "freed blocks poisoned for what operators take; reads not watched"
-    return f"{case.guarded}, torch's allocations fenced and poisoned, {other}"
+    return f"{case.guarded}, torch's allocations guarded and poisoned, {other}"

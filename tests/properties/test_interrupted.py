@@ -9,21 +9,21 @@ import pytest
 from moefuzz.harness.targets.registry import OWN_TARGETS, load_target, specs_of_run
 from moefuzz.harness.verdict.check import check
 from moefuzz.harness.verdict.isolation import isolated
-from moefuzz.harness.verdict.journal import LeftOver, left_over
+from moefuzz.harness.verdict.journal import InterruptedCase, interrupted_cases
 
-LEFT = left_over(load_target(spec).name for level in OWN_TARGETS for spec in specs_of_run(level))
+LEFT = interrupted_cases(load_target(spec).name for level in OWN_TARGETS for spec in specs_of_run(level))
 
 if LEFT:
 
     @pytest.fixture(scope="module")
-    def apart() -> Iterator[None]:
+    def run_in_worker() -> Iterator[None]:
         """Until the failure is minimised, too."""
         with isolated():
             yield
 
     @pytest.mark.usefixtures("apart")
     @pytest.mark.parametrize("left", LEFT, ids=lambda left: repr(left.case))
-    def test_a_case_that_was_running_when_a_run_was_killed(left: LeftOver) -> None:
+    def test_a_case_that_was_running_when_a_run_was_killed(left: InterruptedCase) -> None:
         target = load_target(left.target)
         try:
             if target.takes(left.case):

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moefuzz.harness.numerics.bounds import Reals
+from moefuzz.harness.numerics.bounds import Float64Array
 from moefuzz.harness.numerics.error_analysis import (
-    Carried,
+    Bounded,
     cat,
     contract,
     either,
@@ -42,7 +42,7 @@ from moefuzz.harness.numerics.error_analysis import (
     stored,
     sum_stored,
 )
-from moefuzz.harness.numerics.segments import Whole, segment_matmul, segment_outer
+from moefuzz.harness.numerics.segments import Int64Array, segment_matmul, segment_outer
 
 ACTIVATIONS = {"silu": (silu, silu_grad), "relu": (relu, relu_grad)}
 
@@ -51,22 +51,22 @@ ACTIVATIONS = {"silu": (silu, silu_grad), "relu": (relu, relu_grad)}
 class ExpertsBounds:
     """The carried tensors of one forward and backward pass; M = T * topk."""
 
-    first_gemm: Carried  # [M, 2I], sorted by expert
-    intermediate: Carried  # [M, I], sorted by expert
-    second_gemm: Carried  # [M, H], sorted by expert
-    hidden_states_unpermute: Carried  # [M, H], in flat-slot order
-    output: Carried  # [T, H]
-    X_grads: Carried  # [T, topk, H], that of each choice: stored, and not yet added up
-    X_grad: Carried  # [T, H]
-    topk_weights_grad: Carried  # [T, topk]
-    gate_proj_grad: Carried  # [E, I, H]
-    up_proj_grad: Carried  # [E, I, H]
-    down_proj_grad: Carried  # [E, H, I]
-    m_sizes: Whole  # [E]
-    gather_indices: Whole  # [M]
+    first_gemm: Bounded  # [M, 2I], sorted by expert
+    intermediate: Bounded  # [M, I], sorted by expert
+    second_gemm: Bounded  # [M, H], sorted by expert
+    hidden_states_unpermute: Bounded  # [M, H], in flat-slot order
+    output: Bounded  # [T, H]
+    X_grads: Bounded  # [T, topk, H], that of each choice: stored, and not yet added up
+    X_grad: Bounded  # [T, H]
+    topk_weights_grad: Bounded  # [T, topk]
+    gate_proj_grad: Bounded  # [E, I, H]
+    up_proj_grad: Bounded  # [E, I, H]
+    down_proj_grad: Bounded  # [E, H, I]
+    m_sizes: Int64Array  # [E]
+    gather_indices: Int64Array  # [M]
 
     @property
-    def gate_up_proj_grad(self) -> Carried:
+    def gate_up_proj_grad(self) -> Bounded:
         """[E, 2I, H]"""
         return cat((self.gate_proj_grad, self.up_proj_grad), 1)
 
@@ -74,8 +74,8 @@ class ExpertsBounds:
 @np.errstate(all="ignore")  # what overflows or cannot be told from anything has an infinite error
 def experts_bounds(
     X: Tensor,  # [T, H]
-    topk_ids: Whole,  # [T, topk]
-    topk_weights: Carried,  # [T, topk], as they are stored
+    topk_ids: Int64Array,  # [T, topk]
+    topk_weights: Bounded,  # [T, topk], as they are stored
     gate_up_proj: Tensor,  # [E, 2I, H]
     down_proj: Tensor,  # [E, H, I]
     dY: Tensor,  # [T, H]
@@ -94,13 +94,13 @@ def experts_bounds(
     w = topk_weights.map(lambda t: t.reshape(-1, 1)[slots])
     x_rows, dy_rows = x[tokens], dy[tokens]
 
-    def experts(a: Carried, b: Carried, depth: int) -> Carried:
+    def experts(a: Bounded, b: Bounded, depth: int) -> Bounded:
         return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), depth)
 
-    def weight_gradient(a: Carried, b: Carried) -> Carried:
+    def weight_gradient(a: Bounded, b: Bounded) -> Bounded:
         return contract(a, b, lambda p, q: segment_outer(p, q, m_sizes), rows)
 
-    def by_token(a: Carried) -> Carried:
+    def by_token(a: Bounded) -> Bounded:
         return a.map(lambda t: t[slot_of].reshape(-1, topk, t.shape[1]))
 
     first_gemm = experts(x_rows, w1.map(_transposed), H)
@@ -113,7 +113,7 @@ def experts_bounds(
     second_gemm = experts(inter, w2t, intermediate_size)
     second = stored(second_gemm, dtype)
 
-    def summed(a: Carried, b: Carried) -> Carried:
+    def summed(a: Bounded, b: Bounded) -> Bounded:
         products = stored(mul(a, b), dtype)
         depth = products.value.shape[1]
         return contract(products, exact(torch.ones(depth, 1)), np.matmul, depth)
@@ -142,15 +142,15 @@ def experts_bounds(
     )
 
 
-def _transposed(matrices: Reals) -> Reals:
+def _transposed(matrices: Float64Array) -> Float64Array:
     return matrices.swapaxes(1, 2)
 
 
-def _rows_gradient(d_gate: Carried, d_up: Carried, w1: Carried, m_sizes: Whole, dtype: torch.dtype) -> Carried:
+def _rows_gradient(d_gate: Bounded, d_up: Bounded, w1: Bounded, m_sizes: Int64Array, dtype: torch.dtype) -> Bounded:
     """d_gate gate_proj + d_up up_proj, stored: one contraction over 2I, or two that are stored and then added. Both are correct."""
     size = d_gate.value.shape[1]
 
-    def product(a: Carried, b: Carried) -> Carried:
+    def product(a: Bounded, b: Bounded) -> Bounded:
         return contract(a, b, lambda p, q: segment_matmul(p, q, m_sizes), a.value.shape[1])
 
     one = product(cat((d_gate, d_up), 1), w1)

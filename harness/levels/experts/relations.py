@@ -33,8 +33,10 @@ def _of(names: tuple[str, ...], index: torch.Tensor) -> Same:
 
 def repeated(problem: ExpertsProblem, _: Target) -> FollowUps:
     """The same call gives the same bits, whatever the memory held."""
-    for poison in ("nan", "number"):
-        yield FollowUp(problem, _EVERYTHING, functools.partial(run_experts, poison=poison), always=True, judged=False, nondeterminism=True)
+    for poison in ("nan", "finite"):
+        yield FollowUp(
+            problem, _EVERYTHING, functools.partial(run_experts, poison=poison), bitwise=True, check_bounds=False, nondeterminism=True
+        )
 
 
 def other_shapes_between(problem: ExpertsProblem, target: Target) -> FollowUps:
@@ -43,7 +45,7 @@ def other_shapes_between(problem: ExpertsProblem, target: Target) -> FollowUps:
     wider = case.moe_intermediate_size + target.multiples(case.dtype)[1]
     loads = (*case.loads[::-1], *(case.T,) * case.topk)  # more experts, of which each token chooses twice as many
     yield FollowUp(build_experts(with_fields(case, loads=loads, topk=2 * case.topk, moe_intermediate_size=wider)))
-    yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True)
+    yield FollowUp(problem, _EVERYTHING, bitwise=True, check_bounds=False, nondeterminism=True)
 
 
 def tokens_permuted(problem: ExpertsProblem, _: Target) -> FollowUps:
@@ -63,7 +65,7 @@ def foreign_weights_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
         weights[name] = laid_out_like(getattr(problem, name), with_nan)
     tokens = (problem.topk_ids != e).all(1).nonzero().flatten()
     same = _of(_BY_TOKEN, tokens) | _of(_BY_EXPERT, others(problem.case.E, e))
-    yield FollowUp(dataclasses.replace(problem, **weights), same, always=True, judged=False)
+    yield FollowUp(dataclasses.replace(problem, **weights), same, bitwise=True, check_bounds=False)
 
 
 def foreign_tokens_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
@@ -86,7 +88,9 @@ def _with_nan(problem: ExpertsProblem, name: str) -> FollowUps:
     same = _of(_BY_TOKEN, others(problem.case.T, t)) | _of(_BY_EXPERT, experts)
     with_nan: dict[str, Any] = {name: laid_out_like(getattr(problem, name), tensor)}
     after = dataclasses.replace(problem, **with_nan)
-    yield FollowUp(after, same, always=0 not in getattr(problem, name).stride(), judged=False)  # an expanded one is another layout now
+    yield FollowUp(
+        after, same, bitwise=0 not in getattr(problem, name).stride(), check_bounds=False
+    )  # an expanded one is another layout now
 
 
 def fewer_gradients(problem: ExpertsProblem, _: Target) -> FollowUps:
@@ -99,7 +103,7 @@ def gradients_accumulated(problem: ExpertsProblem, _: Target) -> FollowUps:
     """A second backward pass on the same graph adds the same gradients once more."""
     twice = dict.fromkeys((*_BY_TOKEN[1:], *_BY_EXPERT), (lambda t: 2 * t, whole))
     run = functools.partial(run_experts, backwards=2)
-    yield FollowUp(problem, _EVERYTHING | twice, run, always=True, judged=False)
+    yield FollowUp(problem, _EVERYTHING | twice, run, bitwise=True, check_bounds=False)
 
 
 def other_stream(problem: ExpertsProblem, _: Target) -> FollowUps:

@@ -8,13 +8,13 @@ import torch
 from triton.compiler.errors import CompilationError
 
 from moefuzz.harness.base.device import side_stream
-from moefuzz.harness.failures import Failure, raised
+from moefuzz.harness.failures import Failure, failure_from_exception
 from moefuzz.harness.targets import Target
 
 from .problem import GroupedGemmProblem
 from .run import GroupedGemmResult, keywords_of, run_grouped_gemm
 
-with_another_poison = functools.partial(run_grouped_gemm, poison="number")
+with_another_poison = functools.partial(run_grouped_gemm, poison="finite")
 twice_on_one_graph = functools.partial(run_grouped_gemm, backwards=2)
 
 
@@ -58,6 +58,6 @@ def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) 
             tensor.copy_(original)
         graph.replay()
     except Exception as error:
-        raise raised(case, target.name, error) from error
+        raise failure_from_exception(case, target.name, error) from error
     of = dict(zip(case.grads, grads, strict=True))
     return GroupedGemmResult(Y.clone(), of.get("X"), of.get("W"))

@@ -164,7 +164,7 @@ class GroupedGemmCase(Case):
     def guarded(self) -> str:
         """In words, which inputs are guarded while a target runs: far ones lie by themselves."""
         far = [name for name, layout in self.layouts.items() if layout in FAR_AXES]
-        return f"inputs but {' and '.join(far)} fenced" if far else "inputs fenced"
+        return f"inputs but {' and '.join(far)} guarded" if far else "inputs guarded"
 
     def features(self) -> Iterator[str]:
         """Yield which gradients are asked for."""

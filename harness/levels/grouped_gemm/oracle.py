@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from moefuzz.harness.numerics.bounds import EXACT, TINY, Reals, accumulation_error, declared_error, is_tf32, quantum, reals
+from moefuzz.harness.numerics.bounds import EXACT, TINY, Float64Array, accumulation_error, declared_error, is_tf32, quantum, reals
 from moefuzz.harness.numerics.claims import Claim
-from moefuzz.harness.numerics.segments import Whole, segment_matmul, segment_outer
+from moefuzz.harness.numerics.segments import Int64Array, segment_matmul, segment_outer
 from moefuzz.harness.targets import Target
 
 from .problem import GroupedGemmProblem
@@ -44,10 +44,10 @@ _Blocks = tuple[int | None, int | None, int | None]  # along rows, N and K
 class _Operand:
     """The numbers of a tensor in float64, and what is asked of them in more than one pass."""
 
-    numbers: Reals
+    numbers: Float64Array
 
     @cached_property
-    def sizes(self) -> Reals:
+    def sizes(self) -> Float64Array:
         return np.abs(self.numbers)
 
     @cached_property
@@ -73,13 +73,18 @@ class _Sorted:
     x: _Operand  # [total, K]
     w: _Operand  # [E, N, K]
     dy: _Operand  # [total, N]
-    slots: Whole | None  # [total], the flat slot of each row where there are gather_indices
+    slots: Int64Array | None  # [total], the flat slot of each row where there are gather_indices
     dtype: torch.dtype
     target: Target
 
     def contracted(
-        self, a: _Operand, b: _Operand, product: Callable[[Reals, Reals], Reals], depth: Reals | int, further: _Operand = _ONE
-    ) -> tuple[Reals, Reals]:
+        self,
+        a: _Operand,
+        b: _Operand,
+        product: Callable[[Float64Array, Float64Array], Float64Array],
+        depth: Float64Array | int,
+        further: _Operand = _ONE,
+    ) -> tuple[Float64Array, Float64Array]:
         """A contraction of two operands, and by how much it may be off; ``product`` has a factor of its own, ``further``, in it.
 
         Where ``depth`` products of the largest numbers stay below what float32 holds of their quantum, so does every sum of |A||B|, and it
@@ -113,7 +118,7 @@ def _y_claim(problem: GroupedGemmProblem, view: _Sorted, Y: torch.Tensor, blocks
     if problem.topk_weights is not None and view.slots is not None:
         depth, p = depth + 1, _Operand(reals(problem.topk_weights).reshape(-1, 1)[view.slots])  # the epilogue's product rounds once more
 
-    def product(x: Reals, w: Reals) -> Reals:
+    def product(x: Float64Array, w: Float64Array) -> Float64Array:
         y = segment_matmul(x, w.swapaxes(1, 2), case.m_sizes)
         return y if p is _ONE else y * p.numbers
 
@@ -130,10 +135,10 @@ def _dx_claim(problem: GroupedGemmProblem, view: _Sorted, dX: torch.Tensor, bloc
         return Claim("dX", ("row", "column"), dX, tuple(problem.X.shape), R, bound, blocks[::2], case.m_sizes, slots)
     T = problem.X.shape[0]
 
-    def by_token(dy: Reals, w: Reals) -> Reals:
+    def by_token(dy: Float64Array, w: Float64Array) -> Float64Array:
         by_slot = np.zeros((T * case.topk, case.K))
         by_slot[view.slots] = segment_matmul(dy, w, case.m_sizes)
-        summed: Reals = by_slot.reshape(T, case.topk, case.K).sum(1)
+        summed: Float64Array = by_slot.reshape(T, case.topk, case.K).sum(1)
         return summed
 
     R, bound = view.contracted(view.dy, view.w, by_token, case.topk * case.N)

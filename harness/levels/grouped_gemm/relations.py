@@ -32,7 +32,7 @@ _EVERYTHING = dict.fromkeys(("Y", "dX", "dW"), (whole, whole))
 def repeated(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """The same call gives the same bits, whatever the memory held."""
     for run in (None, with_another_poison):
-        yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True, run=run)
+        yield FollowUp(problem, _EVERYTHING, bitwise=True, check_bounds=False, nondeterminism=True, run=run)
 
 
 def other_shapes_between(problem: GroupedGemmProblem, target: Target) -> FollowUps:
@@ -40,7 +40,7 @@ def other_shapes_between(problem: GroupedGemmProblem, target: Target) -> FollowU
     case, (n, k) = problem.case, target.multiples(problem.case.dtype)
     sizes = (*case.m_sizes[::-1], case.topk * target.m_multiple)
     yield FollowUp(build_grouped_gemm(with_fields(case, m_sizes=sizes, N=case.N + n, K=case.K + 7 * k)))
-    yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True)
+    yield FollowUp(problem, _EVERYTHING, bitwise=True, check_bounds=False, nondeterminism=True)
 
 
 def experts_permuted(problem: GroupedGemmProblem, _: Target) -> FollowUps:
@@ -134,7 +134,7 @@ def scaled(problem: GroupedGemmProblem, _: Target) -> FollowUps:
         return torch.where((t.abs() > 2 * limits.tiny) & (t.abs() <= limits.max), t, 0)
 
     doubled = dataclasses.replace(problem, X=laid_out_like(problem.X, 2 * problem.X))
-    yield FollowUp(doubled, {"Y": (twice, comparable), "dW": (twice, comparable), "dX": (whole, whole)}, always=True)
+    yield FollowUp(doubled, {"Y": (twice, comparable), "dW": (twice, comparable), "dX": (whole, whole)}, bitwise=True)
 
 
 def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
@@ -146,7 +146,7 @@ def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     X[x_rows(problem, own)] = torch.nan
     rows, experts = at(others(problem.case.M, y_rows(problem, own))), at(others(problem.case.E, e))
     after = dataclasses.replace(problem, X=laid_out_like(problem.X, X))
-    yield FollowUp(after, {"Y": (rows, rows), "dX": (whole, whole), "dW": (experts, experts)}, always=True, judged=False)
+    yield FollowUp(after, {"Y": (rows, rows), "dX": (whole, whole), "dW": (experts, experts)}, bitwise=True, check_bounds=False)
 
 
 def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
@@ -156,7 +156,7 @@ def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     W[e] = torch.nan
     rows, inputs = at(others(problem.case.M, y_rows(problem, own))), at(others(len(problem.X), x_rows(problem, own)))
     after = dataclasses.replace(problem, W=laid_out_like(problem.W, W))
-    yield FollowUp(after, {"Y": (rows, rows), "dX": (inputs, inputs), "dW": (whole, whole)}, always=True, judged=False)
+    yield FollowUp(after, {"Y": (rows, rows), "dX": (inputs, inputs), "dW": (whole, whole)}, bitwise=True, check_bounds=False)
 
 
 def other_tiles(problem: GroupedGemmProblem, target: Target) -> FollowUps:
@@ -182,7 +182,7 @@ def fewer_gradients(problem: GroupedGemmProblem, _: Target) -> FollowUps:
 def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     """A second backward pass on the same graph adds the same gradients once more."""
     twice = (lambda t: 2 * t, whole)
-    yield FollowUp(problem, {"Y": (whole, whole), "dX": twice, "dW": twice}, always=True, judged=False, run=twice_on_one_graph)
+    yield FollowUp(problem, {"Y": (whole, whole), "dX": twice, "dW": twice}, bitwise=True, check_bounds=False, run=twice_on_one_graph)
 
 
 def autocast(problem: GroupedGemmProblem, _: Target) -> FollowUps:

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from moefuzz.harness.levels.experts.bounds import experts_bounds
-from moefuzz.harness.numerics.bounds import TINY, Reals, U
+from moefuzz.harness.numerics.bounds import TINY, Float64Array, U
 from moefuzz.harness.numerics.error_analysis import (
-    Carried,
+    Bounded,
     bounded,
     cat,
     contract,
@@ -34,33 +34,33 @@ from moefuzz.harness.numerics.error_analysis import (
     stored,
     sum_stored,
 )
-from moefuzz.harness.numerics.segments import Whole
+from moefuzz.harness.numerics.segments import Int64Array
 
 
 @dataclass(frozen=True)
 class BlockBounds:
     """The carried tensors of one forward and backward pass, under the names of the results; M = T * topk."""
 
-    router_logits: Carried  # [T, E]
-    topk_weights: Carried  # [T, topk]
-    first_gemm: Carried  # [M, 2I], sorted by expert
-    intermediate: Carried  # [M, I], sorted by expert
-    second_gemm: Carried  # [M, H], sorted by expert
-    hidden_states_unpermute: Carried  # [M, H], in flat-slot order
-    output: Carried  # [T, H]
-    X_grad: Carried  # [T, H]
-    gate_grad: Carried  # [E, H]
-    gate_proj_grad: Carried  # [E, I, H]
-    up_proj_grad: Carried  # [E, I, H]
-    down_proj_grad: Carried  # [E, H, I]
-    topk_ids: Whole  # [T, topk]
-    m_sizes: Whole  # [E]
-    gather_indices: Whole  # [M]
-    router_gap: Reals  # [T]; above 0 the routing is decided
+    router_logits: Bounded  # [T, E]
+    topk_weights: Bounded  # [T, topk]
+    first_gemm: Bounded  # [M, 2I], sorted by expert
+    intermediate: Bounded  # [M, I], sorted by expert
+    second_gemm: Bounded  # [M, H], sorted by expert
+    hidden_states_unpermute: Bounded  # [M, H], in flat-slot order
+    output: Bounded  # [T, H]
+    X_grad: Bounded  # [T, H]
+    gate_grad: Bounded  # [E, H]
+    gate_proj_grad: Bounded  # [E, I, H]
+    up_proj_grad: Bounded  # [E, I, H]
+    down_proj_grad: Bounded  # [E, H, I]
+    topk_ids: Int64Array  # [T, topk]
+    m_sizes: Int64Array  # [E]
+    gather_indices: Int64Array  # [M]
+    router_gap: Float64Array  # [T]; above 0 the routing is decided
 
-    def carried(self) -> dict[str, Carried]:
+    def carried(self) -> dict[str, Bounded]:
         """The carried tensors by name, in the order in which they are computed."""
-        return {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Carried)}
+        return {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Bounded)}
 
 
 @np.errstate(all="ignore")
@@ -118,18 +118,18 @@ def block_bounds(
     )
 
 
-def _selected(x: Carried, topk_ids: Whole) -> Carried:
+def _selected(x: Bounded, topk_ids: Int64Array) -> Bounded:
     return x.map(lambda t: np.take_along_axis(t, topk_ids, 1))
 
 
-def _among_all(part: Reals, topk_ids: Whole, all_others: Reals) -> Reals:
+def _among_all(part: Float64Array, topk_ids: Int64Array, all_others: Float64Array) -> Float64Array:
     """[T, E]: what is given for the selected experts, and for all others."""
     out = all_others.copy()
     np.put_along_axis(out, topk_ids, part, 1)
     return out
 
 
-def _router_weights(logits: Carried, topk_ids: Whole, norm_topk_prob: bool) -> Carried:
+def _router_weights(logits: Bounded, topk_ids: Int64Array, norm_topk_prob: bool) -> Bounded:
     """The topk weights before they are stored: softmax over all experts, or over the selected ones if these are renormalised.
 
     p_i / sum_selected p_j = exp(l_i) / sum_selected exp(l_j): the sum over all experts cancels, and with it its error. The selection has
@@ -138,7 +138,7 @@ def _router_weights(logits: Carried, topk_ids: Whole, norm_topk_prob: bool) -> C
     return softmax(_selected(logits, topk_ids), 1) if norm_topk_prob else _selected(softmax(logits, 1), topk_ids)
 
 
-def _router_backward(logits: Carried, weights: Carried, d_weights: Carried, topk_ids: Whole, norm_topk_prob: bool) -> Carried:
+def _router_backward(logits: Bounded, weights: Bounded, d_weights: Bounded, topk_ids: Int64Array, norm_topk_prob: bool) -> Bounded:
     """The gradient of the logits, float32 throughout, from that of the topk weights.
 
     With h the gradient of the weights q (the selected ones, renormalised; else all p, with h = 0 outside the selection)
@@ -176,21 +176,21 @@ def _router_backward(logits: Carried, weights: Carried, d_weights: Carried, topk
     return bounded(dl.value, dl.error + c / (1 - c) * q * sizes + flushed)
 
 
-def _pairwise(q: Carried, h: Carried) -> Carried:
+def _pairwise(q: Bounded, h: Bounded) -> Bounded:
     """sum_{j != i} q_i q_j (h_i - h_j) [T, n], the largest of each term less its value; no rounding."""
 
-    def terms(q: Reals, difference: Reals) -> Reals:
-        summed: Reals = (q[:, :, None] * q[:, None, :] * difference).sum(2)
+    def terms(q: Float64Array, difference: Float64Array) -> Float64Array:
+        summed: Float64Array = (q[:, :, None] * q[:, None, :] * difference).sum(2)
         return summed
 
     difference = h.value[:, :, None] - h.value[:, None, :]
     errors = h.error[:, :, None] + h.error[:, None, :]
     errors = errors * ~np.eye(q.value.shape[1], dtype=bool)
     size = np.abs(difference)
-    return Carried(terms(q.value, difference), terms(q.magnitude, size + errors) - terms(q.value, size))
+    return Bounded(terms(q.value, difference), terms(q.magnitude, size + errors) - terms(q.value, size))
 
 
-def _router_gap(logits: Carried, topk: int) -> Reals:
+def _router_gap(logits: Bounded, topk: int) -> Float64Array:
     """Per token, the least that a selected logit may be minus the most that another may be; infinite if all are selected.
 
     The topk are taken of float32 probabilities: the logarithm of one is off by ``exp_error`` and a quotient of 2 U, while the sum that

@@ -36,9 +36,9 @@ def _of(names: tuple[str, ...], index: torch.Tensor) -> Same:
 
 def repeated(problem: MoeBlockProblem, _: Target) -> FollowUps:
     """The same call gives the same bits in every tensor, whatever the memory held."""
-    for poison in ("nan", "number"):
+    for poison in ("nan", "finite"):
         yield FollowUp(
-            problem, _EVERYTHING, functools.partial(run_moe_block, poison=poison), always=True, judged=False, nondeterminism=True
+            problem, _EVERYTHING, functools.partial(run_moe_block, poison=poison), bitwise=True, check_bounds=False, nondeterminism=True
         )
 
 
@@ -49,7 +49,7 @@ def other_shapes_between(problem: MoeBlockProblem, target: Target) -> FollowUps:
     loads = (*case.loads[::-1], *(case.T,) * case.topk)  # more experts, of which each token chooses twice as many
     other = with_fields(case, loads=loads, topk=2 * case.topk, moe_intermediate_size=wider)
     yield FollowUp(build_moe_block(other))
-    yield FollowUp(problem, _EVERYTHING, always=True, judged=False, nondeterminism=True)
+    yield FollowUp(problem, _EVERYTHING, bitwise=True, check_bounds=False, nondeterminism=True)
 
 
 def foreign_weights_nan(problem: MoeBlockProblem, _: Target) -> FollowUps:
@@ -60,7 +60,7 @@ def foreign_weights_nan(problem: MoeBlockProblem, _: Target) -> FollowUps:
     tokens, experts = (~problem.chosen[:, int(e)]).nonzero().flatten(), others(problem.case.E, e)
     same = _of(("output", "X_grad"), tokens) | _of(_EXPERT_GRADS, experts) | {"router_logits": (whole, whole)}
     after = dataclasses.replace(problem, gate_up_proj=gate_up, down_proj=down)
-    yield FollowUp(after, same, always=True, judged=False)
+    yield FollowUp(after, same, bitwise=True, check_bounds=False)
 
 
 def foreign_gradients_nan(problem: MoeBlockProblem, _: Target) -> FollowUps:
@@ -73,7 +73,7 @@ def foreign_gradients_nan(problem: MoeBlockProblem, _: Target) -> FollowUps:
     experts = (~problem.chosen[int(t)]).nonzero().flatten()
     same = _of(("X_grad",), others(problem.case.T, t)) | _of(_EXPERT_GRADS, experts)
     after = dataclasses.replace(problem, dY=dY)
-    yield FollowUp(after, same | {"output": (whole, whole)}, always=True, judged=False)
+    yield FollowUp(after, same | {"output": (whole, whole)}, bitwise=True, check_bounds=False)
 
 
 def batch_reshaped(problem: MoeBlockProblem, _: Target) -> FollowUps:
@@ -84,14 +84,14 @@ def batch_reshaped(problem: MoeBlockProblem, _: Target) -> FollowUps:
 def experts_frozen(problem: MoeBlockProblem, _: Target) -> FollowUps:
     """Experts that need no gradient leave everything else as it is."""
     frozen = functools.partial(run_moe_block, frozen_experts=True)
-    yield FollowUp(problem, _EVERYTHING, frozen, unjudged=_EXPERT_GRADS)
+    yield FollowUp(problem, _EVERYTHING, frozen, skip_tensors=_EXPERT_GRADS)
 
 
 def gradients_accumulated(problem: MoeBlockProblem, _: Target) -> FollowUps:
     """A second backward pass on the same graph adds the same gradients once more."""
     twice = functools.partial(run_moe_block, backwards=2)
     same = _EVERYTHING | dict.fromkeys(_GRADS, (lambda t: 2 * t, whole))
-    yield FollowUp(problem, same, twice, always=True, judged=False)
+    yield FollowUp(problem, same, twice, bitwise=True, check_bounds=False)
 
 
 def other_stream(problem: MoeBlockProblem, _: Target) -> FollowUps:

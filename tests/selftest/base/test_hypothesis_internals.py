@@ -125,12 +125,12 @@ def secondary_key(_: Path) -> None:
 def keys_asked_for() -> set[bytes]:
     asked: set[bytes] = set()
 
-    class Asked(InMemoryExampleDatabase):
+    class RunSettings(InMemoryExampleDatabase):
         def fetch(self, key: bytes) -> Any:
             asked.add(key)
             return super().fetch(key)
 
-    example(lambda _: None, database=Asked(), derandomize=False, phases=(Phase.reuse, Phase.generate, Phase.target))()
+    example(lambda _: None, database=RunSettings(), derandomize=False, phases=(Phase.reuse, Phase.generate, Phase.target))()
     return asked
 
 

@@ -20,7 +20,7 @@ from moefuzz.harness.campaign import example_database
 from moefuzz.harness.campaign.example_database import CannotShare, SharedExamples, database_of
 from moefuzz.harness.campaign.ray_cluster import Cluster, Keeper
 from moefuzz.harness.campaign.run_folder import RunFolder
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 from moefuzz.harness.cli import commands
 from moefuzz.harness.report.folder import Report, read_all
 
@@ -99,7 +99,7 @@ def test_actors_have_gpus_of_their_own_and_one_that_is_killed_starts_again(tmp_p
     ray: Any = pytest.importorskip("ray", reason="needs the package ray: pip install 'moefuzz[ray]'")
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
     try:
-        run, asked = RunFolder(tmp_path), Asked((LEAVES,), 45.0, isolate=False)
+        run, asked = RunFolder(tmp_path), RunSettings((LEAVES,), 45.0, isolate=False)
         run.started(asked.said("test"))
         cluster = Cluster(ray, run, None, asked.seconds, asked.targets)
         killed: list[str] = []

@@ -24,7 +24,7 @@ from moefuzz.harness.campaign.explore import Explorer, Line
 from moefuzz.harness.campaign.found import Found
 from moefuzz.harness.campaign.reducing import Reduced
 from moefuzz.harness.campaign.run_folder import RunFolder
-from moefuzz.harness.campaign.turn import following
+from moefuzz.harness.campaign.turn import choose_next
 from moefuzz.harness.failures import WRONG_VALUE
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.planted.ten_faults import FAULTS, planted
@@ -119,11 +119,11 @@ def test_everybody_has_a_turn_and_what_is_worth_more_has_more() -> None:
     lines = [Line(target, name, st.none()) for name in "abc"]
     firsts = []
     for _ in range(3):
-        firsts.append(following(lines, chance))
+        firsts.append(choose_next(lines, chance))
         firsts[-1].turns += 1
     assert firsts == lines
-    lines[0].worth, lines[0].turns = 10.0, 500
-    drawn = [following(lines, chance).regime for _ in range(200)]
+    lines[0].priority, lines[0].turns = 10.0, 500
+    drawn = [choose_next(lines, chance).regime for _ in range(200)]
     assert drawn.count("a") > 120 and drawn.count("b") + drawn.count("c") > 10
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from moefuzz.harness.base.features import truths
+from moefuzz.harness.base.features import features
 from moefuzz.harness.failures import WRONG_VALUE, Crash, Failure
 from moefuzz.harness.levels.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.reduction.explain import Explanation, Region, explain, is_explained
@@ -28,9 +28,9 @@ def explained(where: Callable[[GroupedGemmCase], bool], smallest: GroupedGemmCas
 
 
 def test_every_kind_of_case_has_truths() -> None:
-    assert {"N > 16", "rows > 2", "a load of 3"} <= truths(GroupedGemmCase((0, 3), N=17))
-    assert {"hidden_size > 8", "act is relu"} <= truths(ExpertsCase((1, 2), act="relu"))
-    assert {"topk > 1", "norm_topk_prob is True"} <= truths(MoeBlockCase((2, 2), topk=2))
+    assert {"N > 16", "rows > 2", "a load of 3"} <= features(GroupedGemmCase((0, 3), N=17))
+    assert {"hidden_size > 8", "act is relu"} <= features(ExpertsCase((1, 2), act="relu"))
+    assert {"topk > 1", "norm_topk_prob is True"} <= features(MoeBlockCase((2, 2), topk=2))
 
 
 def test_what_a_made_up_bug_needs_is_found() -> None:
@@ -80,16 +80,16 @@ def test_data_are_named_where_they_matter_and_not_where_another_report_keeps_the
     fails = functools.partial(failing, lambda case: case.K > 16 and case.data != "zeros")
     failure = fails(GroupedGemmCase((0,), K=17, data="signs"))
     assert failure is not None
-    assert explain(failure, fails, TRITON, apart_from=[others]).region.in_words() == ["K > 16", "data is not zeros"]
+    assert explain(failure, fails, TRITON, exclude=[others]).region.in_words() == ["K > 16", "data is not zeros"]
 
 
 def test_two_smallest_cases_of_one_bug_have_one_region_and_those_of_two_have_not() -> None:
     one = explained(lambda case: case.dtype != "float32", GroupedGemmCase((0,), dtype="bfloat16")).region
     same = explained(lambda case: case.dtype != "float32", GroupedGemmCase((0,), dtype="float16", N=3)).region
-    assert one.joined(same).needs and one.joined(same).is_exact
+    assert one.merge(same).needs and one.merge(same).is_exact
     deep = explained(lambda case: case.E > 1 and case.K > 16, GroupedGemmCase((0, 0), K=17)).region
     wide = explained(lambda case: case.E > 1 and case.N > 16, GroupedGemmCase((0, 0), N=17)).region
-    assert deep.joined(wide).needs and not deep.joined(wide).is_exact, "two experts alone are not what it takes"
+    assert deep.merge(wide).needs and not deep.merge(wide).is_exact, "two experts alone are not what it takes"
     assert Region.of(one.plain()) == one
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from moefuzz.harness.base.project_settings import BadSettings, ProjectSettings, project_settings
-from moefuzz.harness.campaign.settings import Asked
+from moefuzz.harness.campaign.settings import RunSettings
 from moefuzz.harness.cli import long_run, start_short
 from moefuzz.harness.cli.commands import app
 from moefuzz.harness.cli.fuzz_options import FuzzOptions
@@ -84,7 +84,7 @@ def asked_of(monkeypatch: pytest.MonkeyPatch, *words: str, **env: str) -> tuple[
     """What a short run would be asked for: targets, seconds, known issues, folder of reports; and what stderr says."""
     asked: list[Any] = []
 
-    def noted(of_run: Asked, _: object, __: object, ___: object, options: FuzzOptions) -> SimpleNamespace:
+    def noted(of_run: RunSettings, _: object, __: object, ___: object, options: FuzzOptions) -> SimpleNamespace:
         asked.extend((of_run.targets, of_run.seconds, options.known, options.report_dir))
         return SimpleNamespace(run=lambda: 0)
 
@@ -115,13 +115,13 @@ def test_options_and_variables_overrule_settings(project: Path, monkeypatch: pyt
 def test_hours_overrule_a_time_and_an_earlier_run_keeps_its_targets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began: list[Any] = []
 
-    def noted(_: object, asked: Asked, *__: object) -> int:
+    def noted(_: object, asked: RunSettings, *__: object) -> int:
         began.append((asked.targets, asked.seconds))
         return 0
 
     monkeypatch.setattr(long_run, "watched", noted)
     assert run("fuzz", "--hours", "2", "--workers", "1", "--run", "R").exit_code == 0
-    earlier = {"format": 1, "started": 0.0, **Asked(("torch_loop",), 1.0).said("moefuzz fuzz")}
+    earlier = {"format": 1, "started": 0.0, **RunSettings(("torch_loop",), 1.0).said("moefuzz fuzz")}
     (project / "sub" / "R" / "run.json").write_text(json.dumps(earlier))
     done = run("fuzz", "--workers", "1", "--run", "R")
     assert done.exit_code == 0 and done.stderr == "moefuzz: defaults of ../pyproject.toml: --time 1h --report-dir ../out/reports\n"

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from moefuzz.harness.levels.moe_block.block_passes import run_backward, run_forward
 from moefuzz.harness.levels.moe_block.bounds import BlockBounds, block_bounds
 from moefuzz.harness.numerics.bounds import reals
-from moefuzz.harness.numerics.error_analysis import Carried, violations
+from moefuzz.harness.numerics.error_analysis import Bounded, violations
 from moefuzz.harness.numerics.recipes import raw_bits, values
 from moefuzz.kernels import qwen3_hf
 from moefuzz.kernels.reference import expert_segments
@@ -119,7 +119,7 @@ def outside(got: Got, bounds: BlockBounds, dtype: torch.dtype) -> list[str]:
     return [name for name, tensor in got.tensors.items() if violations(tensor, bounds.carried()[name], dtype).any()]
 
 
-def share_needed(got: Tensor, x: Carried) -> float:
+def share_needed(got: Tensor, x: Bounded) -> float:
     """The largest part of the error between the value and what was rounded to ``got``."""
     half_ulp = torch.nextafter(got.abs(), torch.full_like(got, torch.inf)).double() / 2 - got.double().abs() / 2
     share = np.maximum(np.abs(reals(got) - x.value) - half_ulp.numpy(), 0)[x.error > 0] / x.error[x.error > 0]

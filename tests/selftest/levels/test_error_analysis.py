@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from moefuzz.harness.numerics import error_analysis
 from moefuzz.harness.numerics.bounds import reals, rounded
-from moefuzz.harness.numerics.error_analysis import Carried, exact, violations
+from moefuzz.harness.numerics.error_analysis import Bounded, exact, violations
 from moefuzz.harness.numerics.recipes import raw_bits, values
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -33,25 +33,25 @@ def data(seed: int, *shape: int, stream: int = 0, recipe: str = "normal") -> Ten
     return torch.from_numpy(values(recipe, seed, stream, shape))
 
 
-def near(x: Carried, seed: int) -> Tensor:
+def near(x: Bounded, seed: int) -> Tensor:
     """Float32 numbers anywhere inside, the ends included."""
     position = reals(data(seed, *x.value.shape, stream=9).clamp(-0.5, 0.5) * 2)
     got = (x.value + position * x.error).astype(np.float32)
     return torch.from_numpy(np.where(np.abs(got - x.value) <= x.error, got, x.value.astype(np.float32)))
 
 
-def some(seed: int, *shape: int, stream: int = 0) -> Carried:
+def some(seed: int, *shape: int, stream: int = 0) -> Bounded:
     """Values with an error of up to 1/16, some of them none."""
     error = data(seed, *shape, stream=stream + 20).clamp(min=0) / 16
-    return Carried(reals(data(seed, *shape, stream=stream)), reals(error))
+    return Bounded(reals(data(seed, *shape, stream=stream)), reals(error))
 
 
-def scaled(x: Carried, by: float, error_by: float = 1) -> Carried:
+def scaled(x: Bounded, by: float, error_by: float = 1) -> Bounded:
     """Values that float32 holds."""
-    return Carried((x.value * by).astype(np.float32).astype(np.float64), x.error * error_by)
+    return Bounded((x.value * by).astype(np.float32).astype(np.float64), x.error * error_by)
 
 
-def is_inside(got: Tensor, x: Carried) -> bool:
+def is_inside(got: Tensor, x: Bounded) -> bool:
     """Without the rounded and widened ends of ``violations``."""
     return bool((np.abs(reals(got) - x.value) <= x.error).all())
 
@@ -175,7 +175,7 @@ def test_softmax_and_its_renormalised_part_lie_inside(seed: int, n: int, spread:
 
 
 def test_nan_infinity_and_negative_zero_are_judged() -> None:
-    x = Carried(*np.array([[0, 0, 0, 7e4, 7e4, 6.5e4, 0], [0, 1, np.inf, 0, 0, 1e3, 0]]))
+    x = Bounded(*np.array([[0, 0, 0, 7e4, 7e4, 6.5e4, 0], [0, 1, np.inf, 0, 0, 1e3, 0]]))
     got = torch.tensor([-0.0, torch.nan, torch.nan, torch.inf, torch.nan, torch.inf, 2.0**-24])
     assert violations(got, x, torch.float16).tolist() == [False, True, False, False, True, False, True]
 

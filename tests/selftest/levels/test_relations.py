@@ -38,7 +38,7 @@ def test_every_relation_compares_what_it_says(relation: str, permute: str) -> No
     first, compared = run_grouped_gemm(problem, target, device()), set()
     for follow_up in RELATIONS[relation](problem, target):
         second = (follow_up.run or run_grouped_gemm)(follow_up.problem, target, device())
-        for tensor, (of_first, of_second) in follow_up.same.items():
+        for tensor, (of_first, of_second) in follow_up.compare.items():
             a, b = getattr(first, tensor), getattr(second, tensor)
             if a is None or b is None:
                 continue

@@ -66,7 +66,7 @@ def run():
     return target(values)
 {% endblock %}
 {% block returned %}doubled{% endblock %}"""
-REPEATED = {"repeated": lambda problem, _: iter([FollowUp(problem, {"doubled": (whole, whole)}, always=True, judged=False)])}
+REPEATED = {"repeated": lambda problem, _: iter([FollowUp(problem, {"doubled": (whole, whole)}, bitwise=True, check_bounds=False)])}
 
 register(
     Contract("doubling", DoublingCase, ("values",), ("values",), {"doubled": "forward"}, limits=("dtypes", "zero_rows")),

@@ -19,7 +19,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = ("benchmarks", "docs", "harness", "kernels", "strategies", "tests")
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w")
 NAME = re.compile(r"(?<![\w/.])moefuzz\.(?:harness|kernels|strategies|tests)(?:\.[a-z_0-9]+)*(?::\w+)?")
-REWRITTEN = {"ARCHITECTURE.md"}
+REWRITTEN: set[str] = set()
 
 
 def named(page: Path) -> str:

@@ -19,7 +19,8 @@ from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import Case, GroupedGemmCase
 from moefuzz.harness.reduction.explain import explain, in_words
 from moefuzz.harness.report.folder import BadReport, id_of, read
-from moefuzz.harness.report.tensor_errors import draw, examine
+from moefuzz.harness.report.picture import draw
+from moefuzz.harness.report.tensor_errors import examine
 from moefuzz.harness.report.write import write
 from moefuzz.harness.targets.registry import load_target
 from moefuzz.harness.verdict.check import failure_of

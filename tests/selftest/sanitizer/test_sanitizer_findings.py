@@ -165,7 +165,7 @@ def test_an_error_before_the_first_program_is_its_own(monkeypatch: pytest.Monkey
 
 
 def test_it_works_around_the_memory_that_tells_and_inside_it() -> None:
-    with sanitize() as findings, Allocations(CPU, "number"):
+    with sanitize() as findings, Allocations(CPU, "finite"):
         unwritten.read_workspace[(1,)](torch.empty(8), numbers(8))
         right.LAUNCHES["slots of -1"]()
     assert [finding.kind for finding in findings] == ["UninitialisedRead"]

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from moefuzz.harness.base import ambient
 from moefuzz.harness.base.resources import KeepsWhatHadNoRoom, LostDevice, NoRoom
 from moefuzz.harness.cli import commands
-from moefuzz.harness.failures import Failure, Hang, not_refused, raised
+from moefuzz.harness.failures import Failure, Hang, failure_from_exception, not_refused
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.planted.process_faults import MINIMAL
 from moefuzz.harness.report.write import write
@@ -43,7 +43,7 @@ FORGETS = "moefuzz.harness.planted.faults:forgets_the_row_mask"
 
 
 @pytest.fixture(scope="module")
-def apart() -> Iterator[Isolation]:
+def run_in_worker() -> Iterator[Isolation]:
     with isolated(5.0) as isolation:
         yield isolation
 
@@ -64,7 +64,7 @@ def test_what_reaches_beyond_its_result_is_a_failure_and_minimised(fault: str, k
         failure.case == MINIMAL[fault] and failure.kind.base in kind.split("|") and any(word in failure.finding for word in says.split("|"))
     )
     assert f"replay {'--isolate ' if failure.kind.ends_a_process else ''}--target {FAULTS}{fault}" in str(failure)
-    assert "    memory    inputs fenced, " in str(failure) and failure.origin is not None and failure.origin.device
+    assert "    memory    inputs guarded, " in str(failure) and failure.origin is not None and failure.origin.device
     assert check(SMALL).case == SMALL, "the next case runs"
 
 
@@ -264,7 +264,7 @@ def test_without_a_worker_nothing_is_said_of_a_target(monkeypatch: pytest.Monkey
 
 def test_every_kind_of_failure_can_be_sent() -> None:
     kinds = [made(SMALL, "t", "finding") for made in Failure.__subclasses__() if made.kind.base not in ("Raised", "Failure")]
-    kinds += [raised(SMALL, "t", failing()), *(not_refused(failure, "too small") for failure in kinds)]
+    kinds += [failure_from_exception(SMALL, "t", failing()), *(not_refused(failure, "too small") for failure in kinds)]
     for failure in kinds:
         sent = copy.copy(failure)
         assert (type(sent), sent.bucket, sent.finding, sent.case) == (type(failure), failure.bucket, failure.finding, failure.case)

@@ -20,7 +20,7 @@ from moefuzz.harness.campaign.reducing import Reduced
 from moefuzz.harness.campaign.turn import Turn
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets.registry import load_target
-from moefuzz.harness.verdict.journal import left_over, now_running, written_ahead
+from moefuzz.harness.verdict.journal import interrupted_cases, write_ahead, written_ahead
 
 CASE = GroupedGemmCase((3, 1), N=5, w_layout="padded", seed=7)
 FORGETS = "moefuzz.harness.planted.faults:forgets_the_row_mask"
@@ -38,8 +38,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_run_that_ends_leaves_nothing(home: Path) -> None:
     with written_ahead():
-        now_running(CASE, "t")
-        assert left_over(["t"]) == [], "it runs: its file is locked"
+        write_ahead(CASE, "t")
+        assert interrupted_cases(["t"]) == [], "it runs: its file is locked"
         assert len(list(home.iterdir())) == 1
     assert list(home.iterdir()) == []
 
@@ -52,10 +52,10 @@ from pathlib import Path
 from moefuzz.harness.base.hypothesis_internals import set_home
 set_home(Path({str(home.parents[1])!r}))
 from moefuzz.harness.levels.cases import GroupedGemmCase
-from moefuzz.harness.verdict.journal import now_running, written_ahead
+from moefuzz.harness.verdict.journal import write_ahead, written_ahead
 with written_ahead():
-    now_running(GroupedGemmCase((9,) * 40), {target!r})
-    now_running({CASE!r}, {target!r})
+    write_ahead(GroupedGemmCase((9,) * 40), {target!r})
+    write_ahead({CASE!r}, {target!r})
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL  # noqa: S603
@@ -64,26 +64,31 @@ with written_ahead():
 def test_what_a_killed_run_left_is_run_first_and_then_forgotten(home: Path, tmp_path: Path) -> None:
     killed(home, FORGETS)
     (home / "foreign.json").write_text("{")
-    (left,) = left_over([FORGETS, "triton"])
-    assert (left.case, left.target) == (CASE, FORGETS) and left_over(["triton"]) == []
+    (left,) = interrupted_cases([FORGETS, "triton"])
+    assert (left.case, left.target) == (CASE, FORGETS) and interrupted_cases(["triton"]) == []
     turn, _, reduced = fuzz([load_target(FORGETS)], 0.01, {"grouped_gemm": {}}, [left], reports=tmp_path)
     assert isinstance(turn, Turn) and (turn.regime, turn.examples, turn.found) == ("left over", 1, 1)
-    assert isinstance(reduced, Reduced) and reduced.failure is not None and reduced.failure.tensor == "dW" and left_over([FORGETS]) == []
+    assert (
+        isinstance(reduced, Reduced)
+        and reduced.failure is not None
+        and reduced.failure.tensor == "dW"
+        and interrupted_cases([FORGETS]) == []
+    )
 
 
 def test_what_the_target_takes_no_more_is_forgotten(home: Path) -> None:
     killed(home, "torch_loop")
-    (left,) = left_over(["torch_loop"])
+    (left,) = interrupted_cases(["torch_loop"])
     permuted = dataclasses.replace(left, case=GroupedGemmCase((2,), permute="x"))
     assert list(fuzz([load_target("torch_loop")], 0.01, {"grouped_gemm": {}}, [permuted])) == []
-    assert left_over(["torch_loop"]) == []
+    assert interrupted_cases(["torch_loop"]) == []
 
 
 def test_without_a_place_to_write_nothing_is_written_ahead(home: Path) -> None:
     home.parent.write_text("a file where the folder would be")
     with written_ahead():
-        now_running(CASE, "t")
-    assert left_over(["t"]) == []
+        write_ahead(CASE, "t")
+    assert interrupted_cases(["t"]) == []
 
 
 @pytest.mark.heavy
@@ -95,7 +100,7 @@ def test_a_long_run_that_is_killed_offers_its_case_again(home: Path, tmp_path: P
     stop = time.monotonic() + 40
     while not any(file.stat().st_size for file in home.glob("*.json")) and time.monotonic() < stop:
         time.sleep(0.1)
-    assert left_over(["torch_loop"]) == []
+    assert interrupted_cases(["torch_loop"]) == []
     process.kill()
     process.wait()
-    assert len(left_over(["torch_loop"])) == 1
+    assert len(interrupted_cases(["torch_loop"])) == 1

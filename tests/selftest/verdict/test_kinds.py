@@ -22,9 +22,9 @@ from moefuzz.harness.failures import (
     Failure,
     WroteOutside,
     class_of,
+    failure_from_exception,
     misuse,
     not_refused,
-    raised,
     unreproducible,
 )
 from moefuzz.harness.failures.facts import Mismatch
@@ -45,7 +45,7 @@ def exception(name: str, metaclass: type = type) -> Failure:
 
     with pytest.raises(Exception) as info:  # noqa: PT011 - any
         target()
-    return raised(CASE, "t", info.value)
+    return failure_from_exception(CASE, "t", info.value)
 
 
 WRONG, RACE, RAISED = WRONG_VALUE["Y"](CASE, "t", "f"), misuse(CASE, "t", "Race", "k.y_ptr", "f"), exception("ValueError")

@@ -140,14 +140,14 @@ def test_an_entry_that_met_no_case_says_why(fields: dict[str, str], why: str, tm
     known = issues(tmp_path, **fields)
     target = ODD if fields else Target("other", ODD.function)
     for case in (GroupedGemmCase((2,), K=2), GroupedGemmCase((1,), K=3)):
-        known.met(case, target.name, None)
+        known.match(case, target.name, None)
     assert known.report()[0].startswith(f"known issue met no case{f' ({why}' if why else ': odd_*'}")
 
 
 def test_an_entry_that_can_be_evaluated_on_some_case_is_not_said_to_fail(tmp_path: Path) -> None:
     known = issues(tmp_path, when="m_sizes[1] == 9")
     for m_sizes in ((1,), (1, 1), (1,)):
-        known.met(GroupedGemmCase(m_sizes), ODD.name, None)
+        known.match(GroupedGemmCase(m_sizes), ODD.name, None)
     assert known.report()[0].startswith("known issue met no case: odd_*")
 
 

@@ -19,7 +19,7 @@ from moefuzz.harness.failures.facts import Origin
 from moefuzz.harness.levels.cases import Case, ExpertsCase, GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.report.write import write
 from moefuzz.harness.targets import Target
-from moefuzz.harness.targets.registry import is_found_by_name, load_target, target_met
+from moefuzz.harness.targets.registry import is_found_by_name, load_target, remembered_target
 from moefuzz.harness.verdict.check import failure_of
 from moefuzz.harness.verdict.origins import guards_in_words
 from moefuzz.kernels import triton_interpreter
@@ -79,9 +79,9 @@ def test_a_target_without_a_name_has_no_replay_line() -> None:
 @pytest.mark.parametrize(
     ("case", "inputs"),
     [
-        (SMALL, "inputs fenced"),
-        (ExpertsCase((1,)), "inputs fenced"),
-        (GroupedGemmCase((1,), x_layout="far", dy_layout="far rows"), "inputs but X and dY fenced"),
+        (SMALL, "inputs guarded"),
+        (ExpertsCase((1,)), "inputs guarded"),
+        (GroupedGemmCase((1,), x_layout="far", dy_layout="far rows"), "inputs but X and dY guarded"),
         (MoeBlockCase((1,)), "hidden states and their gradient compared afterwards"),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_target_that_is_declared_otherwise_than_its_name_finds_it_is_told_and_
     failure = failure_of(GroupedGemmCase((1, 1), K=8), narrow)
     assert failure is not None and failure.origin is not None and not failure.origin.has_name
     assert "finds this target as it is declared" in str(failure)
-    assert target_met(spec) is narrow and not is_found_by_name(narrow) and is_found_by_name(load_target(spec))
+    assert remembered_target(spec) is narrow and not is_found_by_name(narrow) and is_found_by_name(load_target(spec))
 
 
 @pytest.mark.parametrize("command", ["describe", "replay"])

@@ -142,7 +142,7 @@ def as_bytes(x_ptr, out_ptr, B: tl.constexpr = 8):
 
 
 @triton.jit
-def truths(x_ptr, keep_ptr, out_ptr, B: tl.constexpr = 8):
+def features(x_ptr, keep_ptr, out_ptr, B: tl.constexpr = 8):
     r = tl.arange(0, B)
     keep = tl.load(keep_ptr + r)
     tl.store(out_ptr + r, tl.load(x_ptr + r, mask=keep, other=0.0))
@@ -229,7 +229,7 @@ LAUNCHES = {
     "returns_early": lambda: _launched(returns_early, numbers(3, 4), torch.tensor([2, 0, 4]), torch.empty(3), grid=(3,)),
     "squares": lambda: _launched(squares, numbers(5), torch.empty(5), 5),
     "as_bytes": lambda: _launched(as_bytes, numbers(2, dtype=torch.int32), torch.empty(4, dtype=torch.int32)),
-    "truths": lambda: _launched(truths, numbers(8), numbers(8) > 3, torch.empty(8)),
+    "truths": lambda: _launched(features, numbers(8), numbers(8) > 3, torch.empty(8)),
     "slots of -1": lambda: _fill_and_count(_minus_ones),
     "slots of 0": lambda: _fill_and_count(lambda n: torch.zeros(n, dtype=torch.int32)),
     "negate": lambda: _launched(negate, numbers(5), torch.empty(5), 5),
