@@ -9,8 +9,9 @@ moment: a test that checks cases in threads keeps the options of its run of pyte
 copy of its context (``contextvars.copy_context().run``).
 
 State of the whole process stays elsewhere, and each module says why: the interpreter's ``watchers`` (``kernels`` imports nothing of the
-harness), what stands in for torch's functions (``execution/memory.py``), what signals told (``signals.py``), the count of compiled kernels
-(``compile_counter.py``), the journal of a process of pytest (``pytest_process.py``), and targets by name (``targets/registry.py``).
+harness), what stands in for torch's functions (``execution/allocations.py``), what signals told (``signals.py``), the count of compiled
+kernels (``compile_counter.py``), the journal of a process of pytest (``pytest_process.py``), and targets by name
+(``targets/registry.py``).
 """
 
 from __future__ import annotations

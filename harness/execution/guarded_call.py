@@ -19,7 +19,8 @@ from moefuzz.harness.base.signals import is_ours
 from moefuzz.harness.failures import INPUT_MODIFIED, ThreadLeft, WroteOutside, failure_from_exception, said_by
 from moefuzz.harness.targets import NeedsGpu, Target
 
-from .memory import Allocations, Arena
+from .allocations import Allocations
+from .arena import Arena
 
 Result = TypeVar("Result")
 _THREAD_SECONDS = 1.0

@@ -19,7 +19,8 @@ import jinja2
 import torch
 
 from moefuzz.harness.base.contract import passes
-from moefuzz.harness.execution.memory import AROUND, extent, flat
+from moefuzz.harness.execution.allocations import AROUND
+from moefuzz.harness.execution.memory import extent, flat
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.failures.kinds import ENDS_A_PROCESS
 from moefuzz.harness.levels.layouts import far_stride

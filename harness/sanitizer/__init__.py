@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from moefuzz.harness.execution.memory import Allocations, allocation_watchers
+from moefuzz.harness.execution.allocations import Allocations, allocation_watchers
 from moefuzz.kernels import triton_interpreter
 from moefuzz.kernels.triton_interpreter.accesses import Access, Watcher, watchers
 from moefuzz.kernels.triton_interpreter.launches import Launch

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moefuzz.harness.execution.memory import Arena
+from moefuzz.harness.execution.arena import Arena
 from moefuzz.harness.levels.layouts import laid_out
 from moefuzz.harness.levels.routed.problem import chosen_experts, one_over_root
 from moefuzz.harness.numerics import recipes

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from moefuzz.harness.base.case import FAR_AXES
-from moefuzz.harness.execution.memory import Arena
+from moefuzz.harness.execution.arena import Arena
 from moefuzz.harness.levels.layouts import far_apart, laid_out
 from moefuzz.harness.numerics import recipes
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from moefuzz.harness.base.device import device
-from moefuzz.harness.execution.memory import GAPS, Allocations, Arena
+from moefuzz.harness.execution.allocations import Allocations
+from moefuzz.harness.execution.arena import GAPS, Arena
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import GroupedGemmCase
 from moefuzz.harness.targets import Target

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from moefuzz.harness.base.case import DTYPES, Case
 from moefuzz.harness.base.contract import Contract, register
+from moefuzz.harness.execution.arena import Arena
 from moefuzz.harness.execution.guarded_call import guarded_call
-from moefuzz.harness.execution.memory import Arena
 from moefuzz.harness.levels.level import FollowUp, Level, ScriptParts, whole
 from moefuzz.harness.numerics import recipes
 from moefuzz.harness.numerics.bounds import reals

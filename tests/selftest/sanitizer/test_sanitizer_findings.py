@@ -12,7 +12,7 @@ import triton.language as tl
 from triton.runtime import interpreter as of_triton
 
 from moefuzz.harness import CannotSanitize, Finding, sanitize
-from moefuzz.harness.execution.memory import Allocations
+from moefuzz.harness.execution.allocations import Allocations
 from moefuzz.harness.sanitizer import _Sanitizer
 from moefuzz.harness.sanitizer.launches import Watched
 from moefuzz.kernels import triton_interpreter
