@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from moefuzz.harness.base.case import ACTS, DTYPES, PERMUTES, Case
-from moefuzz.harness.base.contract import DEFAULT_LEVEL, contract_of, level_names
+from moefuzz.harness.base.contract import DEFAULT_LEVEL, contract_of, contracts, level_names
 from moefuzz.kernels.kernel_config import KernelConfig
 
 CONFIGS = ("kernel_config_fwd", "kernel_config_bwd_dX", "kernel_config_bwd_dW")
@@ -96,7 +97,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raise BadTarget for a declaration that says nothing."""
-        for wrong in (*self._wrong_choices(), *self._wrong_numbers(), *self._beside_the_level()):
+        for wrong in itertools.chain(self._wrong_choices(), self._wrong_numbers(), self._beside_the_level()):
             raise BadTarget(f"target {self.name!r}: {wrong}")
 
     def _wrong_choices(self) -> Iterator[str]:
@@ -119,7 +120,12 @@ class Target:
         contract = contract_of(self.level)
         for name, none in _NO_LIMIT.items():
             if getattr(self, name) != none and name not in (*contract.limits, *contract.declares):
-                yield f"{name} is no limit at level {self.level}, whose limits are {contract.limits}"
+                elsewhere = [other.level for other in contracts() if name in other.declares]
+                yield (
+                    f"{name} is declared at level {' or '.join(elsewhere)} alone"
+                    if elsewhere
+                    else f"{name} is no limit at level {self.level}, whose limits are {contract.limits}"
+                )
 
     @functools.cached_property
     def keywords(self) -> frozenset[str]:

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from moefuzz.harness.cli import commands
 
 from . import toy_level
 
@@ -42,15 +45,21 @@ def test_its_failure_has_a_report_with_a_script(project: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "wrong"), done.stderr
 
 
-def test_its_case_is_replayed_from_its_text_and_from_its_report(project: Path) -> None:
-    for target, case, code in (
-        ("toy:forgets_the_third", "DoublingCase(n=3, seed=1)", 1),
-        ("toy:right", "DoublingCase(n=3, seed=1)", 0),
-        ("toy:forgets_the_third", "DoublingCase(n=2, seed=1)", 0),
-        ("toy:right", str(next((project / "reports").iterdir())), 0),
-    ):
-        done = moefuzz(project, "replay", "-t", target, case)
-        assert done.returncode == code, done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("target", "case", "code"),
+    [
+        ("forgets_the_third", "DoublingCase(n=3, seed=1)", 1),
+        ("right", "DoublingCase(n=3, seed=1)", 0),
+        ("forgets_the_third", "DoublingCase(n=2, seed=1)", 0),
+        ("right", "reports", 0),
+    ],
+)
+def test_its_case_is_replayed_from_its_text_and_from_its_report(
+    target: str, case: str, code: int, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    done = CliRunner().invoke(commands.app, ["replay", "--no-isolate", "-t", f"toy:{target}", case])
+    assert done.exit_code == code, done.output
 
 
 def test_without_its_target_the_case_is_one_that_no_level_has(project: Path) -> None:

@@ -82,9 +82,11 @@ def test_what_a_kernel_can_permute_is_drawn_and_no_more() -> None:
 
 
 def test_a_target_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "their_kernel.py").write_text("from moefuzz.harness.targets import Target\nmine = Target('x', lambda X, W, m_sizes: X)\n")
+    (tmp_path / "a_kernel_of_theirs.py").write_text(
+        "from moefuzz.harness.targets import Target\nmine = Target('x', lambda X, W, m_sizes: X)\n"
+    )
     monkeypatch.chdir(tmp_path)
-    assert load_target("their_kernel:mine").name == "their_kernel:mine"
+    assert load_target("a_kernel_of_theirs:mine").name == "a_kernel_of_theirs:mine"
 
 
 def test_a_function_that_cannot_be_called_as_a_target_is_wrong_usage() -> None:

@@ -12,7 +12,7 @@ import triton.language as tl
 from typer.testing import CliRunner
 
 from moefuzz.harness.base.device import device
-from moefuzz.harness.cli import commands
+from moefuzz.harness.cli import commands, replay_command
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.levels.cases import ExpertsCase, GroupedGemmCase
 from moefuzz.harness.levels.level import NoScript
@@ -107,7 +107,7 @@ def test_replay_says_what_the_sanitizer_says(monkeypatch: pytest.MonkeyPatch) ->
     done = CliRunner().invoke(commands.app, ["replay", "--sanitize", "-t", RACES, repr(RACED)])
     assert done.exit_code == 1 and done.stdout.startswith("Race _add_without_atomics.y_ptr: line ")
     assert CliRunner().invoke(commands.app, ["replay", "-t", RACES, repr(RACED)]).exit_code == 0
-    monkeypatch.setattr(commands, "why_not", lambda: "no interpreter")
+    monkeypatch.setattr(replay_command, "why_not", lambda: "no interpreter")
     refused = CliRunner().invoke(commands.app, ["replay", "--sanitize", "-t", RACES, repr(RACED)])
     assert refused.exit_code == 2 and refused.stderr == "moefuzz: no interpreter\n"
 
