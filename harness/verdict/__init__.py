@@ -1,1 +1,1 @@
-"""A case against a target: check, here or in a worker, and what is known of the outcome."""
+"""Checks of a case against a target, in this process or in a worker, and what is known of the outcome."""

@@ -20,10 +20,10 @@ __all__ = ["Agreement", "check", "failure_of"]
 
 
 def check(case: Case, target: Target | None = None) -> Agreement:
-    """Hold a target (our own op by default) against the reference on one case.
+    """Compare a target (moefuzz's own op by default) with the reference on one case.
 
-    Returns an Agreement, or raises a Failure that says which tensor of which pass disagrees and where. A case outside the target's
-    declaration must be right too, or refused with an exception.
+    Return an Agreement. Raise a Failure that says which tensor of which pass disagrees and where; BadTarget for a target of another level;
+    UndeclaredCase for a case that the target does not take. Outside its declaration a target must be right, or raise an exception.
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> check(GroupedGemmCase(m_sizes=(1, 2), N=3, K=4)).shares
@@ -53,7 +53,7 @@ def check(case: Case, target: Target | None = None) -> Agreement:
 
 
 def failure_of(case: Case, target: Target | None = None) -> Failure | None:
-    """The failure that ``check`` raises, as a value; None where the target is right or does not declare the case, or without room."""
+    """Return the failure that ``check`` raises; None where the target is right, does not take the case, or gets too little memory."""
     try:
         check(case, target)
     except Failure as failure:

@@ -1,7 +1,7 @@
-"""Where a worker was when its process ended: a file to which Python's faulthandler writes, and what its parent reads there.
+"""The stack of a worker whose process ended: Python's faulthandler writes it to a file, and the parent process reads it there.
 
-A signal leaves the stack of its thread, ``os._exit`` its call, and a case that takes too long the stacks of all threads shortly before it
-is given up. What ends a process in another way, as ``exit`` in C, leaves nothing.
+A signal leaves the stack of its thread. ``os._exit`` leaves the stack of its call. A case that takes too long leaves the stacks of all
+threads, shortly before its time is up. Whatever ends a process in another way, as ``exit`` in C does, leaves nothing.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 EXITED = 254
-"""The exit status of a worker whose target called ``os._exit``; multiprocessing takes a 0 for a worker that has nothing to do."""
+"""The exit status of a worker whose target called ``os._exit``; pebble would take a 0 for a worker that has nothing to do."""
 
 _CALLERS = tuple(
     str(Path(__file__).parents[1] / name)
     for name in ("base", "execution", "levels", "sanitizer", "verdict", "targets/__init__.py", "targets/registry.py")
 )
-"""The files of ours that stand between a worker and its target."""
+"""The files of moefuzz that stand between a worker and its target in a stack."""
 
 _CALL = tuple(
     str(Path(__file__).parents[1] / name) for name in ("execution/guarded_call.py", "targets/registry.py", "verdict/isolation_worker.py")
 )
-"""The files of ours that call what a target is made of."""
+"""The files of moefuzz that call or import a target."""
 
 _PASSED_BY = ("site-packages", f"{os.sep}lib{os.sep}python", "<frozen", "<string>", *_CALLERS)
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+),? in (?P<name>.*)$', re.MULTILINE)
-_EARLIER = 0.9  # of a case's time: then the stacks are written
+_EARLIER = 0.9  # the share of a case's time after which the stacks are written
 _MOST_CHARACTERS = 10_000
 
 _file: IO[str] | None = None
@@ -41,13 +41,13 @@ _file: IO[str] | None = None
 
 @dataclass(frozen=True)
 class CrashStack:
-    """What was written; ``place`` is the innermost frame that is neither a library's nor moefuzz's, as " at file.py:7 in f" or empty."""
+    """The text of the file; ``place`` is the innermost frame outside libraries and moefuzz, as ", at file.py:7 in f", or empty."""
 
     text: str = ""
     place: str = ""
 
     def ending(self, end: str) -> str:
-        """How the process ended: ``end``, or by a call of ``os._exit``; and where.
+        """Return how the process ended (``end``, or by a call of ``os._exit``), and where.
 
         >>> CrashStack("os._exit(0)", ", at mine.py:7 in f").ending("ended its process with exit status 254")
         'ended its process by os._exit(0), at mine.py:7 in f'
@@ -57,7 +57,7 @@ class CrashStack:
 
 
 def record(path: str) -> None:
-    """In a worker: write to this file from now on."""
+    """Make faulthandler write the stacks of this worker to a file from now on."""
     global _file
     _file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     faulthandler.enable(_file, all_threads=False)
@@ -65,7 +65,7 @@ def record(path: str) -> None:
 
 @contextmanager
 def watched(seconds: float) -> Iterator[None]:
-    """In a worker: around a case that may take so many seconds."""
+    """Empty the file before a case in this worker, and write the stacks shortly before its ``seconds`` are up."""
     if _file is None:
         yield
         return
@@ -81,7 +81,7 @@ def watched(seconds: float) -> Iterator[None]:
 
 
 def read(path: str) -> CrashStack:
-    """In the parent: what a worker left."""
+    """Return, in the parent, what a worker wrote; an empty CrashStack where the file cannot be read."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")[:_MOST_CHARACTERS]
     except OSError:
@@ -92,7 +92,7 @@ def read(path: str) -> CrashStack:
 
 
 def _of_the_target(stack: str) -> str:
-    """The stack of a thread up to the frames of moefuzz, which called the target; empty where a thread is moefuzz's own."""
+    """Return the stack of a thread up to the frames of moefuzz that called the target; empty for a thread of moefuzz itself."""
     lines = stack.splitlines()
     calls = [i for i, line in enumerate(lines) if any(file in line for file in _CALL)]
     end = calls[0] if calls else len(lines)

@@ -1,9 +1,9 @@
-"""Follow-ups: a second call whose results follow from those of the first, whatever the reference says; the same at every level.
+"""Follow-ups: second calls whose results follow from those of the first, whatever the reference says. They work alike at every level.
 
 A case that names a relation is checked alone, then once more with each follow-up of the relation. A follow-up's results are judged like
 any others, unless its inputs hold NaN on purpose. Then the related parts of both results are compared bit for bit: always, where a right
-target has no choice; else where both bounds are 0, since then every order of summation gives the same bits. (What has a choice: a library
-may take another path for other shapes, another alignment, or tensors that need no gradient.)
+target must give the same bits; else where both bounds are 0, since then every order of summation gives the same bits. (A target may give
+other bits where a library takes another path: for other shapes, another alignment, or tensors that need no gradient.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .checked import Checked, SecondCall, kept
 
 
 def check_follow_ups(level: Level[Any], checked: Checked, target: Target, device: torch.device) -> None:
-    """Raise a Failure where the relation that a case names does not hold; ``checked`` is its plain call."""
+    """Raise a Failure where the relation that a case names does not hold; ``checked`` is the plain call of the case."""
     __tracebackhide__ = True
     case, exact, first = checked.problem.case, _exact(checked.claims), level.tensors(checked.problem, checked.result)
     for follow_up in level.relations[case.relation](checked.problem, target):
@@ -51,7 +51,7 @@ def check_follow_ups(level: Level[Any], checked: Checked, target: Target, device
 
 
 def _judged(follow_up: FollowUp[Any], claims: Sequence[Claim], target: Target, case: Case) -> list[Claim]:
-    """The claims of a second call, which hold."""
+    """Judge the claims of a second call, and return them. Raises Failure where one does not hold."""
     __tracebackhide__ = True
     held = [claim for claim in claims if claim.tensor not in follow_up.skip_tensors]
     if follow_up.dtype is not None:
@@ -61,7 +61,7 @@ def _judged(follow_up: FollowUp[Any], claims: Sequence[Claim], target: Target, c
 
 
 def _difference(tensor: str, a: torch.Tensor, b: torch.Tensor) -> str | None:
-    """In words, how two tensors differ that must hold the same numbers; NaN equals NaN, -0 equals +0."""
+    """Return a sentence on how two tensors differ, None where they hold the same numbers; NaN equals NaN, -0 equals +0."""
     wrong = ~((a == b) | (a.isnan() & b.isnan()))
     if not wrong.any():
         return None
@@ -71,7 +71,7 @@ def _difference(tensor: str, a: torch.Tensor, b: torch.Tensor) -> str | None:
 
 
 def _parts(parts: tuple[Part, Part], *tensors: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-    """The flat indices of what is compared in both tensors, or why there are none: a part may change what it takes."""
+    """Return the flat indices of the compared elements in both tensors, or why there are none: a part may change the numbers it takes."""
     taken = []
     for part, tensor in zip(parts, tensors, strict=True):
         numbers = torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape)
@@ -84,5 +84,5 @@ def _parts(parts: tuple[Part, Part], *tensors: torch.Tensor) -> tuple[tuple[int,
 
 
 def _exact(claims: Sequence[Claim]) -> set[str]:
-    """The tensors whose every element has a bound of 0."""
+    """Return the names of the tensors of which every element has a bound of 0."""
     return {claim.tensor for claim in claims if not claim.bound.any()}

@@ -1,6 +1,6 @@
-"""The process from which workers are forked: it has torch, Triton and the reference loaded, and no CUDA context.
+"""The forkserver of the workers: a process with torch, Triton and the reference loaded, and without a CUDA context.
 
-It takes seconds to load. A command starts it first, so that it loads while the command's own process does. Nothing heavy is imported here.
+It takes seconds to load. A command starts it first, so that both processes load at the same time. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PRELOADED = ["moefuzz.harness.verdict.check", *(f"{package}.level" for package i
 
 
 def context() -> ForkServerContext:
-    """How workers are started."""
+    """Return the multiprocessing context with which workers are started."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # without it the server's look for a GPU makes its children unfit for one
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
@@ -25,9 +25,9 @@ def context() -> ForkServerContext:
 
 
 def start() -> None:
-    """Start the server, if there is none, and do not wait for it."""
+    """Start the server, unless it runs already; do not wait for it."""
     context()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is this process's, also while the server loads
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: only this process handles Ctrl-C, also while the server loads
     try:
         multiprocessing.forkserver.ensure_running()
     finally:

@@ -1,10 +1,11 @@
-"""Cases in a process of their own: one that crashes, hangs or loses its CUDA context takes nothing else along.
+"""Cases in a worker process: a case that crashes, hangs or loses its CUDA context does not affect the process that draws cases.
 
-The worker comes from a forkserver that has torch and Triton loaded and no CUDA context; a spare one stands ready beside it. After each case
-a worker on a GPU synchronises and proves that its device still answers. Where it does not, and after a crash or a hang, the spare takes its
-place, so that the next case, while shrinking above all, meets a process that never saw the last one.
+The worker is forked from a forkserver that has torch and Triton loaded and no CUDA context; a spare worker is kept ready. After each case a
+worker on a GPU synchronises and checks that its device still answers. If it does not, and after a crash or a hang, the spare replaces the
+worker. So the next case runs in a process that has not run the last one, which matters most while a failure is minimised.
 
-pebble starts, watches and kills the processes. A target that is no name and no ``pkg.mod:attr`` cannot be found there, and runs here.
+pebble starts, watches and kills the processes. A target that is given neither by name nor as ``pkg.mod:attr`` cannot be imported by a
+worker, and runs in this process.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ Answer = TypeVar("Answer")
 Given = ParamSpec("Given")
 
 CONFIRMATIONS = 3
-"""In how many new processes a case is tried before its failure counts as one that does not come back."""
+"""The number of new processes in which a case is tried before its failure counts as unreproducible."""
 
 _START_SECONDS, _LOOK_SECONDS = 120.0, 0.25
-_NO_STATUS = 255  # what multiprocessing gives where the process that starts workers, and would know, is no more
+_NO_STATUS = 255  # what multiprocessing gives where the forkserver, which knows the status, has ended
 
 
 def _one_at_a_time(method: Callable[Concatenate[Isolation, Given], Answer]) -> Callable[Concatenate[Isolation, Given], Answer]:
-    """Have threads take turns: the worker runs one case, and another worker may have to take its place."""
+    """Let one thread at a time call the method: the worker runs one case at a time, and may have to be replaced."""
 
     @functools.wraps(method)
     def in_turn(self: Isolation, /, *args: Given.args, **keywords: Given.kwargs) -> Answer:
@@ -58,7 +59,7 @@ def _one_at_a_time(method: Callable[Concatenate[Isolation, Given], Answer]) -> C
 
 
 class Isolation:
-    """A worker and its spare. A hang is minimised while ``hurrying``, where a case may take less; ``confirming`` grants all of it again."""
+    """A worker and its spare. ``hurrying`` shortens the time limit of a case, to minimise a hang; ``confirming`` restores it in full."""
 
     def __init__(self, seconds: float = CASE_SECONDS) -> None:
         self.lock = threading.RLock()
@@ -71,7 +72,7 @@ class Isolation:
 
     @_one_at_a_time
     def check(self, case: Case, target: Target, *, again: bool = True) -> Agreement:
-        """What ``verdict.check`` says of the case in the worker. Raises Failure, NoRoom, LostDevice."""
+        """Check the case in the worker, and return the Agreement. Raises Failure, NoRoom, LostDevice."""
         __tracebackhide__ = True
         from pebble import ProcessExpired
 
@@ -84,12 +85,12 @@ class Isolation:
         except TimeoutError:
             failure: Failure = self._with_stack(Hang, case, target, f"still ran after {self._limit:.0f} s")
         except ProcessExpired as death:
-            if again and death.exitcode in (-signal.SIGKILL, _NO_STATUS):  # nobody does that to himself: lack of memory, or a person?
+            if again and death.exitcode in (-signal.SIGKILL, _NO_STATUS):  # killed from outside: lack of memory, or a person?
                 self._renew()
                 return self.check(case, target, again=False)
             failure = self._with_stack(Crash, case, target, _end_in_words(death.exitcode))
         except _Gone:
-            if again:  # the process that starts workers may have gone by itself
+            if again:  # the forkserver may have ended
                 self._renew()
                 return self.check(case, target, again=False)
             failure = self._with_stack(Crash, case, target, "ended its process, or the one that starts them, without a word")
@@ -102,14 +103,14 @@ class Isolation:
                 return agreement
             if not isinstance(said, CudaError | ThreadLeft):
                 raise said
-            failure = said  # a process that no other case is to meet
+            failure = said  # no other case may run in this process
         self._renew()
         limit = target.limit_on(case)
         raise failure if limit is None else not_refused(failure, limit)
 
     @_one_at_a_time
     def run_in_worker(self, function: Callable[..., Answer], *arguments: Any) -> Answer | None:
-        """What a function of a module returns in the worker; None if the worker ends meanwhile, or takes too long."""
+        """Call a function of a module in the worker, and return its result; None if the worker ends meanwhile, or takes too long."""
         from pebble import ProcessExpired
 
         try:
@@ -139,7 +140,7 @@ class Isolation:
         raise BadTarget(f"target {spec!r}: importing it {stack.ending(end)}")
 
     def _with_stack(self, kind: type[Failure], case: Case, target: Target, end: str) -> Failure:
-        """The failure of a worker that is no more, with where it was."""
+        """Return a failure of a kind for a worker that has ended, with the place that its stack names."""
         stack = crash_stack.read(self._stack)
         failure = kind(case, target.name, stack.ending(end))
         if stack.text:
@@ -147,7 +148,7 @@ class Isolation:
         return failure
 
     def _answer(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
-        """What the worker answers. Raises TimeoutError, pebble's ProcessExpired, _Gone, or what the function raised."""
+        """Return the function's result in the worker. Raises TimeoutError, pebble's ProcessExpired, _Gone, or what the function raised."""
         from pebble import ProcessExpired
 
         try:
@@ -170,7 +171,7 @@ class Isolation:
 
     @contextmanager
     def hurrying(self) -> Iterator[None]:
-        """Cases may take twenty times what half of the last ones did at most."""
+        """Limit the time of a case, within the block, to twenty times the median of recent cases."""
         usual = sorted(self._took)[len(self._took) // 2] if self._took else self.seconds
         limit, self._limit = self._limit, min(self.seconds, max(2.0, 20 * usual))
         try:
@@ -180,7 +181,7 @@ class Isolation:
 
     @contextmanager
     def confirming(self) -> Iterator[None]:
-        """A worker that has seen no case, which may take as long as the first one might."""
+        """Replace the worker by one that has run no case, and restore the full time limit, within the block."""
         limit, self._limit = self._limit, self.seconds
         self._renew()
         try:
@@ -189,14 +190,14 @@ class Isolation:
             self._limit = limit
 
     def close(self) -> None:
-        """End the processes."""
+        """End the worker and its spare."""
         _end(self._pool, self._worker)
         _end(self._spare[0], self._spare[1].result() if self._spare[1].done() and not self._spare[1].exception() else None)
         self._stacks.cleanup()
 
     @_one_at_a_time
     def _renew(self, *, again: bool = True) -> None:
-        """The spare takes the worker's place, and another is started."""
+        """Replace the worker by the spare, and start another spare. Raises LostDevice where no worker can be started."""
         if old := getattr(self, "_pool", None):
             _end(old, getattr(self, "_worker", None))  # and with it the memory that it holds on the device
         (self._pool, ready, self._stack), self._spare = self._spare, self._started()
@@ -204,7 +205,7 @@ class Isolation:
             self._worker = ready.result()
             self._pool.schedule(os.getpid).result()
         except (RuntimeError, OSError) as error:
-            if again and not hasattr(error, "traceback"):  # the spare went the way of the process that started it
+            if again and not hasattr(error, "traceback"):  # the spare ended with the forkserver
                 self._renew(again=False)
                 return
             raise LostDevice(f"no worker process can be started: {type(error).__name__}: {error}".partition("\n")[0]) from error
@@ -222,12 +223,12 @@ class Isolation:
 
 
 class _Gone(Exception):
-    """A worker that is no more, or cannot be reached."""
+    """A worker has ended, or cannot be reached."""
 
 
 @contextmanager
 def isolated(seconds: float = CASE_SECONDS) -> Iterator[Isolation]:
-    """While it lasts, ``check`` runs targets in a worker."""
+    """Make ``check`` run targets in a worker within the block."""
     isolation = Isolation(seconds)
     try:
         with ambient.using(isolation=isolation):
@@ -237,7 +238,7 @@ def isolated(seconds: float = CASE_SECONDS) -> Iterator[Isolation]:
 
 
 def isolation_for(target: Target) -> Isolation | None:
-    """The isolation that is in force, if a worker can find the target."""
+    """Return the isolation in force; None where there is none, or where a worker cannot import the target."""
     isolation: Isolation | None = ambient.current().isolation
     if target.is_declaration:
         return isolation
@@ -248,7 +249,7 @@ def isolation_for(target: Target) -> Isolation | None:
 
 
 def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target: Target) -> Failure:
-    """The failure as a process shows it that has seen no other case, or Unreproducible. ``fails`` runs a case under the isolation."""
+    """Return the failure of the case in a new process, or Unreproducible. ``fails`` runs a case under the isolation."""
     isolation = isolation_for(target)
     if isolation is None:
         return failure
@@ -262,7 +263,7 @@ def confirmed(failure: Failure, fails: Callable[[Case], Failure | None], target:
 
 
 def _end(pool: Any, worker: int | None) -> None:
-    """End a pool, and with its worker what that has started."""
+    """End a pool, its worker, and the processes that the worker has started."""
     pool.stop()
     pool.join()
     if worker is not None:

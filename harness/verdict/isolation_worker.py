@@ -1,4 +1,4 @@
-"""What runs in the process that ``isolation`` keeps for cases: it is made ready, runs a case, and proves that its device still answers."""
+"""The functions that ``isolation`` calls in a worker: get ready, run a case, and check that the device still answers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from .agreement import Agreement
 
 LOOK_SECONDS = 2.0
-"""How often one process looks whether the other is alive."""
+"""The interval, in seconds, at which one process checks that the other is alive."""
 
 _HELD_BYTES = 1 << 30
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is such a process."""
+    """Return whether a process of this number exists."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -43,7 +43,7 @@ def is_alive(process: int) -> bool:
 
 
 def start(owner: int, stack: str) -> int:
-    """Make a new process ready; its number. It ends with the one that ``owner`` is, however that ends, and writes its stack to a file."""
+    """Prepare a new worker, and return its process number. It ends when the process ``owner`` does, and writes its stack to a file."""
     from moefuzz.harness.base.device import device, one_thread
 
     def watch() -> None:
@@ -52,7 +52,7 @@ def start(owner: int, stack: str) -> int:
         os._exit(1)
 
     leave_to_parent()
-    os.setpgid(0, 0)  # a group of its own, which is ended as a whole
+    os.setpgid(0, 0)  # a process group of its own, which can be ended as a whole
     crash_stack.record(stack)
     threading.Thread(target=watch, daemon=True).start()
     one_thread()
@@ -61,15 +61,15 @@ def start(owner: int, stack: str) -> int:
 
 
 def loaded(spec: str, seconds: float) -> Target:
-    """In the worker: import a target, and return its declaration. Raises BadTarget."""
+    """Import a target in the worker, and return its declaration. Raises BadTarget."""
     with crash_stack.watched(seconds):
         return load_target(spec).declaration()
 
 
 def counted(case: str, spec: str, options: CheckOptions, seconds: float) -> tuple[Agreement | Failure | str, int, kernel_coverage.Covered]:
-    """In the worker: what is said of a case, how many kernels were compiled for it, and what they reached, if that is wanted.
+    """Check a case in the worker; return the outcome, the number of kernels compiled for it, and what they reached, if that is wanted.
 
-    The case is JSON: the module of the target, which may bring the level of the case, is imported here first.
+    The case is JSON, since the module of the target, which may register the level of the case, has to be imported first.
     """
     watch_compiles()
     process = os.getpid()
@@ -82,7 +82,7 @@ def counted(case: str, spec: str, options: CheckOptions, seconds: float) -> tupl
 
 
 def _said_of(text: str, spec: str) -> Agreement | Failure | str:
-    """In the worker: an agreement, a failure, or why there is no room."""
+    """Return, in the worker, an agreement, a failure, or why memory does not suffice."""
     from .judge import check_here
 
     target = load_target(spec)
@@ -101,14 +101,14 @@ def _said_of(text: str, spec: str) -> Agreement | Failure | str:
             raise
         said = CudaError(case, spec, f"{lost}, seen by {type(error).__name__}")
     if torch.cuda.is_initialized() and torch.cuda.memory_reserved() > _HELD_BYTES:
-        torch.cuda.empty_cache()  # others work on this GPU, and the next case is another
+        torch.cuda.empty_cache()  # other processes use this GPU, and the next case has other sizes
     if lost := _lost_device():
         said = said if isinstance(said, CudaError) else CudaError(case, spec, lost)
     return said
 
 
 def _lost_device() -> str:
-    """What the device says if it answers no more."""
+    """Return the error of a device that no longer answers; empty where it does."""
     if not torch.cuda.is_initialized():
         return ""
     try:

@@ -1,7 +1,7 @@
-"""The case that is running, written ahead: a run that is killed loses no more than that, and the next one begins with it.
+"""A journal of the running case, written before it runs: a run that is killed loses that case alone, and the next run begins with it.
 
-Each process that draws cases keeps one small file below Hypothesis' home, or in the folder of a run, and a lock on it. A file without a
-lock was left behind. What is in it is a case, so nothing of it is executed.
+Each process that draws cases keeps one small file below Hypothesis' home, or in the folder of a run, and holds a lock on it. A file without
+a lock was left by a process that ended. A file holds a case as data; nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from . import last_words
 
 @dataclass(frozen=True)
 class InterruptedCase:
-    """A case that was running when its process ended, and the name of its target."""
+    """A case that ran when its process ended, and the name of its target."""
 
     file: Path
     case: Case
@@ -36,12 +36,12 @@ class InterruptedCase:
     said: dict[str, Any]  # all that its process wrote
 
     def done(self) -> None:
-        """Forget it: it has been run again."""
+        """Remove the file, once the case has been run again."""
         self.file.unlink(missing_ok=True)
 
 
 class _File:
-    """The file of this process, made when there is something to write; without a place for it nothing is written."""
+    """The file of this process, created at the first write; nothing is written where it cannot be created."""
 
     def __init__(self, folder: Path | None, also: Callable[[], dict[str, Any]]) -> None:
         self.path, self.also = (folder or _home()).absolute() / f"{uuid.uuid4().hex}.json", also
@@ -55,8 +55,8 @@ class _File:
                 self._descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if self._descriptor >= 0:
-                os.pwrite(self._descriptor, line, 0)  # the line before may be longer: what follows the first end of line is no matter
-        except OSError:  # a full disk, or none, is no reason to stop
+                os.pwrite(self._descriptor, line, 0)  # the last line may have been longer: readers stop at the first end of line
+        except OSError:  # a disk that is full or missing does not stop a run
             return
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ _has_a_name = functools.cache(has_a_name)
 
 @contextmanager
 def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]] = dict) -> Iterator[None]:
-    """While it lasts, every case that ``check`` runs is written before, and what there is to say ``also``."""
+    """Make ``check`` write each case, and what ``also`` returns, to the journal before it runs, within the block."""
     file = _File(folder, also)
     try:
         with ambient.using(journal=file):
@@ -80,7 +80,7 @@ def written_ahead(folder: Path | None = None, also: Callable[[], dict[str, Any]]
 
 
 def write_ahead(case: Case, target: str) -> None:
-    """Write a case ahead, if that is asked for, or in a process of pytest, where another one says what ran when this one ends."""
+    """Write a case to the journal, if one is in force; under pytest to a file that a watcher process reads when this process ends."""
     file: _File | None = ambient.current().journal or _of_pytest()
     if file is not None:
         said = {"target": target, "repr": repr(case), "named": _has_a_name(target), **file.also()}
@@ -88,7 +88,7 @@ def write_ahead(case: Case, target: str) -> None:
 
 
 def _of_pytest() -> _File | None:
-    """The file of a process of pytest, begun by its first case and removed when it ends; None in any other process."""
+    """Return the file of a process of pytest, created for its first case and removed when it ends; None in any other process."""
     if pytest_process.stderr >= 0 and pytest_process.journal is None:
         file = _File(None, dict)
         pytest_process.until_it_ends.callback(last_words.start(file.path, pytest_process.stderr))  # ended last, once the file is removed
@@ -99,7 +99,7 @@ def _of_pytest() -> _File | None:
 
 
 def interrupted_cases(targets: Iterable[str], folder: Path | None = None) -> list[InterruptedCase]:
-    """The cases of these targets that earlier processes left behind; files that cannot be read are passed by."""
+    """Return the cases of these targets that earlier processes left behind; files that cannot be read are skipped."""
     names, found = set(targets), []
     for file in sorted((folder or _home()).glob("*.json")):
         try:

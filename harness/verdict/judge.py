@@ -1,4 +1,4 @@
-"""A case is built, run and judged in this process, known issues or not."""
+"""Build, run and judge a case in this process, whatever the known issues say."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .kernel_coverage import noted
 from .origins import recorded
 from .sanitizing import run_watched
 
-triton_interpreter.repair()  # a test's kernel may have been made before, or be made after
+triton_interpreter.repair()  # kernels of tests may have been made before this import, or be made after it
 
 
 def check_here(case: Case, target: Target) -> Agreement:
-    """``check`` of a case that the target takes, in this process, known issues or not. Raises NoRoom where memory could not be had."""
+    """Check a case that the target takes, in this process, without known issues. Raises Failure, and NoRoom for lack of memory."""
     __tracebackhide__ = True
     limit = target.limit_on(case)
     try:
@@ -42,9 +42,9 @@ def check_here(case: Case, target: Target) -> Agreement:
 
 
 def judge(problem: Any, result: Any, target: Target) -> tuple[Checked, dict[str, float]]:
-    """Hold a result against the reference: what there is of the case then, and by tensor the largest share of its bound that was used.
+    """Compare a result with the reference; return the ``Checked`` and, by tensor, the largest share of its bound that was used.
 
-    It depends on problem, result and declaration alone, wherever the target ran. Raises Failure.
+    The outcome depends on problem, result and declaration alone, not on where the target ran. Raises Failure.
     """
     __tracebackhide__ = True
     checked = claimed(problem, result, target)
@@ -53,7 +53,7 @@ def judge(problem: Any, result: Any, target: Target) -> tuple[Checked, dict[str,
 
 
 def claimed(problem: Any, result: Any, target: Target) -> Checked:
-    """What must hold for each tensor of a result, not judged yet. Raises Failure where a result cannot be read."""
+    """Return the claims on each tensor of a result, not judged yet. Raises Failure where a result cannot be read."""
     __tracebackhide__ = True
     with kept(Checked(problem.case.level, problem, result)):
         claims = level_of(problem.case.level).claims(problem, result, target)
@@ -62,7 +62,7 @@ def claimed(problem: Any, result: Any, target: Target) -> Checked:
 
 @functools.lru_cache(maxsize=64)
 def called(case: Case, target: Target) -> tuple[Case, ...]:
-    """Return the cases of all calls that a case makes: of a relation, the second's too."""
+    """Return the cases of all calls that a case makes: the first, and with a relation each follow-up."""
     if not case.relation:
         return (case,)
     level = level_of(case.level)
@@ -91,7 +91,7 @@ def _in_full(case: Case, target: Target) -> Agreement:
 
 
 def _raise_if_unwritten(failure: Failure, target: Target) -> None:
-    """Raise NotWritten where NaN is another number with another poison: memory that the target did not write."""
+    """Raise NotWritten where a NaN turns into another number under another poison: the target did not write that memory."""
     __tracebackhide__ = True
     level, problem, tensor = level_of(failure.case.level), failure.checked.problem, failure.tensor
     again = claimed(problem, level.run(problem, target, device(), poison="finite"), target)
@@ -103,7 +103,7 @@ def _raise_if_unwritten(failure: Failure, target: Target) -> None:
 
 
 def _refused_or_right(case: Case, target: Target, limit: str) -> Agreement:
-    """A case that ``limit`` puts outside the declaration: an error of the CUDA context is no refusal, since it takes everything along."""
+    """Check a case that ``limit`` puts outside the declaration. An error that loses the CUDA context is no refusal, but a failure."""
     __tracebackhide__ = True
     try:
         return _in_full(case, target)

@@ -1,4 +1,4 @@
-"""Which lines, branches and masks of its Triton kernels each target reached, over every case that ``check`` runs."""
+"""The lines, branches and masks of its Triton kernels that each target reached, over all cases that ``check`` ran."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Covered = dict[str, "Coverage"]
 
 @contextmanager
 def covering(into: Covered | None) -> Iterator[None]:
-    """While it lasts, ``check`` adds to it what kernels reach, in this process or another; None: it does not."""
+    """Make ``check`` add to ``into`` what kernels reach, in this process or a worker, within the block; with None, collect nothing."""
     with ambient.using(coverage=into is not None, reached=into):
         yield
 
 
 def noted(target: str) -> AbstractContextManager[Any]:
-    """Around a run of a target: what its kernels reach is added."""
+    """Return a context manager for a run of a target, which adds what its kernels reach."""
     into: Covered | None = ambient.current().reached
     if into is None:
         return nullcontext()
@@ -37,7 +37,7 @@ def noted(target: str) -> AbstractContextManager[Any]:
 
 
 def add(others: Covered) -> None:
-    """What another process reached."""
+    """Add what kernels reached in another process."""
     into: Covered | None = ambient.current().reached
     if into is None:
         return
@@ -49,7 +49,7 @@ def add(others: Covered) -> None:
 
 @contextmanager
 def printed(*, wanted: bool) -> Iterator[None]:
-    """Collect, and print it at the end."""
+    """Collect coverage within the block, if it is wanted, and print it at the end."""
     from rich.console import Console
 
     reached: Covered = {}
@@ -60,6 +60,6 @@ def printed(*, wanted: bool) -> Iterator[None]:
 
 
 def tables(covered: Covered) -> Iterator[Table | str]:
-    """One for each target."""
+    """Yield a table for each target."""
     for target, reached in covered.items():
         yield reached.table(f"reached in {target}") if reached.functions else f"reached in {target}: no Triton kernel ran\n"

@@ -9,8 +9,8 @@
     link = "https://..."
     expires = 2027-06-30                                 # from that day on it covers nothing
 
-A failure that an entry covers counts as known and is not reported. At the end of a run an entry is named that covered no failure, since
-no case met it or since all that did were right, and one that has expired.
+A failure that an entry covers counts as known and is not reported. A run ends by naming each entry that has expired, and each that covered
+no failure: no case met its predicate, or all cases that did were right.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def _said_by(kind: Any) -> set[str]:
 
 
 class BadKnownIssues(Exception):
-    """A file that cannot be used; the text is one line that says which entry, and why."""
+    """A file that cannot be used; the text is one line that names the entry and the reason."""
 
 
 @dataclass
 class KnownIssue:
-    """One entry, and what it met in this run."""
+    """One entry, and the cases of this run that met it."""
 
     target: str
     when: str
@@ -64,12 +64,12 @@ class KnownIssue:
     expires: dt.date
     failure: str = "*"
     versions: str = ""
-    matched: int = field(default=0, init=False)  # cases that it is about
+    matched: int = field(default=0, init=False)  # cases that meet its predicate
     failed: int = field(default=0, init=False)  # those on which the target failed as it says
-    nearest: tuple[int, str] = field(default=(0, ""), init=False)  # how near a case came to it, and what was in the way
+    nearest: tuple[int, str] = field(default=(0, ""), init=False)  # how near a case came to meeting it, and what prevented that
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is no expression, no requirement or no date."""
+        """Compile the entry. Raises ValueError for an expression, a requirement or a date that is none."""
         for name in ("target", "when", "reason", "link", "failure", "versions"):
             if not isinstance(getattr(self, name), str) or (not getattr(self, name) and name != "versions"):
                 raise ValueError(f"{name} must be a text, got {getattr(self, name)!r}")
@@ -98,7 +98,7 @@ class KnownIssue:
         return dt.datetime.now(tz=dt.UTC).date() >= self.expires
 
     def is_about(self, case: Case, target: str) -> bool:
-        """Whether the case meets the predicate, for this target in the version that is installed; notes how near it came."""
+        """Return whether the case meets the predicate, for this target in the installed version; record in ``nearest`` how near it came."""
         holds, nearest = False, (5, "")
         if not fnmatchcase(target, self.target):
             nearest = 1, "no target is named so"
@@ -116,7 +116,7 @@ class KnownIssue:
 
     @functools.cached_property
     def _not_installed(self) -> str:
-        """Why it is not about the package that is installed; empty where it is."""
+        """Why the entry does not apply to the installed package; empty where it does."""
         if self._requirement is None:
             return ""
         try:
@@ -130,7 +130,7 @@ class KnownIssue:
 
 
 def _entry(table: object) -> KnownIssue:
-    """The entry that a table of the file is. Raises ValueError."""
+    """Return the entry that a table of the file describes. Raises ValueError."""
     fields = {field.name: field for field in dataclasses.fields(KnownIssue) if field.init}
     needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     if not isinstance(table, dict):
@@ -151,7 +151,7 @@ class KnownIssues:
 
     @classmethod
     def read(cls, path: Path) -> KnownIssues:
-        """The entries of a TOML file. Raises BadKnownIssues."""
+        """Read the entries of a TOML file. Raises BadKnownIssues."""
         try:
             tables = tomllib.loads(path.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -168,7 +168,7 @@ class KnownIssues:
         return cls(entries)
 
     def match(self, case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
-        """Count a case and its outcome; the entry that covers the failure, if any."""
+        """Count a case and its outcome; return the entry that covers the failure, if any."""
         covering = None
         for entry in self.entries:
             about = not entry.expired and entry.is_about(case, target)
@@ -179,7 +179,7 @@ class KnownIssues:
         return covering
 
     def report(self) -> list[str]:
-        """A line for each entry that covered no failure, or has expired."""
+        """Return a line for each entry that covered no failure, or has expired."""
         lines = []
         for entry in self.entries:
             if entry.expired:
@@ -194,12 +194,12 @@ class KnownIssues:
 
 @contextmanager
 def in_force(issues: KnownIssues) -> Iterator[KnownIssues]:
-    """While it lasts, ``check`` takes a failure that an entry covers for known."""
+    """Make ``check`` treat a failure that an entry covers as known, within the block."""
     with ambient.using(known_issues=issues):
         yield issues
 
 
 def match_known_issue(case: Case, target: str, failure: Failure | None) -> KnownIssue | None:
-    """Count a case for the known issues that are in force; the entry that covers its failure, if any."""
+    """Count a case for the known issues in force; return the entry that covers its failure, if any."""
     issues: KnownIssues | None = ambient.current().known_issues
     return None if issues is None else issues.match(case, target, failure)

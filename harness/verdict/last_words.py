@@ -1,7 +1,7 @@
-"""A small process beside that of pytest: where pytest's ends without a word, it says which case ran.
+"""A small watcher process beside pytest: it prints which case ran when the process of pytest ended unexpectedly.
 
-It waits for the end of a pipe, which comes however the other process ends, and looks whether the journal is still there, which a process
-that ends in order removes.
+It waits for the end of a pipe, which comes however the process of pytest ends. Then it looks for the journal, which a process that ends in
+order has removed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ sys.stderr.write("\n".join(lines) + "\n")
 
 
 def start(journal: Path, stderr: int) -> Callable[[], None]:
-    """Start the process, which writes to the descriptor ``stderr``; what is returned ends it, once the journal is removed."""
+    """Start the watcher, which writes to the descriptor ``stderr``; return what ends it, to be called once the journal is removed."""
     command = [sys.executable, "-I", "-S", "-c", _SCRIPT, str(journal)]
-    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr)  # noqa: S603 - our own text
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr)  # noqa: S603 - a script of our own
 
     def end() -> None:
         assert watcher.stdin is not None

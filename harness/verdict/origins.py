@@ -1,4 +1,4 @@
-"""Where a failure was raised: what guarded the target's memory there, and on what it ran. Whoever prints it may be another process."""
+"""Where a failure was raised: what guarded the memory of the target, and the device it ran on. Another process may print the failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from moefuzz.kernels import triton_interpreter
 
 @contextmanager
 def recorded(case: Case, target: Target) -> Iterator[None]:
-    """Note on a Failure that leaves the block where it was raised, unless another process has noted that already."""
+    """Set ``origin`` on a Failure that leaves the block, unless another process has set it already."""
     __tracebackhide__ = True
     try:
         yield
@@ -29,13 +29,13 @@ def recorded(case: Case, target: Target) -> Iterator[None]:
 def _here(case: Case, target: Target) -> Origin:
     try:
         on = describe()
-    except RuntimeError as error:  # the device may answer no more
+    except RuntimeError as error:  # the device may no longer answer
         on = f"a device that cannot be asked: {error}".partition("\n")[0]
     return Origin(guards_in_words(case), on, versions(), is_found_by_name(target))
 
 
 def guards_in_words(case: Case) -> str:
-    """What guards the memory of a target here: see ``memory.py`` and ``read_guards.py``.
+    """Return, as words, what guards the memory of a target in this process: see ``harness/execution``.
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> guards_in_words(GroupedGemmCase((1,)))

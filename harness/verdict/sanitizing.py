@@ -1,4 +1,4 @@
-"""Runs of a target under the memory sanitizer: what it finds is a failure like any other, drawn, minimised and reported."""
+"""Runs of a target under the memory sanitizer. A misuse of memory that it finds is a failure like any other, minimised and reported."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Result = TypeVar("Result")
 
 @contextmanager
 def sanitizing(wanted: bool = True) -> Iterator[None]:
-    """While it lasts, ``check`` runs targets under the sanitizer, or does not."""
+    """Make ``check`` run targets under the sanitizer, or without it, within the block."""
     with ambient.using(sanitize=wanted):
         yield
 
 
 def why_not(what: str = "the sanitizer") -> str:
-    """Why accesses of Triton kernels cannot be watched here, in one line; empty if they can."""
+    """Return in one line why accesses of Triton kernels cannot be watched here; empty if they can."""
     from moefuzz.harness.base.device import device
     from moefuzz.kernels import triton_interpreter
 
@@ -36,7 +36,7 @@ def why_not(what: str = "the sanitizer") -> str:
 
 
 def run_watched(run: Callable[[], Result], case: Case, target: Target) -> tuple[Result, Failure | None]:
-    """What ``run`` returns, and the failure that its worst misuse of memory is. Raises that rather than what came of it."""
+    """Return what ``run`` returns, and the failure for its worst misuse of memory. Raises that failure rather than one that it caused."""
     __tracebackhide__ = True
     if not ambient.current().sanitize or case.is_far:
         return run(), None
@@ -61,7 +61,7 @@ def _failure(findings: list[Finding], case: Case, target: Target) -> Failure:
 
 
 def _place(finding: Finding, case: Case, target: Target) -> Iterator[str]:
-    """The expert, and the tile of its rows, to which an element belongs where its argument's shape tells."""
+    """Yield the expert, and the tile of its rows, to which an element belongs, where the shape of its argument determines them."""
     found = case.expert_of(finding.shape, finding.element) if finding.element else None
     if found is None:
         return
