@@ -1,1 +1,1 @@
-"""The levels of target. Each is a folder; a stage asks for one by the name that its case has."""
+"""The levels of targets, a folder for each. Other stages look a level up by the name that a case has for it."""

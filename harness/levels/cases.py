@@ -1,4 +1,4 @@
-"""The cases of the levels that come with the package, and the choices of their fields, by one import."""
+"""The case classes of all levels of this package, and the choices of their fields, in one import."""
 
 from moefuzz.harness.base.case import (
     ACTS,

@@ -1,4 +1,4 @@
-"""Changes of a problem that leave it a valid one, at any level."""
+"""Changes of a problem that keep it valid, at any level."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class AnyProblem(Protocol):
     def case(self) -> Case: ...
 
 
-_STREAM = 8  # of the bits that a permutation is drawn from
+_STREAM = 8  # the stream of random bits from which a permutation is drawn
 
 
 def drawn_permutation(problem: AnyProblem, n: int) -> torch.Tensor:
-    """A permutation of range(n) that the case's seed decides."""
+    """Return a permutation of range(n) that the seed of the case determines."""
     return torch.from_numpy(permutation(problem.case.seed, _STREAM, n))
 
 
 def others(n: int, without: torch.Tensor) -> torch.Tensor:
-    """range(n) without some."""
+    """Return range(n) without the indices ``without``."""
     return torch.ones(n, dtype=torch.bool).index_fill_(0, without, False).nonzero().flatten()
 
 
 def laid_out_like(model: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Values of the model's shape in the model's strides, its gaps NaN; expanded ones are given memory of their own."""
+    """Return values of the model's shape in the model's strides, with NaN in the gaps; contiguous where the model is expanded."""
     if 0 in model.stride():
         return values.contiguous()
     return torch.full((extent(model),), torch.nan, dtype=model.dtype).as_strided(model.shape, model.stride()).copy_(values)
 
 
 def with_fields(case: AnyCase, **fields: Any) -> AnyCase:
-    """The valid case nearest to this one with other fields, and no relation."""
+    """Return the valid case nearest to this one with other fields, and without a relation."""
     own = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
     kind: Any = type(case)
     made: AnyCase = kind.fitted(**{**own, "relation": "", **fields})

@@ -1,4 +1,4 @@
-"""Tensors in other strides than contiguous ones: transposed, with gaps, or gigabytes apart."""
+"""Tensors with strides other than contiguous ones: transposed, with gaps, or gigabytes apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _CROSSING = 2**31  # elements
 
 
 def laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
-    """The same values in other strides: the last two axes exchanged in memory, or one axis wider with NaN in the gaps."""
+    """Return the same values in other strides: the last two axes exchanged in memory, or one axis wider with NaN in the gaps."""
     if layout == "transposed":
         return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
     if layout == "padded":
@@ -19,7 +19,7 @@ def laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
 
 
 def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
-    """The same values with entries along an axis so far apart that the last begins beyond 2**31 elements.
+    """Return the same values with entries along an axis so far apart that the last begins beyond 2**31 elements.
 
     The gaps are never touched: on a CPU they cost address space and no memory, on a GPU 2**31 elements of memory.
     """
@@ -31,7 +31,7 @@ def far_apart(tensor: torch.Tensor, axis: int = 0) -> torch.Tensor:
 
 
 def far_stride(tensor: torch.Tensor, axis: int) -> list[int]:
-    """The strides of ``far_apart``; the tensor's own where it has less than two entries along the axis."""
+    """Return the strides of ``far_apart``; the tensor's own where it has fewer than two entries along the axis."""
     if tensor.shape[axis] < 2:
         return list(tensor.stride())
     stride = list(tensor.select(axis, 0).contiguous().stride())

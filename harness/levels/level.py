@@ -1,7 +1,7 @@
-"""What a level is made of: a ``Level`` in its ``level.py``, beside the contract and the case that declarations need without torch.
+"""The parts of a level: a ``Level`` in its ``level.py``. Its contract and its case lie apart, since declarations use them without torch.
 
 A case becomes a problem (``build``), a target runs on it (``run``), each tensor of the result has a claim (``claims``), and a second call
-must agree with the first (``relations``). What is true of a case and how it gets simpler says the class of the case.
+must agree with the first (``relations``). The class of the case has the features of a case and the ways in which it gets simpler.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ Part = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class FollowUp(Generic[Problem]):
-    """A second call: what is the same in its results, as (part of the first's tensor, part of the second's tensor)."""
+    """A second call, and which parts of its results equal those of the first, as (part of the first's tensor, part of the second's)."""
 
     problem: Problem
     compare: Mapping[str, tuple[Part, Part]] = field(default_factory=dict)
-    run: Callable[[Problem, Target, torch.device], Any] | None = None  # if not the plain one; gives None where the target may refuse
-    bitwise: bool = False  # bit for bit on any data
+    run: Callable[[Problem, Target, torch.device], Any] | None = None  # if not the plain one; returns None where the target may refuse
+    bitwise: bool = False  # equal bit for bit on any data
     check_bounds: bool = True
     skip_tensors: tuple[str, ...] = ()  # tensors that the second call does not have
-    dtype: torch.dtype | None = None  # in which the results are judged, if not that of the inputs
-    nondeterminism: bool = False  # the same call: a difference is no broken relation but nondeterminism
+    dtype: torch.dtype | None = None  # the dtype in which the results are judged, if not that of the inputs
+    nondeterminism: bool = False  # the call is the same: a difference is reported as nondeterminism, not as a broken relation
 
 
 @dataclass(frozen=True)
 class ScriptParts:
-    """What a script of its own is made of, which builds the tensors of a problem, calls the target and compares one of its results.
+    """The parts of a standalone script, which builds the tensors of a problem, calls the target and compares one of its results.
 
     Texts are Python expressions in the names of the script's template.
     """
 
     tensors: Mapping[str, torch.Tensor]
-    leaves: tuple[str, ...]  # of the tensors, those that require grad
+    leaves: tuple[str, ...]  # the tensors that require grad
     got: str  # the tensor that is wrong
     right: str  # the same in float64
     of_run: bool  # ``got`` is what ``run()`` returns
-    shape: tuple[int, ...]  # that ``got`` must have
+    shape: tuple[int, ...]  # the shape that ``got`` must have
     inputs: tuple[str, ...]  # the tensors that a call must not change
     has_rows: bool = True
     keywords: tuple[str, ...] = ()
     far: Mapping[str, int] = field(default_factory=dict)  # the tensors whose entries lie gigabytes apart along an axis
-    place: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple  # of an element as a mismatch has it, its index in ``got``
-    more: Mapping[str, object] = field(default_factory=dict)  # what the template of the level needs besides
+    place: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple  # maps an element of a mismatch to its index in ``got``
+    more: Mapping[str, object] = field(default_factory=dict)  # further variables of the template of the level
 
 
 class NoScript(Exception):
@@ -62,7 +62,7 @@ class NoScript(Exception):
 
 @dataclass(frozen=True)
 class Level(Generic[Problem]):
-    """How a case of one level becomes a verdict and a script."""
+    """The functions that turn a case of one level into a verdict and a script."""
 
     build: Callable[[Any], Problem]
     run: Callable[..., Any]  # (problem, target, device, poison="nan" or "finite") -> result; raises Failure
@@ -74,13 +74,13 @@ class Level(Generic[Problem]):
 
 
 def level_of(name: str) -> Level[Any]:
-    """Return the level of a name. Raises KeyError for a name that is none."""
+    """Return the level of a name. Raises KeyError for an unknown name."""
     level: Level[Any] = implementation_of(name)
     return level
 
 
 def on_another_stream(run: Callable[[Problem, Target, torch.device], Any]) -> Callable[[Problem, Target, torch.device], Any]:
-    """The run on a CUDA stream of its own."""
+    """Return a function that calls ``run`` on a CUDA stream of its own."""
 
     def run_there(problem: Problem, target: Target, device: torch.device) -> Any:
         with side_stream(device):
@@ -90,7 +90,7 @@ def on_another_stream(run: Callable[[Problem, Target, torch.device], Any]) -> Ca
 
 
 def by_name(names: Sequence[str], functions: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """The function of each relation that a case can name: "rows permuted" is ``rows_permuted``."""
+    """Return the function of each relation that a case can name: "rows permuted" is ``rows_permuted``."""
     of = {function.__name__: function for function in functions}
     return {name: of[name.lower().replace(" ", "_")] for name in names}
 
@@ -100,5 +100,5 @@ def whole(t: torch.Tensor) -> torch.Tensor:
 
 
 def at(index: Any) -> Part:
-    """The part of a tensor that an index takes."""
+    """Return a function that takes the part of a tensor at an index."""
     return lambda t: t[index]

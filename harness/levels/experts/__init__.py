@@ -1,1 +1,1 @@
-"""The experts of a block, with a given routing."""
+"""The level of the experts of a block, with a given routing."""

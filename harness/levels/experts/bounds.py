@@ -1,21 +1,21 @@
-"""What correct experts of an MoE block may compute, their inputs given: every intermediate and every gradient, with its carried error.
+"""Bounds on what correct experts of an MoE block compute from given inputs: each intermediate and gradient with its carried error.
 
 With sorted row r from flat slot g = t * topk + j, and w[g] its weight:
 
     first = X[g // topk] gate_up^T;   inter = act(first's gate half) * up half;   second = inter down^T;   output[t] = sum_j w[t, j] second
 
 A tensor of ``ExpertsBounds`` is what a float32 computation may hold *before* its own last store, so that ``violations(got, tensor, dtype)``
-rounds once. Later stages start from the stored tensor. Stores at which rounding to the dtype is allowed, and never required:
+rounds once. Later stages start from the stored tensor. These stores may round to the dtype, and need not:
 
     forward    first GEMM, act(gate), act * up, second GEMM, weighted rows, each of the topk - 1 adds of the output
     backward   the elements of dY * second and their sum over H (the weights' gradient); dY * w, inter's gradient, act's, up's and gate's;
                dX of the gate half, of the up half and their sum (three stores in transformers 4.57, the last alone in 5.x), each of the
                topk - 1 adds of X's gradient
 
-Each contraction accumulates in float32 and in any order; the activation is computed in float32. Where the weight is multiplied is free
-too: w second, and backward (w dY) W2, (w dY)^T inter and dY * second summed over H; or, as fused kernels have it, (w inter) W2^T, and
-backward w (dY W2), dY^T (w inter) and (dY W2) * inter summed over I. Both are right, and the larger error of the two counts:
-held to the first alone, a backward pass in float32 that weighs last leaves its bounds in bfloat16
+Each contraction accumulates in float32 and in any order; the activation is computed in float32. The weight may be multiplied at either of
+two places: w second, and backward (w dY) W2, (w dY)^T inter and dY * second summed over H; or, as fused kernels do, (w inter) W2^T, and
+backward w (dY W2), dY^T (w inter) and (dY W2) * inter summed over I. Both are right, and the larger error of the two counts. With the
+first alone, a backward pass in float32 that multiplies the weight last would exceed its bounds in bfloat16
 (``tests/selftest/levels/test_experts.py``).
 """
 
@@ -56,7 +56,7 @@ class ExpertsBounds:
     second_gemm: Bounded  # [M, H], sorted by expert
     hidden_states_unpermute: Bounded  # [M, H], in flat-slot order
     output: Bounded  # [T, H]
-    X_grads: Bounded  # [T, topk, H], that of each choice: stored, and not yet added up
+    X_grads: Bounded  # [T, topk, H], the gradient of each choice: stored, and not yet added up
     X_grad: Bounded  # [T, H]
     topk_weights_grad: Bounded  # [T, topk]
     gate_proj_grad: Bounded  # [E, I, H]
@@ -71,7 +71,7 @@ class ExpertsBounds:
         return cat((self.gate_proj_grad, self.up_proj_grad), 1)
 
 
-@np.errstate(all="ignore")  # what overflows or cannot be told from anything has an infinite error
+@np.errstate(all="ignore")  # a number that overflows, or that is unbounded, has an infinite error
 def experts_bounds(
     X: Tensor,  # [T, H]
     topk_ids: Int64Array,  # [T, topk]
@@ -83,7 +83,7 @@ def experts_bounds(
     act: str,
     dtype: torch.dtype,
 ) -> ExpertsBounds:
-    """Carry the errors for tensors as they are, already in ``dtype``. ``act``: "silu" or "relu"."""
+    """Carry the errors through the experts, for tensors already in ``dtype``; return the bounds. ``act``: "silu" or "relu"."""
     E, H, intermediate_size = down_proj.shape
     topk = topk_ids.shape[1]
     x, w1, w2, dy = (exact(tensor) for tensor in (X, gate_up_proj, down_proj, dY))
@@ -147,7 +147,7 @@ def _transposed(matrices: Float64Array) -> Float64Array:
 
 
 def _rows_gradient(d_gate: Bounded, d_up: Bounded, w1: Bounded, m_sizes: Int64Array, dtype: torch.dtype) -> Bounded:
-    """d_gate gate_proj + d_up up_proj, stored: one contraction over 2I, or two that are stored and then added. Both are correct."""
+    """Return d_gate gate_proj + d_up up_proj, stored: one contraction over 2I, or two that are stored and then added. Both are correct."""
     size = d_gate.value.shape[1]
 
     def product(a: Bounded, b: Bounded) -> Bounded:

@@ -18,7 +18,7 @@ EXPERTS_RELATIONS = (
 
 @dataclass(frozen=True, repr=False)
 class ExpertsCase(RoutedCase):
-    """The experts of an MoE block alone, forward and backward: which experts a token goes to, and their weights, are inputs.
+    """The experts of an MoE block alone, forward and backward: the routing, ids and weights, is an input.
 
     >>> ExpertsCase(loads=(2, 1, 0, 1), topk=2, act="relu", data="signs").T
     2
@@ -51,7 +51,7 @@ class ExpertsCase(RoutedCase):
 
     @classmethod
     def fitted(cls, *, loads: Sequence[int], **fields: Any) -> ExpertsCase:
-        """The valid case nearest to fields that were chosen one by one: topk is at most E, and the loads are ``filled``.
+        """Return the valid case nearest to fields that were chosen one by one: topk is at most E, and the loads are ``filled``.
 
         >>> ExpertsCase.fitted(loads=[1, 2], topk=3)
         ExpertsCase(loads=(2, 2), topk=2)
@@ -64,7 +64,7 @@ class ExpertsCase(RoutedCase):
         yield f"gradients of {self.grads}"
 
     def limits_of(self, target: Any) -> Mapping[str, object]:
-        """Return by why the case would lie outside of a target's declaration whether it does, dtypes apart."""
+        """Return, by reason, whether the case lies outside the declaration of a target for that reason; dtypes are left out."""
         return {
             **super().limits_of(target),
             "its inputs are not contiguous": not target.strides and {self.x_layout, self.w_layout, self.dy_layout} != {"contiguous"},

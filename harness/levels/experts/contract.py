@@ -1,4 +1,4 @@
-"""The contract of the experts of a block, which ``Target`` has in full."""
+"""The contract of the experts of a block; the docstring of ``Target`` has it in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experts of a block, as a level."""
+"""The ``Level`` of the experts of a block."""
 
 from __future__ import annotations
 

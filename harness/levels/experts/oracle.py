@@ -1,4 +1,4 @@
-"""The verdict at the ``experts`` level: run a target on a problem and hold its output and four gradients to their carried bounds."""
+"""The oracle of the ``experts`` level: the reference and the carried bounds of the output and of four gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AXES = {
 
 
 def experts_claims(problem: ExpertsProblem, result: ExpertsResult, _: Target) -> list[Claim]:
-    """What must hold for the output and for each gradient that was asked for."""
+    """Return the claims on the output and on each gradient that the case asks for."""
     bounds = bounds_of(problem)
     carried = {name: getattr(bounds, name) for name in AXES}
     return [
@@ -32,7 +32,7 @@ def experts_claims(problem: ExpertsProblem, result: ExpertsResult, _: Target) ->
 
 
 def bounds_of(problem: ExpertsProblem) -> ExpertsBounds:
-    """The carried bounds of a problem."""
+    """Return the carried bounds of a problem."""
     return experts_bounds(
         problem.X, problem.topk_ids.long().numpy(), exact(problem.topk_weights), problem.gate_up_proj, problem.down_proj, problem.dY,
         act=problem.case.act, dtype=getattr(torch, problem.case.dtype),

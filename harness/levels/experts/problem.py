@@ -1,4 +1,4 @@
-"""Problems at the ``experts`` level: hidden states, weights, and a routing that is given."""
+"""Problems at the ``experts`` level: hidden states, weights, and a given routing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ExpertsProblem:
     dY: torch.Tensor  # [T, H]
 
     def placed(self, device: torch.device) -> tuple[ExpertsProblem, Arena]:
-        """The same problem with its tensors in one arena on a device, strides kept."""
+        """Return the problem with its tensors in one arena on a device, strides kept, and the arena."""
         arena = Arena({name: getattr(self, name) for name in INPUTS}, device)
         moved: dict[str, Any] = arena.tensors
         return dataclasses.replace(self, **moved), arena
@@ -62,7 +62,7 @@ def build_experts(case: ExpertsCase) -> ExpertsProblem:
 
 
 def _choices(case: ExpertsCase) -> np.ndarray:
-    """[T, topk] int64: the chosen experts of each token in ascending order, turned by as many places as the case's bits say."""
+    """Return [T, topk] int64: the experts of each token in ascending order, rotated by a random number of places under "shuffled"."""
     chosen = chosen_experts(case, _STREAMS["tokens"])
     ids = np.nonzero(chosen)[1].reshape(case.T, case.topk)
     turned = recipes.raw_bits(case.seed, _STREAMS["choices"], (case.T, 1)) % np.uint64(case.topk) if case.order == "shuffled" else 0

@@ -1,4 +1,4 @@
-"""Relations at the ``experts`` level, one sentence each: see ``verdict/follow_ups.py`` for how they are held."""
+"""Relations at the ``experts`` level. A docstring states the relation in one sentence; ``verdict/follow_ups.py`` checks it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def tokens_permuted(problem: ExpertsProblem, _: Target) -> FollowUps:
 
 
 def foreign_weights_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
-    """NaN in one expert's weights reaches the tokens that chose it and its own gradients, and nobody else."""
+    """NaN in one expert's weights reaches the tokens that chose it and its own gradients, and nothing else."""
     e, weights = foreign_expert(problem), dict[str, Any]()
     for name in ("gate_up_proj", "down_proj"):
         with_nan = getattr(problem, name).clone()
@@ -69,12 +69,12 @@ def foreign_weights_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
 
 
 def foreign_tokens_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
-    """NaN in one token's hidden states reaches its own rows and the gradients of its experts, and nobody else."""
+    """NaN in one token's hidden states reaches its own rows and the gradients of its experts, and nothing else."""
     yield from _with_nan(problem, "X")
 
 
 def foreign_gradients_nan(problem: ExpertsProblem, _: Target) -> FollowUps:
-    """NaN in the gradient of one token's output reaches its own gradients and those of its experts, and nobody else."""
+    """NaN in the gradient of one token's output reaches its own gradients and those of its experts, and nothing else."""
     yield from _with_nan(problem, "dY")
 
 
@@ -90,7 +90,7 @@ def _with_nan(problem: ExpertsProblem, name: str) -> FollowUps:
     after = dataclasses.replace(problem, **with_nan)
     yield FollowUp(
         after, same, bitwise=0 not in getattr(problem, name).stride(), check_bounds=False
-    )  # an expanded one is another layout now
+    )  # an expanded tensor now has another layout
 
 
 def fewer_gradients(problem: ExpertsProblem, _: Target) -> FollowUps:

@@ -1,4 +1,4 @@
-"""A target of the experts of a block is run on a problem, forward and backward."""
+"""Run a target of the ``experts`` level on a problem, forward and backward."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIFFERENTIABLE = {
     "experts alone": ("gate_up_proj", "down_proj"),
     "none": (),
 }
-"""The inputs that require grad, by what a case says of its gradients."""
+"""The inputs that require grad, by the value of a case's ``grads``."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class ExpertsResult:
 
 
 def run_experts(problem: ExpertsProblem, target: Target, device: torch.device, *, poison: str = "nan", backwards: int = 1) -> ExpertsResult:
-    """Call the target and its backward pass, in memory that tells on it; ``backwards`` passes on one graph add to one gradient.
+    """Call the target and its backward pass in guarded and poisoned memory, and return what it computed.
 
-    Raises the failures Raised, WroteOutside, ReadOutside, InputModified and GradMissing.
+    ``backwards`` passes run on one graph and add to one gradient. Raises the failures Raised, WroteOutside, ReadOutside, InputModified
+    and GradMissing.
     """
     __tracebackhide__ = True
     case, wanted = problem.case, DIFFERENTIABLE[problem.case.grads]
@@ -44,7 +45,7 @@ def run_experts(problem: ExpertsProblem, target: Target, device: torch.device, *
     def run() -> tuple[torch.Tensor, bool]:
         output = target.function(*given.values(), ACTS[case.act])
         returned = isinstance(output, torch.Tensor) and output.shape == placed.dY.shape
-        attached = returned and (case.T > 0 or output.requires_grad)  # without tokens nothing need be attached to a graph
+        attached = returned and (case.T > 0 or output.requires_grad)  # without tokens the output need not be attached to a graph
         for further in reversed(range(backwards if wanted and attached else 0)):
             output.backward(placed.dY, retain_graph=further > 0)
         return output, returned
@@ -57,5 +58,5 @@ def run_experts(problem: ExpertsProblem, target: Target, device: torch.device, *
 
 
 def experts_tensors(_: ExpertsProblem, result: ExpertsResult) -> dict[str, torch.Tensor]:
-    """The output, and the gradients that there are, under the names of their bounds."""
+    """Return the output and the gradients that the result has, by the names of their bounds."""
     return {"output": result.output} | {f"{name}_grad": grad for name, grad in result.grads.items()}

@@ -1,4 +1,4 @@
-"""What a script of the experts is made of; ``script.py.jinja`` beside it is its text."""
+"""The parts of the script of the experts; its template is ``script.py.jinja`` in this folder."""
 
 from __future__ import annotations
 

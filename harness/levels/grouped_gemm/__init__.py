@@ -1,1 +1,1 @@
-"""f(X [M, K], W [E, N, K], m_sizes [E]) -> Y [M, N]."""
+"""The level of a grouped GEMM: f(X [M, K], W [E, N, K], m_sizes [E]) -> Y [M, N]."""

@@ -19,7 +19,7 @@ twice_on_one_graph = functools.partial(run_grouped_gemm, backwards=2)
 
 
 def under_autocast(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult | None:
-    """The call under autocast to bfloat16; None where the target refuses other dtypes."""
+    """Make the call under autocast to bfloat16; return None where the target refuses other dtypes."""
     try:
         with torch.autocast(device.type, dtype=torch.bfloat16):
             return run_grouped_gemm(problem, target, device)
@@ -35,7 +35,7 @@ _REFUSALS = (TypeError, ValueError, NotImplementedError, RuntimeError, Assertion
 
 
 def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) -> GroupedGemmResult:
-    """The call as a CUDA graph that was captured with other loads and other rows, and replayed with the problem's own. Raises Raised."""
+    """Capture the call as a CUDA graph with other loads and rows, replay it with the problem's own; return the result. Raises Raised."""
     case = problem.case
     placed, _ = problem.placed(device)
     X, W = placed.X.detach().requires_grad_("X" in case.grads), placed.W.detach().requires_grad_("W" in case.grads)
@@ -50,7 +50,7 @@ def replayed(problem: GroupedGemmProblem, target: Target, device: torch.device) 
     placed.m_sizes.copy_(placed.m_sizes.roll(1))
     try:
         with side_stream(device):
-            call()  # what is compiled or tuned once is, before the capture
+            call()  # compile and tune before the capture
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             Y, *grads = call()

@@ -71,7 +71,7 @@ class GroupedGemmCase(Case):
     dtype: str = "float32"
     topk: int = 1
     permute: str = "none"  # "x": X is gathered; "y": Y is scattered
-    is_first_gemm: bool = True  # under permute "x": X holds one row a token, M = T * topk
+    is_first_gemm: bool = True  # under permute "x": X holds one row for each token, M = T * topk
     fuse_mul_post: bool = False  # multiply by the routing weight; forward only
     tail_rows: int = 0  # rows beyond the sum of m_sizes; they hold NaN
     order: str = "sorted"  # gather_indices: sorted row r came from slot r, from M - 1 - r, or from a shuffled one
@@ -79,10 +79,10 @@ class GroupedGemmCase(Case):
     w_layout: str = "contiguous"
     dy_layout: str = "contiguous"
     grads: str = "XW"  # which inputs require grad
-    config: KernelConfig | None = KernelConfig()  # of all three passes, aligned where they can be; None: the target's own choice
+    config: KernelConfig | None = KernelConfig()  # of all three passes, aligned where possible; None: the target chooses
     data: str = "integers"
     seed: int = 0
-    relation: str = ""  # a second call to be compared with the first: see relations.py
+    relation: str = ""  # the relation that a second call is checked for: see relations.py
 
     def __post_init__(self) -> None:
         self._typed()
@@ -101,10 +101,10 @@ class GroupedGemmCase(Case):
 
     @classmethod
     def fitted(cls, *, m_sizes: Sequence[int], **fields: Any) -> GroupedGemmCase:
-        """The valid case nearest to fields that were chosen one by one.
+        """Return the valid case nearest to fields that were chosen one by one.
 
-        The last expert takes the rows that are missing to a multiple of topk; an aligned or tma config rounds N and K up to 8 and wants
-        contiguous operands; fuse_mul_post has no gradients; what has no effect goes back to its default.
+        The last expert takes the rows that are missing to a multiple of topk. An aligned or tma config rounds N and K up to multiples of 8
+        and makes operands contiguous. fuse_mul_post has no gradients. A field without effect is reset to its default.
 
         >>> GroupedGemmCase.fitted(m_sizes=[2, 1], topk=2, fuse_mul_post=True, order="reversed")
         GroupedGemmCase(m_sizes=(2, 2), topk=2, fuse_mul_post=True, order='reversed', grads='')
@@ -137,13 +137,13 @@ class GroupedGemmCase(Case):
 
     @property
     def elements(self) -> int:
-        """Of X, W and Y, and of the gaps in an operand whose strides are far."""
+        """The number of elements of X, W and Y, and of the gaps of an operand whose strides are far."""
         far = sum(layout in FAR_AXES for layout in self.layouts.values())
         return self.M * (self.K + self.N) + self.E * self.N * self.K + far * 2**31
 
     @property
     def configs(self) -> tuple[KernelConfig | None, KernelConfig | None, KernelConfig | None]:
-        """Those of forward, dX and dW: forward and dX can be aligned where their contraction is a whole number of tiles."""
+        """The configs of forward, dX and dW: forward and dX can be aligned where their contraction is a whole number of tiles."""
         config = self.config
         if config is None or not config.aligned:
             return (config,) * 3
@@ -152,7 +152,7 @@ class GroupedGemmCase(Case):
 
     @property
     def tokens_in(self) -> bool:
-        """X holds one row a token rather than one a (token, choice)."""
+        """Whether X holds one row for each token, rather than one for each (token, choice)."""
         return self.permute == "x" and self.is_first_gemm
 
     @property
@@ -162,7 +162,7 @@ class GroupedGemmCase(Case):
 
     @property
     def guarded(self) -> str:
-        """In words, which inputs are guarded while a target runs: far ones lie by themselves."""
+        """The inputs that are guarded while a target runs, as words: far ones lie outside the arena."""
         far = [name for name, layout in self.layouts.items() if layout in FAR_AXES]
         return f"inputs but {' and '.join(far)} guarded" if far else "inputs guarded"
 
@@ -172,7 +172,7 @@ class GroupedGemmCase(Case):
         yield from (f"a gradient of {name}" for name in ("X", "W") if name in self.grads)
 
     def simpler(self) -> Iterator[dict[str, Any]]:
-        """Yield changes in which rows of the last expert and of none keep M a multiple of topk."""
+        """Yield changes towards fewer tail rows and a smaller topk; the last expert's rows keep M a multiple of topk."""
         *others, last = self.m_sizes
         if self.tail_rows:
             yield {"m_sizes": (*others, last + self.tail_rows), "tail_rows": 0}
@@ -180,18 +180,18 @@ class GroupedGemmCase(Case):
             yield {"topk": topk, "tail_rows": 0, "m_sizes": (*others, last + -sum(self.m_sizes) % topk)}
 
     def neighbours(self) -> Iterator[dict[str, Any]]:
-        """Yield the case with more rows that no expert owns."""
+        """Yield a change to more rows that no expert owns."""
         yield {"tail_rows": self.tail_rows + self.topk}
 
     def can_be_put_to(self, target: Any) -> bool:
-        """Return whether a target has the keywords of the case, and says what it does with rows that no expert owns."""
+        """Return whether a target has the keywords of the case, and declares what it does with rows that no expert owns."""
         if not self.is_first_gemm and "is_first_gemm" not in target.keywords:
             return False
         can_permute = self.permute in target.permutes and (target.fuses or not self.fuse_mul_post)
         return can_permute and (target.tail_rows != "unspecified" or not self.tail_rows)
 
     def limits_of(self, target: Any) -> Mapping[str, object]:
-        """Return by why the case would lie outside of a target's declaration whether it does, dtypes apart."""
+        """Return, by reason, whether the case lies outside the declaration of a target for that reason; dtypes are left out."""
         n_multiple, k_multiple = target.multiples(self.dtype)
         return {
             f"N is no multiple of {n_multiple}": self.N % n_multiple,
@@ -204,7 +204,7 @@ class GroupedGemmCase(Case):
         }
 
     def expert_of(self, shape: tuple[int, ...], element: tuple[int, ...]) -> tuple[int, int] | None:
-        """Return the expert and the row in it of an element of weights, or of an argument with sorted rows."""
+        """Return the expert, and the row within it, of an element of weights or of an argument with sorted rows."""
         if len(shape) != 2 or shape[0] != self.M or self.permute != "none":
             return super().expert_of(shape, element)
         ends = list(itertools.accumulate(self.m_sizes))

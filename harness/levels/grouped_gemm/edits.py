@@ -1,4 +1,4 @@
-"""Changes of a grouped GEMM's problem that leave it a valid one. The follow-up calls of ``relations.py`` are made of these."""
+"""Changes of a grouped GEMM's problem that keep it valid. ``relations.py`` builds its follow-up calls from them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .problem import GroupedGemmProblem
 
 
 def segments(problem: GroupedGemmProblem) -> list[torch.Tensor]:
-    """The sorted rows of each expert."""
+    """Return the sorted rows of each expert."""
     ends = torch.tensor(problem.case.m_sizes).cumsum(0).tolist()
     return [torch.arange(end - size, end) for size, end in zip(problem.case.m_sizes, ends, strict=True)]
 
 
 def tail(problem: GroupedGemmProblem) -> torch.Tensor:
-    """The sorted rows that no expert owns."""
+    """Return the sorted rows that no expert owns."""
     return torch.arange(sum(problem.case.m_sizes), problem.case.M)
 
 
 def x_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
-    """Where X, and dX, hold what belongs to sorted rows."""
+    """Return the rows of X, and of dX, that belong to sorted rows."""
     if problem.case.permute != "x" or problem.gather_indices is None:
         return rows
     slots = problem.gather_indices.long()[rows]
@@ -34,12 +34,12 @@ def x_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
 
 
 def y_rows(problem: GroupedGemmProblem, rows: torch.Tensor) -> torch.Tensor:
-    """Where Y, and dY, hold sorted rows."""
+    """Return the rows of Y, and of dY, that belong to sorted rows."""
     return rows if problem.case.permute != "y" or problem.gather_indices is None else problem.gather_indices.long()[rows]
 
 
 def resized(problem: GroupedGemmProblem, m_sizes: tuple[int, ...], **tensors: torch.Tensor) -> GroupedGemmProblem:
-    """The problem with other loads, and the tensors that go with them."""
+    """Return the problem with other loads, and with the tensors that fit them."""
     sizes = torch.tensor(m_sizes, dtype=torch.int32)
     owned = sum(m_sizes) + problem.case.tail_rows
     case = dataclasses.replace(problem.case, m_sizes=m_sizes)
@@ -48,7 +48,7 @@ def resized(problem: GroupedGemmProblem, m_sizes: tuple[int, ...], **tensors: to
 
 
 def reordered(problem: GroupedGemmProblem, rows: torch.Tensor, m_sizes: tuple[int, ...], W: torch.Tensor) -> GroupedGemmProblem:
-    """The problem with its sorted rows in another order; what lies in token or slot order stays where it is."""
+    """Return the problem with its sorted rows in another order; tensors in token or slot order stay as they are."""
     permute, gather_indices = problem.case.permute, problem.gather_indices
     return resized(
         problem,
@@ -61,12 +61,12 @@ def reordered(problem: GroupedGemmProblem, rows: torch.Tensor, m_sizes: tuple[in
 
 
 def padded(tensor: torch.Tensor, columns: int = 0, rows: int = 0) -> torch.Tensor:
-    """The tensor with zeros beyond its last two axes."""
+    """Return the tensor with zeros beyond the ends of its last two axes."""
     return torch.nn.functional.pad(tensor, (0, columns, 0, rows))
 
 
 def further(problem: GroupedGemmProblem, target: Target, axis: str) -> int:
-    """By how much N or K is padded: over a tile edge, or by a tile where the config promises alignment; as far as the target wants it."""
+    """Return the padding of N or K: past a tile edge, or by a tile for an aligned config; rounded up to the target's multiple."""
     config = problem.case.config
     if config is not None and config.aligned:
         step = int(getattr(config, f"block_{axis.lower()}"))
@@ -76,7 +76,7 @@ def further(problem: GroupedGemmProblem, target: Target, axis: str) -> int:
 
 
 def rounded_to(problem: GroupedGemmProblem, dtype: torch.dtype) -> GroupedGemmProblem:
-    """The problem with numbers that a narrower dtype has too, in the dtype that they are in."""
+    """Return the problem with its numbers rounded to a narrower dtype, stored in their own dtype."""
     tensors = {name: getattr(problem, name) for name in ("X", "W", "dY", "topk_weights")}
     rounded: dict[str, Any] = {name: laid_out_like(t, t.to(dtype).to(t.dtype)) for name, t in tensors.items() if t is not None}
     return dataclasses.replace(problem, **rounded)

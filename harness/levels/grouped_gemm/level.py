@@ -1,4 +1,4 @@
-"""A grouped GEMM, as a level."""
+"""The ``Level`` of a grouped GEMM."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The verdict at the ``grouped_gemm`` level: run a target on a problem and say, for Y, dX and dW, between which results it must lie.
+"""The oracle of the ``grouped_gemm`` level: for Y, dX and dW of a result, the reference and the bound within which each element must lie.
 
-All three are judged in sorted order: row r of expert e, whatever the permutation did with it.
+All three are judged in sorted order, by expert and row within it, whatever the permutation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .run import GroupedGemmResult
 
 @np.errstate(all="ignore")
 def grouped_gemm_claims(problem: GroupedGemmProblem, result: GroupedGemmResult, target: Target) -> list[Claim]:
-    """What must hold for Y and for each gradient that was asked for."""
+    """Return the claims on Y and on each gradient that the case asks for."""
     tiles, m_sizes = target.tiles(problem.case), problem.case.m_sizes
     blocks = (None, None, None) if tiles is None else (tiles.block_m, tiles.block_n, tiles.block_k)
     view = _Sorted.of(problem, target)
@@ -42,7 +42,7 @@ _Blocks = tuple[int | None, int | None, int | None]  # along rows, N and K
 
 @dataclass(frozen=True)
 class _Operand:
-    """The numbers of a tensor in float64, and what is asked of them in more than one pass."""
+    """The numbers of a tensor in float64, with properties that more than one pass uses."""
 
     numbers: Float64Array
 
@@ -68,7 +68,7 @@ _ONE = _Operand(np.ones(()))
 
 @dataclass(frozen=True)
 class _Sorted:
-    """The problem's rows that experts own, in sorted order."""
+    """The rows of a problem that experts own, in sorted order."""
 
     x: _Operand  # [total, K]
     w: _Operand  # [E, N, K]
@@ -85,10 +85,10 @@ class _Sorted:
         depth: Float64Array | int,
         further: _Operand = _ONE,
     ) -> tuple[Float64Array, Float64Array]:
-        """A contraction of two operands, and by how much it may be off; ``product`` has a factor of its own, ``further``, in it.
+        """Return a contraction of two operands and its error bound; ``further`` is a further factor, if ``product`` has one.
 
-        Where ``depth`` products of the largest numbers stay below what float32 holds of their quantum, so does every sum of |A||B|, and it
-        need not be made: nothing can be off.
+        Where ``depth`` products of the largest numbers stay below what float32 holds of their quantum, so does every sum of |A||B|. Then
+        every result is exact, and the sum need not be computed.
         """
         R = product(a.numbers, b.numbers)
         unit = a.quantum * b.quantum * further.quantum

@@ -1,4 +1,4 @@
-"""Problems: the tensors of a case. Building one gives the same bits on every machine."""
+"""The problem of a case: its tensors. Building it gives the same bits on every machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STREAMS = {"X": 0, "W": 1, "dY": 2, "topk_weights": 3, "gather_indices": 4}
 class GroupedGemmProblem:
     """The tensors of a GroupedGemmCase. Stride gaps and rows beyond the sum of m_sizes hold NaN.
 
-    The far layouts are made by ``placed`` alone: their gaps are too wide to be copied, and the reference does not need them.
+    Only ``placed`` makes the far layouts: their gaps are too wide to be copied, and the reference does not need them.
     """
 
     case: GroupedGemmCase
@@ -37,15 +37,15 @@ class GroupedGemmProblem:
     dY: torch.Tensor  # [M, N]
 
     def placed(self, device: torch.device) -> tuple[GroupedGemmProblem, Arena]:
-        """The same problem with its tensors in one arena on a device, strides kept; the far layouts lie outside."""
+        """Return the problem with its tensors in one arena on a device, and the arena. Strides are kept; far layouts lie outside it."""
         case = self.case
         layouts = {"X": case.x_layout, "W": case.w_layout, "dY": case.dy_layout}
         far = {name: FAR_AXES[layout] for name, layout in layouts.items() if layout in FAR_AXES}
         tensors = {name: getattr(self, name) for name in CONTRACT.inputs if getattr(self, name, None) is not None}
         arena = Arena({name: tensor for name, tensor in tensors.items() if name not in far}, device)
         if far and device.type == "cuda":
-            gc.collect()  # a failure's traceback holds the inputs of its case, in a cycle
-            torch.cuda.empty_cache()  # the last far inputs, which fit no others, and which other processes may want
+            gc.collect()  # the traceback of a failure holds the inputs of its case, in a reference cycle
+            torch.cuda.empty_cache()  # free the last far inputs: they fit no other shape, and other processes may need the memory
         apart = {name: far_apart(tensors[name].to(device), axis) for name, axis in far.items()}
         moved: dict[str, Any] = arena.tensors | apart
         return dataclasses.replace(self, **moved), arena
@@ -82,7 +82,7 @@ def build_grouped_gemm(case: GroupedGemmCase) -> GroupedGemmProblem:
 
 
 def _slots(case: GroupedGemmCase) -> np.ndarray:
-    """gather_indices: the flat slot that each sorted row came from; -1 for rows beyond the sum of m_sizes."""
+    """Return gather_indices: the flat slot that each sorted row came from; -1 for rows beyond the sum of m_sizes."""
     order = recipes.permutation(case.seed, _STREAMS["gather_indices"], case.M) if case.order == "shuffled" else np.arange(case.M)
     if case.order == "reversed":
         order = order[::-1].copy()

@@ -1,7 +1,7 @@
-"""Relations at the ``grouped_gemm`` level, one sentence each: see ``verdict/follow_ups.py`` for how they are held.
+"""Relations at the ``grouped_gemm`` level. A docstring states the relation in one sentence; ``verdict/follow_ups.py`` checks it.
 
-Linearity in X, W and dY and <dY, Y> = <dW, W> = <dX, X> need no call here: on the data on which they hold bit for bit all three tensors
-are compared with the reference bit for bit, and the tests hold the reference to them.
+Linearity in X, W and dY and <dY, Y> = <dW, W> = <dX, X> need no second call: on data on which they hold bit for bit, all three tensors are
+compared with the reference bit for bit, and tests check them on the reference.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def scaled(problem: GroupedGemmProblem, _: Target) -> FollowUps:
     limits = torch.finfo(problem.X.dtype)
 
     def twice(t: torch.Tensor) -> torch.Tensor:
-        # What is subnormal or beyond the range, now or after, tells nothing.
+        # Numbers that are subnormal or beyond the range, before or after, are left out.
         return torch.where((t.abs() > limits.tiny) & (t.abs() <= limits.max / 2), 2 * t, 0)
 
     def comparable(t: torch.Tensor) -> torch.Tensor:
@@ -138,7 +138,7 @@ def scaled(problem: GroupedGemmProblem, _: Target) -> FollowUps:
 
 
 def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
-    """NaN in one expert's rows reaches its own rows of Y and its own dW, and nobody else."""
+    """NaN in one expert's rows reaches its own rows of Y and its own dW, and nothing else."""
     if problem.case.tokens_in:  # a token's row belongs to several experts
         return
     e = drawn_permutation(problem, problem.case.E)[:1]
@@ -150,7 +150,7 @@ def foreign_rows_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
 
 
 def foreign_weights_nan(problem: GroupedGemmProblem, _: Target) -> FollowUps:
-    """NaN in one expert's weights reaches its own rows of Y and dX, and nobody else."""
+    """NaN in one expert's weights reaches its own rows of Y and dX, and nothing else."""
     e = drawn_permutation(problem, problem.case.E)[:1]
     own, W = segments(problem)[int(e)], problem.W.clone()
     W[e] = torch.nan
@@ -186,7 +186,7 @@ def gradients_accumulated(problem: GroupedGemmProblem, _: Target) -> FollowUps:
 
 
 def autocast(problem: GroupedGemmProblem, _: Target) -> FollowUps:
-    """Under autocast to bfloat16 a call is right, to the precision of bfloat16 if its inputs are float32, which it may also refuse."""
+    """Under autocast to bfloat16 a call is right, to the precision of bfloat16 if its inputs are float32; it may refuse these."""
     if problem.X.dtype is torch.bfloat16:
         yield FollowUp(problem, _EVERYTHING, run=under_autocast)
     elif problem.X.dtype is torch.float32:
@@ -200,7 +200,7 @@ def other_stream(problem: GroupedGemmProblem, _: Target) -> FollowUps:
 
 
 def graph_replayed(problem: GroupedGemmProblem, target: Target) -> FollowUps:
-    """A CUDA graph that was captured with other contents, replayed with these, equals eager."""
+    """A CUDA graph that was captured with other contents, and is replayed with these, equals the eager call."""
     if torch.cuda.is_available() and target.capturable:
         yield FollowUp(problem, _EVERYTHING, run=replayed)
 

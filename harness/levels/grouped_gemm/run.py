@@ -1,4 +1,4 @@
-"""A target of a grouped GEMM is run on a problem, forward and backward."""
+"""Run a target of the ``grouped_gemm`` level on a problem, forward and backward."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GroupedGemmResult:
 def run_grouped_gemm(
     problem: GroupedGemmProblem, target: Target, device: torch.device, *, poison: str = "nan", backwards: int = 1
 ) -> GroupedGemmResult:
-    """Call the target and its backward pass, in memory that tells on it.
+    """Call the target and its backward pass in guarded and poisoned memory, and return what it computed.
 
     ``backwards`` passes run on one graph and add to one gradient. Raises the failures Raised, WroteOutside, ReadOutside, InputModified
     and GradMissing.
@@ -39,7 +39,7 @@ def run_grouped_gemm(
     def run() -> tuple[torch.Tensor, bool]:
         Y = target.function(X, W, placed.m_sizes, **keywords_of(placed, target))
         returned = isinstance(Y, torch.Tensor) and Y.shape == placed.dY.shape
-        attached = returned and (rows > 0 or Y.requires_grad)  # without rows nothing need be attached to a graph
+        attached = returned and (rows > 0 or Y.requires_grad)  # without rows Y need not be attached to a graph
         for further in reversed(range(backwards if case.grads and attached else 0)):
             Y.backward(placed.dY, retain_graph=further > 0)
         return Y, returned
@@ -52,13 +52,13 @@ def run_grouped_gemm(
 
 
 def grouped_gemm_tensors(_: GroupedGemmProblem, result: GroupedGemmResult) -> dict[str, torch.Tensor]:
-    """Y, and the gradients that there are."""
+    """Return, by name, Y and the gradients that the result has."""
     named = {"Y": result.Y, "dX": result.dX, "dW": result.dW}
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 def keywords_of(problem: GroupedGemmProblem, target: Target) -> dict[str, object]:
-    """The keywords of the case that the target takes; those at their default are left out where they say nothing."""
+    """Return the keywords with which the target is called on the case; those without effect at their default are left out."""
     case = problem.case
     said: dict[str, object] = {}
     if "topk" in target.keywords:

@@ -1,4 +1,4 @@
-"""What a script of a grouped GEMM is made of; ``script.py.jinja`` beside it is its text."""
+"""The parts of the script of a grouped GEMM; its template is ``script.py.jinja`` in this folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def script_parts(problem: GroupedGemmProblem, tensor: str | None, target: Target
 
 
 def _unsorted(problem: GroupedGemmProblem, tensor: str, worst: tuple[int, ...]) -> tuple[int, ...]:
-    """Where the target returns an element of a sorted row: (expert, row in expert, column) -> (row, column)."""
+    """Return where the target's result holds an element of a sorted row: (expert, row in expert, column) -> (row, column)."""
     case = problem.case
     if len(worst) != 3 or tensor == "dW":
         return worst

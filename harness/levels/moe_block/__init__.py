@@ -1,1 +1,1 @@
-"""A Qwen3 MoE block, router and experts."""
+"""The level of a Qwen3 MoE block, router and experts."""

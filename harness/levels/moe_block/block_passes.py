@@ -1,4 +1,4 @@
-"""One forward and one backward pass of an MoE block, Hugging Face's or ours, read out under the same names.
+"""One forward and one backward pass of an MoE block, Hugging Face's or moefuzz's, with results under the same names.
 
 Shapes: X, output and dY [B, S, H]; expert gradients per projection, [E, I, H] for gate and up, [E, H, I] for down.
 """
@@ -21,7 +21,7 @@ Block: TypeAlias = Qwen3MoeSparseMoeBlock | GroupedGEMMBlock | nn.Module
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """What a forward pass put out, attached to its graph until ``run_backward`` consumes it."""
+    """The results of a forward pass, attached to its graph until ``run_backward`` consumes it."""
 
     output: torch.Tensor  # [B, S, H]
     router_logits: torch.Tensor  # [T, E]; of shape [0] if the block did not call its gate
@@ -41,9 +41,9 @@ class BackwardResult:
 
 
 def run_forward(block: Block, X: torch.Tensor, gate: nn.Module | None = None) -> ForwardResult:
-    """Run the block on a copy of X [B, S, H] that requires grad and is no part of any other graph.
+    """Run the block on a copy of X [B, S, H] that requires grad and belongs to no other graph; return its results.
 
-    ``gate`` is the module that puts out the router logits, by default the block's own.
+    ``gate`` is the module that computes the router logits, by default the block's own.
     """
     leaf = X.detach().clone().requires_grad_()
     if isinstance(block, GroupedGEMMBlock):
@@ -56,11 +56,11 @@ def run_forward(block: Block, X: torch.Tensor, gate: nn.Module | None = None) ->
 def run_backward(
     block: Block, forward_result: ForwardResult, dY: torch.Tensor, *, times: int = 1, frozen_experts: bool = False
 ) -> BackwardResult:
-    """Backpropagate dY [B, S, H] and read all gradients; earlier ones of the block and of X are dropped, not added to.
+    """Backpropagate dY [B, S, H] and return all gradients; earlier ones of the block and of X are dropped, not added to.
 
-    Several ``times`` on one graph add up. An expert without tokens has zero gradients, and without any token everything has. Raises
-    RuntimeError, naming it, for a tensor that tokens did use and that got no gradient all the same (it was detached or frozen on the
-    way); of ``frozen_experts`` none is expected.
+    Several ``times`` on one graph add up. An expert without tokens has zero gradients; without any token every gradient is zero. Raises
+    RuntimeError with the name of a tensor that tokens used and that got no gradient (it was detached or frozen on the way). With
+    ``frozen_experts`` the experts need no gradients.
     """
     block.zero_grad(set_to_none=True)
     forward_result.X.grad = None
@@ -81,7 +81,7 @@ def run_backward(
 
 
 def _without_grad(block: nn.Module, X: torch.Tensor) -> list[str]:
-    """The tensors that got no gradient; where every expert has parameters of its own, those of all experts count as one tensor."""
+    """Return the names of tensors without a gradient; where each expert has parameters of its own, those of all count as one tensor."""
     has_grad = {"X": X.grad is not None}
     for name, parameter in block.named_parameters():
         tensor = re.sub(r"\.\d+\.", ".*.", name)

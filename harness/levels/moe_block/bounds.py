@@ -1,9 +1,9 @@
-"""What a correct Qwen3 MoE block may compute: every intermediate and every gradient, with its carried error.
+"""Bounds on what a correct Qwen3 MoE block computes: each intermediate and gradient with its carried error.
 
     logits = X gate^T;   p = softmax(logits);   w = p of the topk, over their sum if norm_topk_prob;   experts of X and w
 
-What the experts may compute, and what a carried tensor is, says ``experts/bounds.py``. Further stores at which rounding to the dtype is
-allowed, and never required:
+``experts/bounds.py`` says what the experts may compute, and what a carried tensor is. These further stores may round to the dtype, and need
+not:
 
     forward    logits, topk weights
     backward   the logits' gradient, the router's dX, and each of the topk adds of all contributions to X's gradient
@@ -56,10 +56,10 @@ class BlockBounds:
     topk_ids: Int64Array  # [T, topk]
     m_sizes: Int64Array  # [E]
     gather_indices: Int64Array  # [M]
-    router_gap: Float64Array  # [T]; above 0 the routing is decided
+    router_gap: Float64Array  # [T]; above 0 the routing is unambiguous
 
     def carried(self) -> dict[str, Bounded]:
-        """The carried tensors by name, in the order in which they are computed."""
+        """Return the carried tensors by name, in the order in which they are computed."""
         return {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Bounded)}
 
 
@@ -78,13 +78,13 @@ def block_bounds(
     topk_ids: Tensor | None = None,
     topk_weights: Tensor | None = None,
 ) -> BlockBounds:
-    """Carry the block's errors for inputs as they are, already in ``dtype``.
+    """Carry the errors through the block, for inputs already in ``dtype``; return the bounds.
 
     - ``act``: "silu" or "relu".
-    - ``topk_ids`` [T, topk]: the decision to follow, the largest logits of each token as the implementation has them; by default as
-      ``torch.topk`` has them in float64, in descending order and ties as they come.
-    - ``topk_weights`` [T, topk]: an implementation's own rounded weights, which its experts are then held to, forward and backward; by
-      default any weights that the router may have put out.
+    - ``topk_ids`` [T, topk]: the routing to follow, the largest logits of each token in the order of the implementation; by default that of
+      ``torch.topk`` in float64, in descending order, ties in any order.
+    - ``topk_weights`` [T, topk]: an implementation's own rounded weights, from which the bounds of its experts start, forward and backward;
+      by default all weights that a right router may return.
     """
     E, H = gate.shape
     x, g = exact(X), exact(gate)
@@ -123,14 +123,14 @@ def _selected(x: Bounded, topk_ids: Int64Array) -> Bounded:
 
 
 def _among_all(part: Float64Array, topk_ids: Int64Array, all_others: Float64Array) -> Float64Array:
-    """[T, E]: what is given for the selected experts, and for all others."""
+    """Return [T, E]: ``part`` for the selected experts, ``all_others`` for all others."""
     out = all_others.copy()
     np.put_along_axis(out, topk_ids, part, 1)
     return out
 
 
 def _router_weights(logits: Bounded, topk_ids: Int64Array, norm_topk_prob: bool) -> Bounded:
-    """The topk weights before they are stored: softmax over all experts, or over the selected ones if these are renormalised.
+    """Return the topk weights before they are stored: softmax over all experts, or over the selected ones if these are renormalised.
 
     p_i / sum_selected p_j = exp(l_i) / sum_selected exp(l_j): the sum over all experts cancels, and with it its error. The selection has
     the largest logit, so that both subtract the same before the exponential.
@@ -139,7 +139,7 @@ def _router_weights(logits: Bounded, topk_ids: Int64Array, norm_topk_prob: bool)
 
 
 def _router_backward(logits: Bounded, weights: Bounded, d_weights: Bounded, topk_ids: Int64Array, norm_topk_prob: bool) -> Bounded:
-    """The gradient of the logits, float32 throughout, from that of the topk weights.
+    """Return the gradient of the logits, float32 throughout, from that of the topk weights.
 
     With h the gradient of the weights q (the selected ones, renormalised; else all p, with h = 0 outside the selection)
 
@@ -177,7 +177,7 @@ def _router_backward(logits: Bounded, weights: Bounded, d_weights: Bounded, topk
 
 
 def _pairwise(q: Bounded, h: Bounded) -> Bounded:
-    """sum_{j != i} q_i q_j (h_i - h_j) [T, n], the largest of each term less its value; no rounding."""
+    """Return sum_{j != i} q_i q_j (h_i - h_j) [T, n], with the largest of each term less its value as its error; no rounding."""
 
     def terms(q: Float64Array, difference: Float64Array) -> Float64Array:
         summed: Float64Array = (q[:, :, None] * q[:, None, :] * difference).sum(2)
@@ -191,11 +191,11 @@ def _pairwise(q: Bounded, h: Bounded) -> Bounded:
 
 
 def _router_gap(logits: Bounded, topk: int) -> Float64Array:
-    """Per token, the least that a selected logit may be minus the most that another may be; infinite if all are selected.
+    """Return, for each token, the least that a selected logit may be minus the most that another may be; infinite if all are selected.
 
-    The topk are taken of float32 probabilities: the logarithm of one is off by ``exp_error`` and a quotient of 2 U, while the sum that
-    divides them is the same number for all. Where the last selected probability, at least exp(-distance) / E, may be below 2**-126,
-    all that are may tie: minus infinity.
+    The topk are taken of float32 probabilities. The logarithm of one is off by ``exp_error`` and a quotient of 2 U, while the sum that
+    divides them is the same number for all. Where the last selected probability, at least exp(-distance) / E, may be below 2**-126, all
+    probabilities below that may tie: the result is minus infinity.
     """
     T, E = logits.value.shape
     if topk == E:

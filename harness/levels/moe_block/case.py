@@ -60,10 +60,10 @@ class MoeBlockCase(RoutedCase):
 
     @classmethod
     def fitted(cls, *, loads: Sequence[int], **fields: Any) -> MoeBlockCase:
-        """The valid case nearest to fields that were chosen one by one.
+        """Return the valid case nearest to fields that were chosen one by one.
 
-        topk and hidden_size are moved to what the number of experts allows, the loads are ``filled``, and an aligned config rounds sizes
-        up.
+        topk and hidden_size are moved to values that the number of experts allows, the loads are ``filled``, and an aligned config rounds
+        sizes up.
 
         >>> MoeBlockCase.fitted(loads=[0, 3, 0], topk=2)
         MoeBlockCase(loads=(0, 3, 3), topk=2)
@@ -78,5 +78,5 @@ class MoeBlockCase(RoutedCase):
 
     @property
     def guarded(self) -> str:
-        """In words, how the inputs are guarded: a block's weights are its own."""
+        """How the inputs are guarded, as words: the block holds its own weights, so only hidden states and gradient are compared."""
         return "hidden states and their gradient compared afterwards"

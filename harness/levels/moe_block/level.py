@@ -1,4 +1,4 @@
-"""A whole block; with transformers, which takes longer to import than all else, as a level."""
+"""The ``Level`` of a whole block. It imports transformers, which takes longer than all other imports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The verdict at the ``moe_block`` level: run a target on a problem and hold every tensor that it shows to its carried bound.
+"""The oracle of the ``moe_block`` level: the reference and the carried bound of every tensor that a block exposes.
 
-What is always seen: output, router logits (through the block's own gate) and all five gradients. Our own blocks show every intermediate
-too; those are held stage by stage, and what comes after the router is held to the weights that the router really gave.
+Every block exposes output, router logits (through its own gate) and all five gradients. moefuzz's own blocks expose every intermediate too.
+These are judged stage by stage, and the bounds of stages after the router start from the weights that the router returned.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SORTED_BY_EXPERT = ("first_gemm", "intermediate", "second_gemm")
 
 
 def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None, topk_ids: torch.Tensor | None = None) -> BlockBounds:
-    """The carried bounds of a problem; with ``topk_weights`` what comes after the router is held to these."""
+    """Return the carried bounds of a problem; with ``topk_weights`` the stages after the router start from these."""
     case = problem.case
     bounds = block_bounds(
         problem.X, problem.gate, problem.gate_up_proj, problem.down_proj, problem.dY,
@@ -48,7 +48,7 @@ def bounds_of(problem: MoeBlockProblem, topk_weights: torch.Tensor | None = None
 
 
 def moe_block_claims(problem: MoeBlockProblem, result: BlockResult, target: Target) -> list[Claim]:
-    """What must hold for each tensor that was shown, in the order of computation. Raises WrongRouting."""
+    """Return the claims on each exposed tensor, in the order of computation. Raises WrongRouting."""
     shown = result.forward.grouped_gemm_result
     if shown is None:
         bounds = bounds_of(problem)
@@ -67,9 +67,9 @@ def _claim(problem: MoeBlockProblem, name: str, got: torch.Tensor, bounds: Block
 
 
 def topk_ids_of(problem: MoeBlockProblem, shown: GroupedGEMMResult, target: str) -> torch.Tensor:
-    """[T, topk] expert of each slot, read off the sorted order; held against the case's decision. Raises WrongRouting.
+    """Return [T, topk], the expert of each slot, as the sorted order has it. Raises WrongRouting where it is not the case's routing.
 
-    Logits of chosen experts may tie, and then their order within a token is the implementation's own.
+    Logits of chosen experts may tie; then an implementation may order them within a token as it likes.
     """
     case = problem.case
     gather_indices, counts = shown.gather_indices.cpu(), shown.token_counts_by_expert.cpu()

@@ -1,7 +1,7 @@
-"""Problems at the ``moe_block`` level: hidden states and weights that realise a case's expert loads through a real router, without ties.
+"""Problems at the ``moe_block`` level: hidden states and weights with which a real router gives the case's expert loads, without ties.
 
-Column e of the hidden states, e < E, says how much a token wants expert e, and the router's weight for expert e is 1 there. The other
-columns hold the case's data, and the router has small weights there too, so that every column has a part in logits and gradients; all of
+Column e of the hidden states, e < E, holds the score of a token for expert e, and the router's weight for expert e is 1 there. The other
+columns hold the case's data, and the router has small weights there too, so that every column contributes to logits and gradients. All of
 them together move a logit by less than ``NUDGE``, against a gap of 2 between chosen and other experts.
 """
 
@@ -33,7 +33,7 @@ class MoeBlockProblem:
     gate_up_proj: torch.Tensor  # [E, 2I, H]
     down_proj: torch.Tensor  # [E, H, I]
     dY: torch.Tensor  # [T, H]
-    chosen: torch.Tensor  # [T, E] bool: the decision that the case guarantees
+    chosen: torch.Tensor  # [T, E] bool: the routing that the case guarantees
 
 
 def build_moe_block(case: MoeBlockCase) -> MoeBlockProblem:
@@ -63,7 +63,7 @@ def build_moe_block(case: MoeBlockCase) -> MoeBlockProblem:
 
 
 def _wants(case: MoeBlockCase, chosen: np.ndarray) -> np.ndarray:
-    """Multiples of 3/8 from 1 to 3.625 for chosen experts, the negative of such for others, all 5 lower where logits are negative.
+    """Return the scores: 1 plus multiples of 3/8, to 3.625, for chosen experts, the negative for others; all 5 lower for negative logits.
 
     All are exact in bfloat16, at most 8.625 from zero, and 2 apart at the boundary; chosen ones may tie with each other.
     """
@@ -73,7 +73,10 @@ def _wants(case: MoeBlockCase, chosen: np.ndarray) -> np.ndarray:
 
 
 def _nudging(gate: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """``gate`` scaled by a power of two so that no logit moves by more than NUDGE: columns * max|gate| * max|X| is an exact upper bound."""
+    """Return ``gate``, scaled by a power of two so that it moves no logit by more than NUDGE.
+
+    columns * max|gate| * max|X| is an exact upper bound.
+    """
     if not gate.size or not X.size:
         return gate
     largest = gate.shape[1] * float(np.abs(gate).max()) * float(np.abs(X).max())

@@ -1,7 +1,7 @@
-"""Relations at the ``moe_block`` level: see ``verdict/follow_ups.py`` for how they are held.
+"""Relations at the ``moe_block`` level. A docstring states the relation in one sentence; ``verdict/follow_ups.py`` checks it.
 
-Only such relations are here as hold bit for bit, or change how a block is run. What follows of permuted experts or tokens, of padding or
-of other tiles holds within the bounds alone, and to these every example is held.
+These relations hold bit for bit, or change how a block is run. Those of permuted experts or tokens, of padding and of other tiles hold only
+within the bounds, which are checked on every case.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A target of a whole block is run on a problem, forward and backward."""
+"""Run a target of the ``moe_block`` level on a problem, forward and backward."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BlockResult:
 
 
 def hf_block(problem: MoeBlockProblem, device: torch.device) -> Any:
-    """Hugging Face's block with the problem's weights, its experts pinned to the eager loop."""
+    """Return Hugging Face's block with the problem's weights, its experts pinned to the eager loop."""
     case = problem.case
     config = qwen3_config(
         case.E, case.topk, case.hidden_size, case.moe_intermediate_size, norm_topk_prob=case.norm_topk_prob, hidden_act=case.act
@@ -48,8 +48,9 @@ def run_moe_block(
     frozen_experts: bool = False,
     sequences: bool = False,
 ) -> BlockResult:
-    """Give the target a private copy of Hugging Face's block and run what it returns, forward and backward, its allocations poisoned.
+    """Pass the target a private copy of Hugging Face's block, run the module that it returns, and return the results of both passes.
 
+    - The allocations of the run are poisoned.
     - ``backwards`` passes run on one graph and add to one gradient.
     - ``sequences``: hidden states [T, 1, H], a sequence for each token, instead of one of all tokens, [1, T, H].
 
@@ -87,7 +88,7 @@ def _module(returned: object) -> nn.Module:
 
 
 def moe_block_tensors(problem: MoeBlockProblem, result: BlockResult) -> dict[str, torch.Tensor]:
-    """Every tensor that a block showed, in the order of computation, under the names and in the shapes of its bounds."""
+    """Return every tensor that a block exposed, in the order of computation, with the names and shapes of its bounds."""
     case, shown = problem.case, result.forward.grouped_gemm_result
     logits = result.forward.router_logits
     tensors: dict[str, torch.Tensor] = {"router_logits": logits} if logits.shape != (0,) else {}

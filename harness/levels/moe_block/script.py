@@ -1,4 +1,4 @@
-"""What a script of a block is made of; ``script.py.jinja`` beside it is its text."""
+"""The parts of the script of a block; its template is ``script.py.jinja`` in this folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TENSORS = {
     "up_proj_grad": ("block.experts.gate_up_proj.grad[:, I:]", "w1.grad[:, I:]"),
     "down_proj_grad": ("block.experts.down_proj.grad", "w2.grad"),
 }
-"""What a foreign block shows, and the same in float64."""
+"""The tensors that every block exposes, and the same in float64."""
 
 
 def script_parts(problem: MoeBlockProblem, tensor: str | None, target: Target) -> ScriptParts:
-    """Return the parts of a script in which ``tensor`` is wrong. Raises NoScript for what only our own blocks show."""
+    """Return the parts of a script in which ``tensor`` is wrong. Raises NoScript for a tensor that only moefuzz's own blocks expose."""
     case = problem.case
     got, right = _TENSORS.get(str(tensor), ("", ""))
     if (tensor is not None and not got) or target.configurable:

@@ -1,7 +1,7 @@
-"""Checks of one block's results against another's: Hugging Face against the torch twin, the twin against Triton, stage by stage.
+"""Checks of the results of two blocks against each other, stage by stage: Hugging Face and the torch twin, the twin and Triton.
 
-Two right results lie in the same interval, so they differ by no more than its width; that is the bound of every check here. Each raises
-a Disagreement that names tensor, place, both values and the bound; none returns anything.
+Two right results lie in the same interval, so they differ by no more than its width, which is the bound of every check here. Each check
+raises a Disagreement that names tensor, place, both values and the bound; none returns anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .oracle import AXES
 def check_tensor_allclose(
     got: torch.Tensor, ref: torch.Tensor, bound: torch.Tensor | float, *, name: str = "tensor", axes: Sequence[str] | None = None
 ) -> None:
-    """|got - ref| <= bound everywhere, equal infinities and NaN where the bound is infinite allowed.
+    """Check that |got - ref| <= bound everywhere; equal infinities are allowed, and NaN where the bound is infinite.
 
     ``bound`` is a number or a tensor of the same shape; there is no relative part. Raises Disagreement.
 
@@ -47,14 +47,14 @@ def check_tensor_allclose(
 
 
 def check_fwd(got: ForwardResult, ref: ForwardResult, bounds: BlockBounds) -> None:
-    """Output and router logits."""
+    """Check output and router logits."""
     __tracebackhide__ = True
     for name in ("router_logits", "output"):
         _check(name, getattr(got, name), getattr(ref, name), bounds)
 
 
 def check_grouped_gemm_results(got: GroupedGEMMResult, ref: GroupedGEMMResult, bounds: BlockBounds) -> None:
-    """Every intermediate; where permute_y stored the second GEMM in flat-slot order, it is compared with the unpermuted rows."""
+    """Check every intermediate; a second GEMM that permute_y stored in flat-slot order is compared with the unpermuted rows."""
     __tracebackhide__ = True
     for name in ("token_counts_by_expert", "gather_indices"):
         check_tensor_allclose(getattr(got, name), getattr(ref, name), 0.0, name=name)
@@ -66,7 +66,7 @@ def check_grouped_gemm_results(got: GroupedGEMMResult, ref: GroupedGEMMResult, b
 
 
 def check_grads(got: BackwardResult, ref: BackwardResult, bounds: BlockBounds) -> None:
-    """X, router and expert gradients."""
+    """Check the gradients of X, router and experts."""
     __tracebackhide__ = True
     _check("X_grad", got.X_grad, ref.X_grad, bounds)
     check_gate_grad(got, ref, bounds)
@@ -74,33 +74,33 @@ def check_grads(got: BackwardResult, ref: BackwardResult, bounds: BlockBounds) -
 
 
 def check_gate_grad(got: BackwardResult, ref: BackwardResult, bounds: BlockBounds) -> None:
-    """The router's gradient."""
+    """Check the gradient of the router."""
     __tracebackhide__ = True
     _check("gate_grad", got.gate_grad, ref.gate_grad, bounds)
 
 
 def check_expert_grads(got: BackwardResult, ref: BackwardResult, bounds: BlockBounds) -> None:
-    """The gradients of all three projections, expert by expert."""
+    """Check the gradients of all three projections, expert by expert."""
     __tracebackhide__ = True
     check_gate_up_proj_grad(got, ref, bounds)
     check_down_proj_grad(got, ref, bounds)
 
 
 def check_gate_up_proj_grad(got: BackwardResult, ref: BackwardResult, bounds: BlockBounds) -> None:
-    """The gradients of gate_proj and up_proj."""
+    """Check the gradients of gate_proj and up_proj."""
     __tracebackhide__ = True
     for name in ("gate_proj_grad", "up_proj_grad"):
         check_wgrad(name, getattr(got, name), getattr(ref, name), bounds)
 
 
 def check_down_proj_grad(got: BackwardResult, ref: BackwardResult, bounds: BlockBounds) -> None:
-    """The gradient of down_proj."""
+    """Check the gradient of down_proj."""
     __tracebackhide__ = True
     check_wgrad("down_proj_grad", got.down_proj_grad, ref.down_proj_grad, bounds)
 
 
 def check_wgrad(name: str, got: torch.Tensor, ref: torch.Tensor, bounds: BlockBounds) -> None:
-    """One expert weight's gradient [E, rows, columns]."""
+    """Check the gradient of one expert weight, [E, rows, columns]."""
     __tracebackhide__ = True
     _check(name, got, ref, bounds)
 

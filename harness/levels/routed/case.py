@@ -1,4 +1,4 @@
-"""What cases of a block and of its experts alone have in common: T tokens, each for topk of E experts."""
+"""The common base of the cases of a block and of its experts alone: T tokens, each routed to topk of E experts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RoutedCase(Case):
     order: str = "sorted"  # which tokens an expert gets: neighbours, or shuffled ones
     data: str = "normal"
     seed: int = 0
-    relation: str = ""  # a second run to be compared with the first: see relations.py
+    relation: str = ""  # the relation that a second run is checked for: see relations.py
 
     def __post_init__(self) -> None:
         self._typed()
@@ -53,11 +53,11 @@ class RoutedCase(Case):
 
     @property
     def elements(self) -> int:
-        """Of the hidden states, the output, the router and the weights of all experts."""
+        """The number of elements of the hidden states, the output, the router and the weights of all experts."""
         return (2 * self.T + self.E + 3 * self.E * self.moe_intermediate_size) * self.hidden_size + self.T * self.E
 
     def limits_of(self, target: Any) -> Mapping[str, object]:
-        """Return by why the case would lie outside of a target's declaration whether it does, dtypes apart."""
+        """Return, by reason, whether the case lies outside the declaration of a target for that reason; dtypes are left out."""
         k_multiple = target.multiples(self.dtype)[1]
         odd = self.hidden_size % k_multiple or self.moe_intermediate_size % k_multiple
         return {
@@ -68,8 +68,9 @@ class RoutedCase(Case):
 
 
 def filled(loads: Sequence[int], topk: int) -> tuple[int, ...]:
-    """The loads, filled up to T * topk, T as small as they allow: from the last expert backward, busy ones first, so that starving ones
-    starve if they can.
+    """Return the loads filled up to T * topk, with the smallest T that they allow.
+
+    Experts are filled from the last one backward, those without tokens last, so that they stay empty if they can.
 
     >>> filled([0, 3, 1], 2), filled([0, 3, 0], 2)
     ((0, 3, 3), (0, 3, 3))

@@ -1,4 +1,4 @@
-"""Experts and tokens that have nothing to do with most of a problem."""
+"""Choices of an expert or a token of which most of a problem is independent."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class RoutedProblem(Protocol):
 
 
 def foreign_expert(problem: RoutedProblem) -> torch.Tensor:
-    """[1]: an expert that not every token chose, if there is one."""
+    """Return, as [1], an expert that not every token chose, if there is one."""
     case = problem.case
     order = drawn_permutation(problem, case.E).tolist()
     return torch.tensor([next((e for e in order if case.loads[e] < case.T), order[0])])
 
 
 def foreign_token(problem: RoutedProblem) -> torch.Tensor:
-    """[1]: the first token, with which a careless kernel pads, the last one, or any."""
+    """Return, as [1], the first token (with which a wrong kernel may pad), the last one, or a random one."""
     T = problem.case.T
     return torch.tensor([0, T - 1, int(drawn_permutation(problem, T)[0])][problem.case.seed % 3]).reshape(1)

@@ -1,4 +1,4 @@
-"""Which tokens choose which experts, and weights that keep the size of a sum."""
+"""The experts that each token chooses, and a scale of weights that keeps sums from growing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .case import RoutedCase
 
 
 def chosen_experts(case: RoutedCase, stream: int) -> np.ndarray:
-    """[T, E] bool with ``loads[e]`` tokens for expert e and topk experts for each token.
+    """Return [T, E] bool with ``loads[e]`` tokens for expert e and topk experts for each token.
 
-    The experts' loads are laid end to end and wound round the tokens: no expert is longer than a turn, so none meets a token twice, and
-    topk turns meet each token topk times.
+    The loads of the experts are laid end to end and wrapped around the tokens. No load is longer than T, so no expert gets a token twice.
+    The loads wrap around topk times, so each token gets topk experts.
     """
     chosen = np.zeros((case.T, case.E), bool)
     expert = np.repeat(np.arange(case.E), case.loads)
@@ -26,5 +26,5 @@ def chosen_experts(case: RoutedCase, stream: int) -> np.ndarray:
 
 
 def one_over_root(n: int) -> np.float32:
-    """The power of two next below 1 / sqrt(n): sums of n products keep the size of one."""
+    """Return the largest power of two that is at most 1 / sqrt(n): a sum of n products keeps the size of one product."""
     return np.float32(2.0 ** -math.ceil(math.log2(n) / 2))
