@@ -1,4 +1,4 @@
-"""Targets: the implementations that are held against the reference, and what each of them declares."""
+"""Targets: the implementations that are compared with the reference, and what each of them declares."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class BadTarget(Exception):
 
 
 class UndeclaredCase(BadTarget):
-    """A case that cannot be put to the target: it has no keyword for it, or says nothing about it."""
+    """A case with which the target cannot be called: it lacks a keyword for it, or declares nothing about it."""
 
 
 class NeedsGpu(BadTarget):
-    """A target that asked for a GPU where there is none: nothing can be said of it here."""
+    """A target needs a GPU and there is none, so it cannot be checked here."""
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Stands for the function of a target in a process that only draws cases for it: another one has imported it.
+    """Placeholder for the function of a target in a process that only draws cases; a worker has imported the function.
 
-    With it a Target is plain data. It can be pickled, and must not be called.
+    With it a Target is plain data, which can be pickled. It must not be called.
     """
 
-    keywords: frozenset[str]  # of our own op, those that the function takes
+    keywords: frozenset[str]  # the keywords of moefuzz's own op that the function takes
 
     def __call__(self, *_: Any, **__: Any) -> Any:
-        """Raise TypeError."""
+        """Raise TypeError: a declaration cannot be called."""
         raise TypeError("this is a declaration: its function is in the process that runs cases")
 
 
@@ -66,10 +66,11 @@ class Target:
     - ``moe_block``: ``f(block: Qwen3MoeSparseMoeBlock, **keywords) -> Module`` with the same forward pass. It gets a private copy of the
       block and must use that copy's parameters: gradients are read from it.
 
-    Inside the declaration every case must be right, outside it right or refused with an exception. Keywords of our own ``grouped_gemm``
-    are read off the function's signature: what it does not take is not drawn. ``tail_rows`` says what it does with rows beyond the sum of
-    m_sizes: "zero", "unspecified", or "refused" with an exception. H and I of a block or of experts are multiples of what K is one of
-    here; strides and gradients are limits of experts too, activations of experts and blocks.
+    Inside its declaration a target must be right on every case; outside it must be right, or raise an exception. The signature of the
+    function tells which keywords of moefuzz's own ``grouped_gemm`` it takes; cases that need others are not drawn. ``tail_rows`` says what
+    it does with rows beyond the sum of m_sizes: "zero", "unspecified", or "refused" with an exception. ``k_multiple`` and ``row_bytes``
+    limit H and I of a block or of experts as they limit K. Strides and gradients are limits of experts too, activations of experts and
+    blocks.
     """
 
     name: str
@@ -79,8 +80,8 @@ class Target:
     strides: bool = True  # takes any strided view of X, W and dY
     n_multiple: int = 1  # N is a multiple of this
     k_multiple: int = 1
-    m_multiple: int = 1  # so is each of m_sizes
-    row_bytes: int = 1  # N and K make rows of a multiple of so many bytes
+    m_multiple: int = 1  # each of m_sizes is a multiple of this
+    row_bytes: int = 1  # rows of N and of K elements are multiples of this many bytes
     zero_rows: bool = True  # takes m_sizes of zeros alone
     backward: bool = True
     acts: tuple[str, ...] = ACTS  # of experts and blocks
@@ -88,15 +89,15 @@ class Target:
     deterministic: bool = True  # the same call gives the same bits
     autocast: bool = True  # may be called under autocast
     tf32: bool = False  # a grouped GEMM that multiplies float32 in tf32
-    partial_sums: int = 1  # of a grouped GEMM: so many sums that are rounded to the dtype of the result before they are added
-    devices: tuple[str, ...] = DEVICES  # on which it runs
-    capturable: bool = False  # reads nothing back, so that a CUDA graph can hold it
-    float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which on CUDA they are not by default
-    module: str = ""  # of a package that need not be installed: imported before the first call, and not to list the target
-    install: str = ""  # the command that installs that package, and what it needs
+    partial_sums: int = 1  # of a grouped GEMM: the number of sums that are rounded to the dtype of the result before they are added
+    devices: tuple[str, ...] = DEVICES  # the devices on which it runs
+    capturable: bool = False  # reads nothing back to the host, so that a CUDA graph can capture it
+    float32_reductions: bool = False  # run with torch's split-K sums kept in float32, which is not the default on CUDA
+    module: str = ""  # a module of an optional package: imported before the first call, but not to list the target
+    install: str = ""  # the command that installs that package, and its requirements
 
     def __post_init__(self) -> None:
-        """Raise BadTarget for a declaration that says nothing."""
+        """Raise BadTarget for a declaration with wrong values, or with fields that mean nothing at its level."""
         for wrong in itertools.chain(self._wrong_choices(), self._wrong_numbers(), self._beside_the_level()):
             raise BadTarget(f"target {self.name!r}: {wrong}")
 
@@ -116,7 +117,7 @@ class Target:
                 yield f"{name} must be a whole number from 1 on, got {getattr(self, name)!r}"
 
     def _beside_the_level(self) -> Iterator[str]:
-        """Yield what is declared and says nothing at the target's level."""
+        """Yield a text for each declared field that means nothing at the level of the target."""
         contract = contract_of(self.level)
         for name, none in _NO_LIMIT.items():
             if getattr(self, name) != none and name not in (*contract.limits, *contract.declares):
@@ -129,23 +130,23 @@ class Target:
 
     @functools.cached_property
     def keywords(self) -> frozenset[str]:
-        """The keywords of our own op that the function takes."""
+        """The keywords of moefuzz's own op that the function takes."""
         if isinstance(self.function, Elsewhere):
             return self.function.keywords
         return _KEYWORDS & frozenset(signature_of(self.function).parameters)
 
     @property
     def is_declaration(self) -> bool:
-        """Whether it is plain data, and its function in another process."""
+        """Whether the target is plain data, with its function in another process."""
         return isinstance(self.function, Elsewhere)
 
     def declaration(self) -> Target:
-        """Return the same as plain data, for a process that imports no code of the target."""
+        """Return the target as plain data, for a process that imports no code of the target."""
         return dataclasses.replace(self, function=Elsewhere(self.keywords))
 
     @property
     def permutes(self) -> tuple[str, ...]:
-        """Which of cases.PERMUTES it can do."""
+        """The values of cases.PERMUTES that the function supports."""
         return tuple(permute for permute in PERMUTES if permute == "none" or self.keywords >= _NEEDED[permute])
 
     @property
@@ -153,28 +154,28 @@ class Target:
         return self.keywords >= set(CONFIGS)
 
     def takes(self, case: Case) -> bool:
-        """Whether a case can be put to it at all."""
+        """Return whether the target can be called with a case at all."""
         return case.can_be_put_to(self)
 
     def multiples(self, dtype: str) -> tuple[int, int]:
-        """What N and K are multiples of."""
-        import torch  # which declarations do not wait for
+        """Return the numbers of which N and K must be multiples in a dtype."""
+        import torch  # here, since declarations do not need it
 
         elements = -(-self.row_bytes // getattr(torch, dtype).itemsize)
         return math.lcm(self.n_multiple, elements), math.lcm(self.k_multiple, elements)
 
     def limit_on(self, case: Case) -> str | None:
-        """In words, why a case lies outside the declaration; None inside it."""
+        """Return, as words, why a case lies outside the declaration; None inside it."""
         if case.dtype not in self.dtypes:
             return f"its dtype is none of {', '.join(self.dtypes)}"
         return next((limit for limit, holds in case.limits_of(self).items() if holds), None)
 
     def limits(self) -> dict[str, Any]:
-        """What its level lets it limit, and to what."""
+        """Return the fields that can limit a target of its level, with their values."""
         return {name: getattr(self, name) for name in contract_of(self.level).limits}
 
     def declared(self) -> list[str]:
-        """What it declares beyond its level, in words."""
+        """Return, as words, what the target declares beyond its level."""
         said = {
             " or ".join(self.dtypes): self.dtypes != DTYPES,
             f"N % {self.n_multiple} == 0": self.n_multiple > 1,
@@ -200,14 +201,14 @@ class Target:
         return [words for words, holds in said.items() if holds]
 
     def wider(self) -> list[Target]:
-        """The target as if it declared one limit less, for each that it has, and as if it had none of several."""
+        """Return copies of the target: one without each of its limits, and one without any where it has several."""
         limits = {name: _NO_LIMIT[name] for name, value in self.limits().items() if value != _NO_LIMIT[name]}
         limits |= {"tail_rows": "zero"} if self.tail_rows == "refused" else {}
         each = [dataclasses.replace(self, **{name: value}) for name, value in limits.items()]
         return [*each, dataclasses.replace(self, **limits)] if len(each) > 1 else each
 
     def tiles(self, case: Case) -> KernelConfig | None:
-        """The tiles in which a case is computed, where it says them and the target takes them."""
+        """Return the tiles in which a case is computed, where the case names them and the target takes them; else None."""
         return getattr(case, "config", None) if self.configurable else None
 
     @property
@@ -216,8 +217,8 @@ class Target:
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a function; that of one that takes anything where Python knows none."""
+    """Return the signature of a function; ``(*_, **__)`` where Python finds none."""
     try:
         return inspect.signature(function)
-    except Exception:  # the object of a target may raise whatever is asked of it
+    except Exception:  # an object may raise any exception when it is inspected
         return inspect.signature(lambda *_, **__: None)

@@ -11,13 +11,13 @@ from moefuzz.kernels.qwen3_moe import Qwen3MoeFusedGroupedGEMMBlock, Qwen3MoeGro
 
 
 def hugging_face_block(block: Any) -> nn.Module:
-    """Hugging Face's own block, its experts an eager loop."""
+    """Return Hugging Face's own block, its experts an eager loop."""
     module: nn.Module = block
     return module
 
 
 def torch_block(block: Any) -> nn.Module:
-    """The torch twin: our block on a loop over experts."""
+    """Return the torch twin: moefuzz's block on a loop over experts."""
     return Qwen3MoeGroupedGEMMBlock.from_hf(block)
 
 
@@ -29,7 +29,7 @@ def triton_block(
     kernel_config_bwd_dX: KernelConfig | None = None,
     kernel_config_bwd_dW: KernelConfig | None = None,
 ) -> nn.Module:
-    """Our block on the Triton grouped GEMM."""
+    """Return moefuzz's block on the Triton grouped GEMM."""
     return Qwen3MoeFusedGroupedGEMMBlock.from_hf(
         block,
         permute_x=permute_x,

@@ -1,4 +1,4 @@
-"""Targets by name: entry points, ``pkg.mod:attr``, what the environment asks for, and our own."""
+"""Targets by name: entry points, ``pkg.mod:attr``, those that the environment names, and moefuzz's own."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from . import BadTarget, Target, signature_of
 
 GROUP = "moefuzz.targets"
 OWN_TARGETS = {contract.level: contract.own_targets for contract in contracts()}
-"""By level; the first is the default."""
+"""The names of moefuzz's own targets, by level; the first is the default."""
 
 
 @contextmanager
 def chosen(spec: str) -> Iterator[None]:
-    """While it lasts, this target is the default."""
+    """Make this target the default within the block."""
     with ambient.using(target=spec):
         yield
 
 
 def specs_of_run(level: str) -> list[str]:
-    """The targets of a level that the environment variable MOEFUZZ_TARGET names, separated by blanks; without it, our own."""
+    """Return the targets of a level that the environment variable MOEFUZZ_TARGET names, separated by blanks; without it, moefuzz's own."""
     named = os.environ.get(TARGET_VARIABLE, "").split()
     return [spec for spec in named if load_target(spec).level == level] if named else list(OWN_TARGETS.get(level, ()))
 
 
 def default_target(level: str = DEFAULT_LEVEL) -> Target:
-    """The target that is chosen, else the first of this level that MOEFUZZ_TARGET names, or the first of any, else our own.
+    """Return the chosen target, else the first of this level that MOEFUZZ_TARGET names, or the first of any, else moefuzz's own.
 
-    Raises BadTarget at a level without a target of our own.
+    Raises BadTarget at a level for which moefuzz has no target of its own.
     """
     one = ambient.current().target
     specs = [one] if one else os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS.get(level, ())
@@ -57,12 +57,12 @@ def default_target(level: str = DEFAULT_LEVEL) -> Target:
 
 
 def named_targets() -> dict[str, EntryPoint]:
-    """What is installed under a name, by the entry points of the group ``moefuzz.targets``."""
+    """Return the entry points of the group ``moefuzz.targets``, by name."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def home_of(name: str, target: Target) -> str:
-    """The distribution that computes what an installed target gives, and its version."""
+    """Return the distribution that an installed target runs, and its version."""
     package = target.module.partition(".")[0]
     if package:
         dists = packages_distributions().get(package)
@@ -73,7 +73,7 @@ def home_of(name: str, target: Target) -> str:
 
 @functools.cache
 def load_target(spec: str) -> Target:
-    """The target of a name or of ``pkg.mod:attr``, ready to be called. Raises BadTarget with one line that says what to do."""
+    """Return the target of a name or of ``pkg.mod:attr``, ready to be called. Raises BadTarget with one line that says what to do."""
     from moefuzz.harness.base.device import describe, device
     from moefuzz.kernels import triton_interpreter
 
@@ -92,16 +92,16 @@ def load_target(spec: str) -> Target:
     return target
 
 
-_remembered: dict[str, Target] = {}  # of the whole process: a report is written wherever the failure ends up
+_remembered: dict[str, Target] = {}  # global, since a report may be written anywhere in the process
 
 
 def remember_target(target: Target) -> None:
-    """Remember a target that ran, which may have no name by which it is imported."""
+    """Remember a target that ran, since it may have no name by which it can be imported."""
     _remembered[target.name] = target
 
 
 def remembered_target(name: str) -> Target | None:
-    """The target that ran under a name in this process, as it was declared there, or else the one that the name finds."""
+    """Return the target that ran under a name in this process, as declared there; else the one that the name finds, or None."""
     try:
         return _remembered.get(name) or load_target(name)
     except BadTarget:
@@ -109,7 +109,7 @@ def remembered_target(name: str) -> Target | None:
 
 
 def is_found_by_name(target: Target) -> bool:
-    """Whether another process finds a target by its name, with the same declaration."""
+    """Return whether another process finds a target by its name, with the same declaration."""
     if target.is_declaration:
         return True
     try:
@@ -119,15 +119,15 @@ def is_found_by_name(target: Target) -> bool:
 
 
 def has_a_name(name: str) -> bool:
-    """Whether another process can find a target by this name."""
+    """Return whether another process can find a target by this name."""
     return ":" in name or name in named_targets()
 
 
 @functools.cache
 def declared_target(spec: str) -> Target:
-    """The target of a name, of ``pkg.mod:attr`` or of ``mine.py:attr``, a Target or a function.
+    """Return the target of a name, of ``pkg.mod:attr`` or of ``mine.py:attr``; ``attr`` is a Target or a function.
 
-    The package that it is an adapter for is not imported.
+    The package for which it is an adapter is not imported.
 
     Raises BadTarget, also where that package is not installed.
     """
@@ -169,18 +169,18 @@ def declared_target(spec: str) -> Target:
 
 
 def _level_of(function: Callable[..., Any]) -> str:
-    """The level of a plain function, told by the name of its first parameter."""
+    """Return the level of a plain function, by the name of its first parameter."""
     first = next(iter(signature_of(function).parameters), None)
     return level_of_first_parameter(str(first)) or DEFAULT_LEVEL
 
 
 @contextmanager
 def _exits_are_raised() -> Iterator[None]:
-    """While it lasts, ``os._exit`` raises SystemExit: a module that ends its process is told in one line."""
+    """Make ``os._exit`` raise SystemExit within the block, so that a module that ends its process is reported in one line."""
     original, process = os._exit, os.getpid()
 
     def exits(status: int) -> NoReturn:
-        if os.getpid() != process:  # of a child that the module forked
+        if os.getpid() != process:  # called in a child that the module forked
             original(status)
         raise SystemExit(f"os._exit({status!r})")
 
@@ -192,7 +192,7 @@ def _exits_are_raised() -> Iterator[None]:
 
 
 def imported(name: str) -> ModuleType:
-    """A module, from the working directory and beside the project's settings too: there is where its author stands."""
+    """Import and return a module; the working directory and the folder of the project's settings are searched too."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -1,1 +1,1 @@
-"""Implementations of others as targets, a file each."""
+"""Adapters: implementations of other projects as targets, a file for each."""

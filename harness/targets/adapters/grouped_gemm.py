@@ -1,4 +1,4 @@
-"""The package ``grouped_gemm`` (tgale96's, which MegaBlocks calls), a CUDA extension: cuBLAS in a loop, or CUTLASS where it was built so.
+"""The package ``grouped_gemm`` (tgale96's, which MegaBlocks calls), a CUDA extension: a loop of cuBLAS calls, or CUTLASS if built with it.
 
 It checks for bfloat16, contiguous operands and batch sizes in int64; CUTLASS takes rows of multiples of 16 bytes.
 """
@@ -11,7 +11,7 @@ from moefuzz.harness.targets import Target
 
 
 def gmm(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """X [M, K], W [E, N, K], m_sizes [E], read on the host -> Y [M, N]."""
+    """Compute X [M, K], W [E, N, K], m_sizes [E], read on the host -> Y [M, N]."""
     from grouped_gemm import ops
 
     Y: torch.Tensor = ops.gmm(X, W, m_sizes.cpu().to(torch.int64), trans_b=True)

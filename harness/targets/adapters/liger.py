@@ -1,6 +1,6 @@
 """Liger's fused MoE experts, Triton kernels behind an autograd function: ``liger_kernel.ops.LigerFusedMoEFunction``. SiLU alone.
 
-The weights' gradient is added up over tiles of I by atomic adds, so the same call need not give the same bits.
+The gradient of the weights is summed over tiles of I by atomic adds, so the same call need not give the same bits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 from moefuzz.harness.targets import Target
 
-# Its autotuning times 32 configurations of every kernel for each new shape, and needs a GPU for it. Read when the package is imported.
+# Its autotuning measures 32 configurations of every kernel for each new shape, and needs a GPU. Read when the package is imported.
 os.environ.setdefault("LIGER_FUSED_MOE_AUTOTUNE", "0")
 
 
@@ -24,7 +24,7 @@ def fused_moe(
     down_proj: torch.Tensor,
     act: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """The experts' sum for each token; the indices as int32, as its docstring wants them."""
+    """Return the sum over experts for each token; the indices are passed as int32, as Liger's docstring asks."""
     from liger_kernel.ops import LigerFusedMoEFunction
 
     if act is not torch.nn.functional.silu:

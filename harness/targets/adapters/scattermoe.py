@@ -1,6 +1,6 @@
 """ScatterMoE, Triton kernels behind an autograd function: its ``parallel_linear`` as a grouped GEMM, and its ``GLUMLP`` as experts.
 
-float32 is multiplied in IEEE arithmetic here, as in the package's own tests; by default it takes tf32.
+This adapter multiplies float32 in IEEE arithmetic, as the package's own tests do; the package's default is tf32.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def linear(
     permute_x: bool = False,
     permute_y: bool = False,
 ) -> torch.Tensor:
-    """X [M, K], or [T, K] under permute_x, W [E, N, K], m_sizes [E] -> Y [M, N]."""
+    """Compute X [M, K], or [T, K] under permute_x, W [E, N, K], m_sizes [E] -> Y [M, N]."""
     from scattermoe import kernels, parallel_linear
 
     kernels.ops.ALLOW_TF32 = False
@@ -53,7 +53,7 @@ def mlp(
     down_proj: torch.Tensor,
     act: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Its GLUMLP, on these weights: it wants the rows of up before those of gate."""
+    """Run ScatterMoE's GLUMLP on the given weights; it takes the rows of up before those of gate."""
     from scattermoe import kernels
     from scattermoe.mlp import GLUMLP
 

@@ -1,7 +1,7 @@
 """SonicMoE's experts, CuTe DSL and Triton kernels for Hopper: ``sonicmoe.functional.moe_general_routing_inputs``. SwiGLU alone.
 
-Gate rows first are its ``concat_layout``. Its kernels take 16-bit dtypes, rows of multiples of 16 bytes, and operands contiguous along
-rows; the package's own tests run bfloat16, and H and I in multiples of 256.
+Its ``concat_layout`` has the gate rows first. Its kernels take 16-bit dtypes, rows of multiples of 16 bytes, and operands contiguous along
+rows. The package's own tests run bfloat16, and H and I in multiples of 256.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def general_routing(
     down_proj: torch.Tensor,
     act: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """The experts' sum for each token; it wants experts last, and float32 weights."""
+    """Return the sum over experts for each token; SonicMoE takes the axis of experts last, and float32 weights."""
     from sonicmoe.enums import ActivationType
     from sonicmoe.functional import moe_general_routing_inputs
 

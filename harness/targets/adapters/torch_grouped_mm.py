@@ -1,6 +1,6 @@
 """torch's own grouped product, ``torch.nn.functional.grouped_mm``: CUTLASS on a GPU from compute capability 9.0 on, else a loop.
 
-Its limit is torch's: the strides of both operands, and so the rows of X, W and Y, are multiples of 16 bytes.
+Its limit is that of torch: the strides of both operands, and so the rows of X, W and Y, are multiples of 16 bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from moefuzz.harness.targets import Target
 
 
 def grouped_mm(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """X [M, K], W [E, N, K], m_sizes [E] -> Y [M, N]."""
+    """Compute X [M, K], W [E, N, K], m_sizes [E] -> Y [M, N]."""
     return torch.nn.functional.grouped_mm(X, W.transpose(1, 2), offs=m_sizes.cumsum(0, dtype=torch.int32))
 
 

@@ -1,4 +1,4 @@
-"""A loop over experts, one torch product each: what many models run, and the plainest target that there is."""
+"""A loop over experts, one torch product each: the simplest target, and what many models run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from moefuzz.harness.targets import Target
 
 
 def loop(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """X [M, K], W [E, N, K], m_sizes [E], read on the host -> Y [M, N]."""
+    """Compute X [M, K], W [E, N, K], m_sizes [E], read on the host -> Y [M, N]."""
     return torch.cat([rows @ w.T for rows, w in zip(X.split(m_sizes.tolist()), W, strict=True)])
 
 

@@ -1,7 +1,7 @@
 """torchtitan's routed experts on one device: LocalTokenDispatcher and GroupedExperts, with SiLU alone.
 
-They compute in bfloat16 whatever they are given, so that this adapter refuses other dtypes. They call ``torch._grouped_mm``: weights are
-contiguous, rows of H and I elements multiples of 16 bytes.
+They compute in bfloat16 whatever the dtype of their inputs, so this adapter refuses other dtypes. They call ``torch._grouped_mm``: weights
+must be contiguous, and rows of H and I elements multiples of 16 bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def routed_experts(
     down_proj: torch.Tensor,
     act: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Dispatch, experts and combine as in its RoutedExperts; the weights are w1 (gate), w3 (up) and w2 (down)."""
+    """Dispatch, compute and combine as torchtitan's RoutedExperts does; the weights are w1 (gate), w3 (up) and w2 (down)."""
     from torchtitan.models.common.moe import GroupedExperts
     from torchtitan.models.common.token_dispatcher import LocalTokenDispatcher
 

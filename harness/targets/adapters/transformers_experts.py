@@ -1,7 +1,7 @@
-"""transformers' experts implementations, under the names by which a model selects them, in a Qwen3 MoE block; and ours among them.
+"""transformers' experts implementations in a Qwen3 MoE block, by the names with which a model selects them; moefuzz's own is one.
 
-They need transformers 5. ``grouped_mm`` is torch's, whose rows are multiples of 16 bytes: where hidden_size and moe_intermediate_size are
-not, it raises. ``deepgemm`` and ``sonicmoe`` fetch their kernels from the Hub, so they are no targets here.
+They need transformers 5. ``grouped_mm`` calls torch's, which raises where rows of hidden_size or moe_intermediate_size elements are no
+multiples of 16 bytes. ``deepgemm`` and ``sonicmoe`` fetch their kernels from the Hub, so they are no targets here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ experts.register()
 
 
 def block_with(block: Any, experts_implementation: str) -> nn.Module:
-    """The block, its experts computed by the implementation of that name."""
+    """Return the block, with its experts set to the implementation of that name."""
     block.experts.config._experts_implementation = experts_implementation
     module: nn.Module = block
     return module

@@ -1,7 +1,7 @@
 """unsloth's grouped GEMM, Triton kernels behind an autograd function: ``unsloth.kernels.moe.grouped_gemm``.
 
-Its limits: contiguous weights, N and K in whole tiles, which this adapter chooses as large as the case asks for and N and K allow. It
-multiplies float32 in tf32. ``fuse_mul_post`` is left out: it rounds to the dtype first and then multiplies, as its source says.
+Its limits: contiguous weights, and N and K in whole tiles. This adapter chooses the tiles of the case, smaller where N and K need that. The
+kernels multiply float32 in tf32. ``fuse_mul_post`` is left out: it rounds to the dtype first and then multiplies, as its source says.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from moefuzz.kernels.kernel_config import KernelConfig
 MODULE = "unsloth.kernels.moe.grouped_gemm.interface"
 INSTALL = "pip install unsloth (it needs a GPU)"
 
-DEFAULT = KernelConfig(block_m=32, block_n=32, block_k=32)  # theirs, where a case leaves the choice to them
+DEFAULT = KernelConfig(block_m=32, block_n=32, block_k=32)  # unsloth's default, for a case without a config
 
 
 def grouped_gemm(
@@ -34,16 +34,16 @@ def grouped_gemm(
     kernel_config_bwd_dW: KernelConfig | None = None,
     tma: bool = False,
 ) -> torch.Tensor:
-    """X [M, K], or [T, K] under permute_x, W [E, N, K], m_sizes [E] -> Y [M, N].
+    """Compute X [M, K], or [T, K] under permute_x, W [E, N, K], m_sizes [E] -> Y [M, N].
 
-    - ``tma``: every load and store by TMA that the flags leave possible; needs compute capability 9.0.
+    - ``tma``: use TMA for every load and store for which the flags allow it; needs compute capability 9.0.
     """
     from unsloth.kernels.moe.grouped_gemm import interface
 
     N, K = W.shape[1:]
     configs = (kernel_config_fwd, kernel_config_bwd_dX, kernel_config_bwd_dW)
     forward, dX, dW = (_tiles(config or DEFAULT, N, K) for config in configs)
-    plain_x, plain_y = tma and not permute_x, tma and not permute_y  # what is gathered or scattered has no TMA
+    plain_x, plain_y = tma and not permute_x, tma and not permute_y  # TMA can neither gather nor scatter here
     Y: torch.Tensor = interface.grouped_gemm(
         X, W, m_sizes, topk, gather_indices, permute_x, permute_y,
         kernel_config_fwd=interface.KernelConfigForward(
@@ -58,7 +58,7 @@ def grouped_gemm(
 
 
 def _tiles(config: KernelConfig, N: int, K: int) -> dict[str, Any]:
-    """The config in their words, with tiles that divide N and K where tiles of 16 do."""
+    """Return the config as unsloth's keywords, with tiles that divide N and K where tiles of 16 do."""
     block_n, block_k = (
         math.gcd(block, size) if size % 16 == 0 else block for block, size in ((config.block_n, N), (config.block_k, K))
     )  # blocks are powers of two
