@@ -1,7 +1,7 @@
-"""Every way in which a target can fail: one closed list, a class for each kind and tensor.
+"""All ways in which a target can fail, as a closed list: a class for each kind and tensor.
 
-Hypothesis tells two bugs apart by the class of the exception, so that each is minimised by itself and none slips into another.
-A failure is a value: what is printed is made from its fields in ``text.py``.
+Hypothesis distinguishes two bugs by the class of the exception, so that each is minimised by itself and does not turn into another.
+A failure is a value; ``text.py`` makes the printed text from its fields.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .kinds import OF_INPUTS, OF_RESULTS, Kind, titled
 from .text import render
 
 Bucket = tuple[str, str, str | None, str | None]
-"""Target, kind, tensor, and the pass that makes it."""
+"""Target, kind, tensor, and the pass that computes the tensor."""
 
 
 def bucket_of(target: str, kind: Kind, tensor: str | None) -> Bucket:
-    """The bucket of a target's failures of a kind and tensor."""
+    """Return the bucket of a target's failures of a kind and tensor."""
     return (target, str(kind), tensor, passes().get(tensor) if tensor else None)
 
 
 class Failure(AssertionError):
-    """A target that broke its contract on a case."""
+    """A target broke its contract on a case."""
 
     kind: ClassVar[Kind] = Kind("Failure")
     tensor: ClassVar[str | None] = None
     origin: Origin | None = None  # None where that was not recorded
-    checked: Any = None  # what ``check`` had of the case, for a report: see verdict/checked.py
+    checked: Any = None  # the ``Checked`` of the case, for a report: see verdict/checked.py
 
     def __init__(self, case: Case, target: str, finding: str, mismatch: Mismatch | None = None) -> None:
         super().__init__(finding)
@@ -47,12 +47,12 @@ class Failure(AssertionError):
 
     @property
     def title(self) -> str:
-        """Its kind and tensor in words: "WrongValue of dW"."""
+        """The kind and tensor, as "WrongValue of dW"."""
         return titled(self.kind, self.tensor)
 
     @property
     def bucket(self) -> Bucket:
-        """What makes two failures one bug."""
+        """The bucket; failures of equal buckets count as one bug."""
         return bucket_of(self.target, self.kind, self.tensor)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -61,7 +61,7 @@ class Failure(AssertionError):
         return failure_from_record, made_of, {"origin": self.origin, "checked": checked, "__notes__": list(getattr(self, "__notes__", ()))}
 
     def turned(self, into: type[Failure], finding: str) -> Failure:
-        """The same as a failure of another class, with all that was noted on it."""
+        """Return the failure as one of another class, with its other attributes and notes."""
         made = into(self.case, self.target, finding, self.mismatch)
         made.origin, made.checked, made.__cause__ = self.origin, self.checked, self.__cause__
         for note in getattr(self, "__notes__", ()):
@@ -73,7 +73,7 @@ class Failure(AssertionError):
 
 
 class Raised(Failure):
-    """The target raised an exception on a case inside its declaration; a class of its own for each type of exception."""
+    """The target raised an exception on a case inside its declaration; each type of exception has a class of its own."""
 
     kind = Kind("Raised")
 
@@ -83,11 +83,11 @@ class NotRefused(Failure):
 
 
 class Unreproducible(Failure):
-    """A failure that the same case did not show again in processes of their own; a class for each kind that was seen once."""
+    """A failure that did not recur when the case ran again in new processes; each kind that was seen once has a class of its own."""
 
 
 class Misuse(Failure):
-    """What the sanitizer saw a kernel do with memory; a class of its own for each kind, kernel and argument."""
+    """A misuse of memory by a kernel, found by the sanitizer; each kind, kernel and argument has a class of its own."""
 
 
 class WrongRouting(Failure):
@@ -103,31 +103,31 @@ class WroteOutside(Failure):
 
 
 class ReadOutside(Failure):
-    """A load from beyond the end of an allocation or from before its start; seen under Triton's interpreter."""
+    """A load from beyond the end of an allocation or from before its start; found under Triton's interpreter."""
 
     kind = Kind("ReadOutside")
 
 
 class Crash(Failure):
-    """The process in which the target ran ended: a signal, or an exit that is no exception."""
+    """The process in which the target ran ended, by a signal or by an exit that is no exception."""
 
     kind = Kind("Crash")
 
 
 class ThreadLeft(Failure):
-    """The call returned, and a thread that it started still runs and is no daemon: the process of its caller does not end by itself."""
+    """A thread that the call started still ran after it returned, and is no daemon: the caller's process does not end before it."""
 
     kind = Kind("ThreadLeft")
 
 
 class Hang(Failure):
-    """The target had not returned after the time that a case may take."""
+    """The target did not return within the time limit of a case."""
 
     kind = Kind("Hang")
 
 
 class CudaError(Failure):
-    """The device answers no more: an error that stays with the CUDA context and fails every later call of the process."""
+    """The device no longer answers: the error stays with the CUDA context and fails every later call of the process."""
 
     kind = Kind("CudaError")
 
@@ -137,7 +137,7 @@ _PLAIN: dict[Kind, type[Failure]] = {made.kind: made for made in _MADE}
 
 
 def class_of(kind: Kind, tensor: str | None = None) -> type[Failure]:
-    """The class of a kind and tensor, always the same one. Raises ValueError where no failure has these two."""
+    """Return the class of a kind and tensor, always the same object. Raises ValueError where no failure has these two."""
     return _class_of(kind, tensor)
 
 
@@ -161,40 +161,40 @@ def _class_of(kind: Kind, tensor: str | None) -> type[Failure]:
 
 
 def _tensors_of(kind: Kind) -> Collection[str | None]:
-    """Which tensors a failure of a kind may be about. One that did not come back is about none."""
+    """Return the tensors that a failure of a kind may name. An unreproducible failure names none."""
     if kind.unreproducible or kind.is_misuse or kind.base not in (*OF_INPUTS, *OF_RESULTS):
         return (None,)
     return inputs() if kind.base in OF_INPUTS else passes()
 
 
 def failure_from_record(kind: Kind, tensor: str | None, *fields: Any) -> Failure:
-    """A failure that another process found: its kind and tensor, and what it is made of. Raises ValueError for an unknown kind."""
+    """Make a failure from its kind, its tensor and the arguments of its class. Raises ValueError for an unknown kind."""
     return class_of(kind, tensor)(*fields)
 
 
 def failure_from_exception(case: Case, target: str, error: BaseException) -> Failure:
-    """The failure that an exception of a target is."""
+    """Return the failure for an exception of a target."""
     return class_of(Kind("Raised", _type_name(error)))(case, target, said_by(error))
 
 
 def not_refused(failure: Failure, limit: str) -> Failure:
-    """What a failure is outside the declaration, where ``limit`` says why the case lies there."""
+    """Turn a failure on a case outside the declaration into a NotRefused; ``limit`` says why the case lies outside."""
     into = class_of(replace(failure.kind, not_refused=True), failure.tensor)
     return failure.turned(into, f"{limit}, and instead of an exception: {failure.finding}")
 
 
 def unreproducible(failure: Failure, finding: str) -> Failure:
-    """What a failure is that was seen once."""
+    """Turn a failure that did not recur into an Unreproducible."""
     return failure.turned(class_of(replace(failure.kind, unreproducible=True)), finding)
 
 
 def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> Failure:
-    """The failure that a finding of the sanitizer is; ``argument`` as kernel.argument."""
+    """Return the failure for a finding of the sanitizer; ``argument`` is kernel.argument."""
     return class_of(Kind(kind, argument))(case, target, finding)
 
 
 def said_by(error: BaseException) -> str:
-    """What a target raised, and where: the innermost of its own frames, or of all if they are all libraries'."""
+    """Return what a target raised, and where: in the innermost of its own frames, or of all frames if all belong to libraries."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename and not _is_ours(frame.filename)]
     at = (own or frames)[-1]
@@ -202,13 +202,13 @@ def said_by(error: BaseException) -> str:
 
 
 def _is_ours(file: str) -> bool:
-    """Whether a file is moefuzz's own, and no adapter, which speaks for the target."""
+    """Return whether a file belongs to moefuzz and is no adapter; an adapter counts as part of the target."""
     home = Path(__file__).parents[1]
     return Path(file).is_relative_to(home) and not Path(file).is_relative_to(home / "targets" / "adapters")
 
 
 def _type_name(error: BaseException) -> str:
-    """The name of an exception's type as Python keeps it, whatever the type itself gives for its name, in printable letters."""
+    """Return the name of an exception's type as Python stores it, even where the type overrides ``__name__``, in printable letters."""
     return Kind("Raised", type.__dict__["__name__"].__get__(type(error))).detail
 
 

@@ -1,4 +1,4 @@
-"""What a failure consists of beside its kind: where a tensor is wrong, and where the target ran."""
+"""The facts of a failure other than its kind: where a tensor is wrong, and where the target ran."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Where a tensor is wrong. Ranges are inclusive; ``axes`` names what the entries of ``worst`` and ``box`` count."""
+    """Where a tensor is wrong. Ranges are inclusive; ``axes`` names the axes of ``worst`` and ``box``."""
 
     axes: tuple[str, ...]
     worst: tuple[int, ...]
@@ -17,7 +17,7 @@ class Mismatch:
     low: float  # the least right result, in the tensor's dtype
     high: float  # the greatest
     bound: float  # of the accumulation; 0 where it is exact
-    wrong: int  # elements outside
+    wrong: int  # the number of elements outside their bounds
     total: int
     box: tuple[tuple[int, int], ...]
     tiles: tuple[tuple[int, int] | None, ...]  # the box in tiles of the case's config, None along an axis without tiles
@@ -27,14 +27,14 @@ class Mismatch:
 class Origin:
     """The process that ran a target when it failed."""
 
-    guards: str  # what guarded the target's memory, in words
+    guards: str  # what guarded the memory of the target, as words
     device: str
     versions: str
     has_name: bool  # whether a command finds the target by its name
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Origin:
-        """The origin that JSON has. Raises ValueError and TypeError."""
+        """Return the origin that plain data from JSON describes. Raises ValueError and TypeError."""
         origin = cls(**plain)
         if not isinstance(origin.has_name, bool) or not all(
             isinstance(said, str) for said in (origin.guards, origin.device, origin.versions)

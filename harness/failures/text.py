@@ -1,4 +1,4 @@
-"""A failure as text: the case as a pasteable expression, what disagrees, the worst element, how many, and where."""
+"""A failure as text: the case as an expression to paste, what disagrees, the worst element, how many are wrong, and where."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .kinds import Kind
 
 
 class Described(Protocol):
-    """What the text of a failure is made of."""
+    """The attributes from which the text of a failure is made."""
 
     kind: ClassVar[Kind]
     tensor: ClassVar[str | None]
@@ -25,7 +25,7 @@ class Described(Protocol):
 
 
 def render(failure: Described) -> str:
-    """The text of a failure, ready to be pasted."""
+    """Return the text of a failure; its case and its command can be pasted."""
     lines = [f"{failure.kind}: {failure.finding} ({failure.target})", f"    case      {failure.case!r}"]
     if failure.mismatch is not None:
         lines += _mismatch(failure.mismatch, failure.tensor)
@@ -36,7 +36,7 @@ def render(failure: Described) -> str:
 
 
 def replay_line(failure: Described) -> str:
-    """The command that runs the case of a failure again, or why there is none."""
+    """Return the command that runs the case of a failure again, or why there is none."""
     if failure.origin is not None and not failure.origin.has_name:
         why = "is no name, such as pkg.mod:attr, by which a command finds this target as it is declared"
         return f"check({failure.case!r}, TARGET): {failure.target!r} {why}"
