@@ -1,1 +1,1 @@
-"""How a target is run: its memory between guards, and what it raises."""
+"""The call of a target: its memory between guards, and the failures that its call raises."""

@@ -1,12 +1,12 @@
-"""What a target allocates, between guards and poisoned.
+"""The allocations of a target, between guard zones and poisoned.
 
-``Allocations`` stands in for ``torch.empty``, ``new_zeros`` and their kin while a target runs, forward and backward, in any thread. What
-they give lies between guard zones, and starts poisoned where torch promises nothing, floating types as NaN or as -7, others as -1 or 0.
-Memory that operators and C++ extensions take for themselves is not seen; on a GPU a few freed blocks full of NaN lie ready for them in
-the caching allocator. (A dispatch mode sees no more, and is called for every operator of every example.)
+``Allocations`` replaces ``torch.empty``, ``new_zeros`` and similar functions while a target runs, forward and backward, in any thread.
+Their tensors lie between guard zones. Where torch promises no values, they start poisoned: floating types as NaN or -7, others as -1 or 0.
+Memory that operators and C++ extensions allocate internally is not covered; on a GPU the caching allocator holds a few freed blocks full
+of NaN for it. (A dispatch mode would cover no more, and would be called for every operator of every example.)
 
-What stands in for torch's functions does so in the whole process, and so the ``Allocations`` in force and ``allocation_watchers`` are the
-process's too: a target may allocate in threads that it or autograd starts.
+The replacement holds for the whole process, since a target may allocate in threads that it or autograd starts. Hence the ``Allocations`` in
+force and ``allocation_watchers`` are globals of the process too.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _FREED_BLOCKS = (1 << 12, 1 << 16, 1 << 20, 1 << 23)  # bytes
 
 
 class Allocations(Watcher):
-    """While in force, what is allocated on ``device`` lies between guard zones and starts with ``poison``, "nan" or "finite".
+    """Context in which tensors allocated on ``device`` lie between guard zones and start with ``poison``, "nan" or "finite".
 
-    ``allocation_watchers`` are called with each tensor that is given and its poison, None where it starts with values.
+    ``allocation_watchers`` are called with each new tensor and its poison, None where it starts with values.
     """
 
     def __init__(self, device: torch.device, poison: str = "nan", *, watches_loads: bool = True) -> None:
         self._device, self._gap, self.poison, self._watches_loads = device, AROUND[device.type], poison, watches_loads
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.read_guards: list[ReadGuard] = []
-        self._stray: list[str] = []  # where the first load outside read
+        self._stray: list[str] = []  # the place of the first load outside
         if device.type == "cuda":
             for size in _FREED_BLOCKS:
                 torch.full((size,), GUARD, dtype=torch.uint8, device=device)
@@ -76,7 +76,7 @@ class Allocations(Watcher):
             inside.copy_(out)
         elif self.poison == "finite":
             inside.fill_(finite_poison(out.dtype))
-        held = inside.detach() if allocation_watchers else inside  # so that one may ask whether anybody else still holds it
+        held = inside.detach() if allocation_watchers else inside  # so that watchers can count references to ``inside``
         self._buffers.append((buffer, held))
         for watch in allocation_watchers:
             watch(held, None if written else self.poison)
@@ -85,7 +85,7 @@ class Allocations(Watcher):
         return inside
 
     def access(self, access: Access) -> None:
-        """Note the first load that reads outside of what may be read."""
+        """Record the first load outside the bytes that may be read."""
         if access.kind != "load" or self._stray or not access.active.any():
             return
         addresses = access.addresses[access.active]
@@ -95,7 +95,7 @@ class Allocations(Watcher):
                 self._stray.append(guard.place_of(byte))
 
     def raise_if_overrun(self, case: Case, target: str) -> None:
-        """Raise WroteOutside or ReadOutside if the run stored or loaded outside."""
+        """Raise WroteOutside or ReadOutside if the run stored or loaded outside an allocation."""
         __tracebackhide__ = True
         if overrun := self._overrun():
             raise WroteOutside(case, target, f"wrote outside: {overrun}")
@@ -103,8 +103,8 @@ class Allocations(Watcher):
             raise ReadOutside(case, target, f"read outside: {self._stray[0]}")
 
     def _overrun(self) -> str | None:
-        """The first allocation with a store outside, in words."""
-        zones, rests = [], []  # in words of 8 bytes, which take a tenth of the time, and the bytes before the first word
+        """Return, as words, the place of the first store outside an allocation; None without one."""
+        zones, rests = [], []  # words of 8 bytes, which take a tenth of the time to compare, and the bytes before the first word
         for buffer, inside in self._buffers:
             end = self._gap + n_bytes(inside)
             words = -(-end // 8) * 8
@@ -126,7 +126,7 @@ class Allocations(Watcher):
 
 
 def _beside(inside: torch.Tensor, gap: int, byte: int) -> str:
-    """Where a byte of an allocation's buffer lies, in words."""
+    """Return, as words, where a byte of an allocation's buffer lies."""
     byte -= gap
     where = f"{-byte} bytes before" if byte < 0 else f"{byte - n_bytes(inside)} bytes behind"
     return f"{where} an allocation of {inside.dtype}, shape {tuple(inside.shape)}"
@@ -134,7 +134,7 @@ def _beside(inside: torch.Tensor, gap: int, byte: int) -> str:
 
 allocation_watchers: list[Callable[[torch.Tensor, str | None], None]] = []
 _wrapped: Callable[[object], bool] = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda _: False)  # under vmap or grad
-_in_force: list[Allocations] = []  # the functions that stand in for torch's are always the same, so that torch.compile meets no new ones
+_in_force: list[Allocations] = []  # the replacements of torch's functions stay the same objects, so that torch.compile does not recompile
 
 
 def _stand_in(original: Callable[..., torch.Tensor], *, written: bool) -> Callable[..., torch.Tensor]:
@@ -149,7 +149,7 @@ def _stand_in(original: Callable[..., torch.Tensor], *, written: bool) -> Callab
 
 def _resize(tensor: torch.Tensor, *args: Any, **keywords: Any) -> torch.Tensor:
     if not tensor.untyped_storage().resizable():
-        tensor.set_(tensor.clone())  # type: ignore[call-overload]  # it leaves its guard zones
+        tensor.set_(tensor.clone())  # type: ignore[call-overload]  # a resized tensor gets memory outside its guard zones
     return _RESIZE(tensor, *args, **keywords)
 
 
@@ -174,5 +174,5 @@ _REPLACED: list[tuple[Any, str, Any, Any]] = [
 
 
 def _storage_of_its_own(memory: torch.Tensor) -> torch.Tensor:
-    """The same bytes as a tensor whose storage begins with them: autograd takes it for granted that a new tensor has storage offset 0."""
+    """Return a tensor of the same bytes with a storage that begins there: autograd assumes that a new tensor has storage offset 0."""
     return dlpack.from_dlpack(memory)

@@ -1,7 +1,7 @@
 """The inputs of a call in one buffer.
 
-All bytes that belong to no input, stride gaps included, are guard bytes. An over-read shows in the result; a store outside and a changed
-input show in one comparison with a copy. For reads it has a guard too: see ``read_guards.py``.
+All bytes that belong to no input, stride gaps included, are guard bytes. A read outside shows in the result. One comparison with a copy
+shows a store outside and a changed input. Reads are guarded too: see ``read_guards.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from .memory import GUARD, flat, n_bytes
 from .read_guards import ReadGuard
 
-GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes between inputs; under the interpreter a stray store of a row tile stays inside
+GAPS = {"cuda": 4 << 20, "cpu": 1 << 16}  # bytes between inputs; under the interpreter a wrong store of a row tile stays within a gap
 
 
 class Arena:
@@ -31,7 +31,7 @@ class Arena:
         self._before = self._bytes.clone()
 
     def read_guard(self) -> ReadGuard:
-        """The arena's addresses, of which those of an input may be read."""
+        """Return a guard of the addresses of the arena, of which only those of an input may be read."""
         return ReadGuard(self._bytes.data_ptr(), self._bytes.numel(), tuple(self._spans.values()), self.place_of)
 
     def _place(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -41,8 +41,8 @@ class Arena:
         return placed.as_strided(tensor.shape, tensor.stride())
 
     def changes(self) -> Iterator[tuple[str | None, int]]:
-        """(input, first changed byte counted from its start) of what was changed; the input is None for bytes that belong to none."""
-        if torch.equal(self._bytes.view(torch.int64), self._before.view(torch.int64)):  # a seventh of the time
+        """Yield (input, first changed byte counted from its start) of each change; the input is None for bytes that belong to none."""
+        if torch.equal(self._bytes.view(torch.int64), self._before.view(torch.int64)):  # takes a seventh of the time
             return
         changed = (self._bytes != self._before).cpu()
         for name, (start, stop) in self._spans.items():
@@ -59,7 +59,7 @@ class Arena:
             yield None, int(changed.nonzero()[0])
 
     def place_of(self, byte: int) -> str:
-        """Where a byte of the arena lies, in words: how far behind or before the nearest input."""
+        """Return, as words, where a byte of the arena lies: how far behind or before the nearest input."""
         nearest = min(self._spans, key=lambda name: min(abs(byte - self._spans[name][0]), abs(byte - self._spans[name][1])))
         start, stop = self._spans[nearest]
         if start <= byte < stop:

@@ -1,4 +1,4 @@
-"""One call of a target in memory that tells on it; the same at every level."""
+"""One call of a target in guarded and poisoned memory; the same at every level."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _THREAD_SECONDS = 1.0
 def guarded_call(
     run: Callable[[], Result], case: Case, target: Target, device: torch.device, *, poison: str, arena: Arena | None = None
 ) -> Result:
-    """What ``run`` returns; what it allocates is guarded and starts with ``poison``, and so are the inputs in ``arena``.
+    """Call ``run`` and return its result. Its allocations are guarded and start with ``poison``; the inputs in ``arena`` are guarded too.
 
-    Raises the failures Raised, WroteOutside, ReadOutside, InputModified and ThreadLeft; NoRoom without memory for the case, and NeedsGpu.
+    Raises the failures Raised, WroteOutside, ReadOutside, InputModified and ThreadLeft; NoRoom for lack of memory, and NeedsGpu.
     """
     __tracebackhide__ = True
     allocations = Allocations(device, poison)
@@ -40,7 +40,7 @@ def guarded_call(
     threads = threading.enumerate()
     reductions = float32_reductions() if target.float32_reductions else nullcontext()
     try:
-        with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, whatever the run makes of it
+        with reductions, warnings.catch_warnings(action="ignore"), allocations:  # a warning is no failure, even where it would raise
             result = run()
     except BaseException as error:
         if is_ours(error):
@@ -66,10 +66,10 @@ def guarded_call(
 
 
 def _left_behind(before: Sequence[threading.Thread]) -> threading.Thread | None:
-    """A thread that was started since and would keep the process; those of an executor end with it."""
+    """Return a thread started since then that would keep the process alive; those of an executor end with the process."""
     for thread in threading.enumerate():
         if thread not in before and not thread.daemon and thread not in _threads_queues:
-            thread.join(_THREAD_SECONDS)  # it may be about to end
+            thread.join(_THREAD_SECONDS)  # it may end in a moment
             if thread.is_alive():
                 return thread
     return None
@@ -80,5 +80,5 @@ _NO_GPU = ("active drivers", "Torch not compiled with CUDA", "Found no NVIDIA dr
 
 
 def _lack_of_gpu(error: BaseException) -> str:
-    """What an exception says of a GPU that it wanted, and where; empty where it is about something else."""
+    """Return the text and place of an exception about a missing GPU; empty for any other exception."""
     return said_by(error) if any(said in text_of(error) for said in _NO_GPU) else ""

@@ -1,7 +1,7 @@
-"""What memory holds: extents of strided tensors, guard bytes, and poison.
+"""Contents of memory: extents of strided tensors, guard bytes, and poison.
 
-Guard bytes are 0xFF, which is a NaN in every floating type. Poison is what memory starts with that a target has not written: NaN, or a
-finite number, so that a second call tells poison from a NaN that was computed.
+Guard bytes are 0xFF, which is a NaN in every floating type. Poison is the initial content of memory that a target allocates: NaN, or a
+finite number, so that a second call distinguishes poison from a NaN that was computed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ GUARD = 0xFF
 
 
 def extent(tensor: torch.Tensor) -> int:
-    """How many elements lie between the first and the last of a tensor, both included.
+    """Return the number of elements from the first to the last of a tensor, both included.
 
     >>> extent(torch.zeros(3, 4)[:, :2]), extent(torch.zeros(0, 4))
     (10, 0)
@@ -23,27 +23,27 @@ def extent(tensor: torch.Tensor) -> int:
 
 
 def flat(tensor: torch.Tensor) -> torch.Tensor:
-    """The memory of a tensor from its first element to its last, gaps of the strides included, as one axis."""
+    """Return the memory of a tensor from its first element to its last, gaps of the strides included, as one axis."""
     return tensor.as_strided((extent(tensor),), (1,), tensor.storage_offset())
 
 
 def n_bytes(tensor: torch.Tensor) -> int:
-    """How many bytes lie from the first element of a tensor to the end of the last."""
+    """Return the number of bytes from the first element of a tensor to the end of the last."""
     return extent(tensor) * tensor.element_size()
 
 
 def finite_poison(dtype: torch.dtype) -> float:
-    """What the poison "finite" is in a dtype."""
+    """Return the number that the poison "finite" is in a dtype."""
     return -7.0 if dtype.is_floating_point else 0
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two floating tensors hold the same bits, NaN included."""
+    """Return whether two floating tensors hold the same bits, NaN included."""
     return torch.equal(_bits(a), _bits(b))
 
 
 def is_poison(values: torch.Tensor, poison: str) -> torch.Tensor:
-    """Where a floating tensor still holds the bits of a poison."""
+    """Return a mask of the elements of a floating tensor that still hold the bits of a poison."""
     return values == finite_poison(values.dtype) if poison == "finite" else _bits(values) == -1
 
 

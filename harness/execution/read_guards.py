@@ -1,6 +1,6 @@
-"""Reads outside: under Triton's interpreter the addresses of every load are known, and none may lie in a gap or a guard zone.
+"""Guards against reads outside: Triton's interpreter gives the addresses of every load, and none may lie in a gap or a guard zone.
 
-A load beyond the end of a tensor whose value is masked later changes no result, and faults on a GPU where a page happens to end there.
+A load beyond the end of a tensor whose value is masked later changes no result, but faults on a GPU if a page ends there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class ReadGuard:
     address: int
     size: int
     spans: tuple[tuple[int, int], ...]
-    place_of: Callable[[int], str]  # a byte outside, counted from the address, in words
+    place_of: Callable[[int], str]  # the place, as words, of a byte outside, counted from the address
 
     def first_out_of_bounds(self, addresses: np.ndarray, width: int) -> int | None:
-        """The first byte of the guard, outside its spans, at which ``width`` bytes are read; None if there is none.
+        """Return the first byte of the guard, outside its spans, at which ``width`` bytes are read; None if there is none.
 
         >>> guard = ReadGuard(1000, 50, ((10, 20),), str)
         >>> [guard.first_out_of_bounds(np.array(addresses), 4) for addresses in ([1010, 1016], [1010, 1020, 900], [2000])]
