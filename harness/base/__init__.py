@@ -1,1 +1,1 @@
-"""What every stage needs: the case, the machine, the process, and words. It imports no other stage."""
+"""The basis of every stage: cases, the machine, the process, and text. It imports no other stage."""

@@ -1,15 +1,15 @@
-"""What is in force around a call of ``check``: one immutable value, held by one context variable.
+"""The options in force around a call of ``check``: one immutable value, held by one context variable.
 
-``CheckOptions`` decides how a case is checked, in whatever process. It is sent whole to a worker, so that no option is forgotten there.
+``CheckOptions`` determines how a case is checked, in any process. It is sent whole to a worker, so that no option is missing there.
 ``Ambient`` adds what only the process that draws cases has. The context managers of the stages (``isolated``, ``sanitizing``,
-``covering``, ``in_force``, ``written_ahead``, ``chosen``) change their fields while they last, by ``using``.
+``covering``, ``in_force``, ``written_ahead``, ``chosen``) change fields within their blocks, by ``using``.
 
-A thread sees what it has put in force itself. A thread that has put nothing in force sees what is in force in the main thread at that
-moment: a test that checks cases in threads keeps the options of its run of pytest. What another thread has put in force is handed on by a
-copy of its context (``contextvars.copy_context().run``).
+A thread sees the options that it has set itself. A thread that has set none sees those of the main thread at that moment, so a test that
+checks cases in threads keeps the options of its run of pytest. To pass the options of another thread on, copy its context
+(``contextvars.copy_context().run``).
 
-State of the whole process stays elsewhere, and each module says why: the interpreter's ``watchers`` (``kernels`` imports nothing of the
-harness), what stands in for torch's functions (``execution/allocations.py``), what signals told (``signals.py``), the count of compiled
+State of the whole process is kept elsewhere, and each module says why: the interpreter's ``watchers`` (``kernels`` imports nothing of the
+harness), the replacements of torch's functions (``execution/allocations.py``), received signals (``signals.py``), the count of compiled
 kernels (``compile_counter.py``), the journal of a process of pytest (``pytest_process.py``), and targets by name
 (``targets/registry.py``).
 """
@@ -38,16 +38,16 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class Ambient(CheckOptions):
-    """The options, and handles of the process that draws cases. The handles are of later stages, which this one must not import."""
+    """The options, and handles of the process that draws cases. Later stages define the handles; this one must not import them."""
 
     target: str | None = None
-    """The target that is the default."""
+    """The name of the default target."""
 
     isolation: Any = None
     """The ``Isolation`` whose worker runs cases; None: they run in this process."""
 
     journal: Any = None
-    """The file into which the running case is written ahead."""
+    """The file to which a case is written before it runs."""
 
     known_issues: Any = None
     """The ``KnownIssues`` that cover failures."""
@@ -57,7 +57,7 @@ class Ambient(CheckOptions):
 
     @property
     def options(self) -> CheckOptions:
-        """What a worker must know."""
+        """The options to send to a worker."""
         return CheckOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(CheckOptions)})
 
 
@@ -67,15 +67,15 @@ _of_main_thread = _NOTHING
 
 
 def current() -> Ambient:
-    """Return what is in force in this thread."""
+    """Return the options in force in this thread."""
     return _own.get() or (_NOTHING if _is_main_thread() else _of_main_thread)
 
 
 @contextmanager
 def using(**changes: Any) -> Iterator[Ambient]:
-    """Put other values of some fields in force while it lasts. Raise TypeError for a field that there is not.
+    """Set some fields within the block. Raises TypeError for an unknown field.
 
-    At the end each of these fields has its former value again, and no other field is touched: two that overlap may end in any order.
+    At the end these fields get their former values back and no other field changes, so two overlapping blocks may end in any order.
     """
     own, before = _own.get(), current()
     changed = dataclasses.replace(before, **changes)
@@ -89,7 +89,7 @@ def using(**changes: Any) -> Iterator[Ambient]:
 
 @contextmanager
 def using_options(options: CheckOptions) -> Iterator[Ambient]:
-    """Put options in force while it lasts, all of them: in a worker, those that it was sent."""
+    """Set all options within the block: in a worker, those that were sent to it."""
     with using(**dataclasses.asdict(options)) as changed:
         yield changed
 

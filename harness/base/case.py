@@ -1,7 +1,7 @@
-"""What a case is: plain data that decides an outcome completely, with ``eval(repr(case)) == case`` and JSON both ways.
+"""Cases: plain data that determines an outcome completely, with ``eval(repr(case)) == case`` and JSON both ways.
 
-Each level has a frozen dataclass that inherits from ``Case`` and says of its fields what the stages need: which of them are sizes, which
-are cut into tiles, which are chosen from a closed list, and what else is true of a case or makes it simpler.
+Each level has a frozen dataclass that inherits from ``Case``. It tells the stages which of its fields are sizes, which are cut into tiles,
+which are chosen from a closed list, what further features a case has, and what makes it simpler.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1
 
 
 class Case:
-    """Shared by all cases: what the stages ask of one, a repr without the fields that have their default, JSON, and checks of fields.
+    """Base class of all cases: the interface for the stages, a repr without fields at their default, JSON, and checks of fields.
 
-    Every case has the fields ``dtype``, ``seed`` and ``relation``, with defaults. ``relation`` names a second call to be compared with the
-    first; it is empty for none.
+    Every case has the fields ``dtype``, ``seed`` and ``relation``, with defaults. ``relation`` names the relation for which a second call
+    is compared with the first; empty means no second call.
     """
 
     level: ClassVar[str]
-    """The level of the targets that a case is for."""
+    """The level of the targets that run the case."""
 
     rows_of: ClassVar[str] = ""
     """The field with the rows of each expert; empty where no expert owns rows."""
@@ -45,13 +45,13 @@ class Case:
     """The sizes and the smallest value of each, in the order in which they are made smaller."""
 
     tiles: ClassVar[Mapping[str, str]] = {}
-    """The sizes that are cut into tiles, and the field of a KernelConfig that says how."""
+    """The sizes that are cut into tiles, each with the field of a KernelConfig that holds its tile size."""
 
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """The values of fields of a closed choice, the simplest first."""
+    """The fields with a closed list of values, and these values, the simplest first."""
 
     explained: ClassVar[tuple[str, ...]] = ()
-    """The fields of which a report says whether they matter; sizes that are cut into tiles are explained too."""
+    """The fields for which a report says whether they matter; sizes that are cut into tiles are explained too."""
 
     if TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -69,7 +69,7 @@ class Case:
 
     @property
     def elements(self) -> int:
-        """The elements of all inputs and outputs together, which say how much memory a case may need."""
+        """The number of elements of all inputs and outputs together, an estimate of the memory that a case needs."""
         return 0
 
     @property
@@ -79,11 +79,11 @@ class Case:
 
     @property
     def guarded(self) -> str:
-        """In words, how the inputs are guarded while a target runs."""
+        """How the inputs are guarded while a target runs, as words."""
         return "inputs guarded"
 
     def features(self) -> Iterator[str]:
-        """Yield what is true of the case beyond what ``features.py`` reads off its sizes, rows and choices."""
+        """Yield features of the case beyond those that ``features.py`` derives from its sizes, rows and choices."""
         yield from ()
 
     def simpler(self) -> Iterator[dict[str, Any]]:
@@ -91,19 +91,19 @@ class Case:
         yield from ()
 
     def neighbours(self) -> Iterator[dict[str, Any]]:
-        """Yield changes of fields by which a report asks what a failure needs, beyond those of one size, load or choice."""
+        """Yield changes of fields with which a report finds what a failure needs, beyond those of one size, load or choice."""
         yield from ()
 
     def can_be_put_to(self, target: Any) -> bool:  # noqa: ARG002
-        """Return whether a target has what the call needs, as a keyword."""
+        """Return whether the target can be called with the case, for instance has its keywords."""
         return True
 
     def limits_of(self, target: Any) -> Mapping[str, object]:  # noqa: ARG002
-        """Return by why the case would lie outside of a target's declaration whether it does, dtypes apart."""
+        """Return, by reason, whether the case lies outside the declaration of a target for that reason; dtypes are left out."""
         return {}
 
     def expert_of(self, shape: tuple[int, ...], element: tuple[int, ...]) -> tuple[int, int] | None:
-        """Return the expert and the row in it of an element of an argument of a shape; None where the shape does not tell.
+        """Return the expert, and the row within it, of an element of an argument of a shape; None where the shape does not tell.
 
         The expert is E for a row that no expert owns, and the row -1 for an element of an expert as a whole.
         """
@@ -117,11 +117,11 @@ class Case:
         printer.text(repr(self))
 
     def to_json(self) -> str:
-        """One line of JSON, with the kind of case and the format version."""
+        """Return one line of JSON, with the kind of case and the format version."""
         return json.dumps({"format": FORMAT_VERSION, "kind": type(self).__name__, **dataclasses.asdict(self)})
 
     def _typed(self) -> None:
-        """Raise ValueError for a field that is not of its type; rows and sizes are what 32 bits with a sign can count."""
+        """Raise ValueError for a field that is not of its type; rows and sizes must fit into signed 32-bit integers."""
         kind: Any = type(self)
         for name, (what, is_one) in _types_of(kind).items():
             if not is_one(getattr(self, name)):
@@ -155,7 +155,7 @@ _TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "tuple[int, ...]": ("a tuple of whole numbers", lambda value: type(value) is tuple and all(type(number) is int for number in value)),
     "KernelConfig | None": ("a KernelConfig or None", lambda value: value is None or type(value) is KernelConfig),
 }
-"""By the type of a field: what it must be in words, and whether a value is that; a bool is no whole number."""
+"""By the type of a field: its description, and a function that returns whether a value has it; a bool is no whole number."""
 
 
 @functools.cache
@@ -164,5 +164,5 @@ def _types_of(kind: Any) -> dict[str, tuple[str, Callable[[object], bool]]]:
 
 
 def round_up(n: int, block: int) -> int:
-    """The next multiple of ``block``."""
+    """Return the smallest multiple of ``block`` that is at least ``n``."""
     return -(-n // block) * block

@@ -19,7 +19,7 @@ def case_kinds() -> dict[str, type[Case]]:
 
 
 def case_from_json(text: str) -> Case:
-    """The case that ``to_json`` wrote; what it leaves out has its default. Raises ValueError for another format version, kind or field."""
+    """Return the case that ``to_json`` wrote; absent fields get their default. Raises ValueError for an unknown format, kind or field."""
     try:
         fields: dict[str, Any] = json.loads(text)
     except RecursionError:
@@ -42,7 +42,7 @@ def case_from_json(text: str) -> Case:
 
 
 def _made(kind: Any, *values: Any, **fields: Any) -> Any:
-    """A case or a config of these fields. Raises ValueError for a field that it has not, and for one that it lacks."""
+    """Return a case or a config with these fields. Raises ValueError for an unknown field and for a missing one."""
     known = [field.name for field in dataclasses.fields(kind)]
     if unknown := [name for name in fields if name not in known]:
         raise ValueError(f"{kind.__name__} has no field {shown(unknown[0])}; its fields are {', '.join(known)}")
@@ -53,7 +53,7 @@ def _made(kind: Any, *values: Any, **fields: Any) -> Any:
 
 
 def case_from_repr(text: str) -> Case:
-    """The case whose repr this is: a call of a case class with literal arguments. Raises ValueError otherwise."""
+    """Return the case of a repr, which is a call of a case class with literal arguments. Raises ValueError for any other text."""
     try:
         case = _value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, TypeError) as error:
@@ -66,7 +66,7 @@ def case_from_repr(text: str) -> Case:
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal, or a call of a case class or KernelConfig with such arguments; nothing else is run."""
+    """Evaluate a literal, or a call of a case class or KernelConfig with such arguments. Raises ValueError for any other expression."""
     makers: dict[str, Any] = {**case_kinds(), "KernelConfig": KernelConfig}
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in makers:
         kind = makers[node.func.id]

@@ -1,6 +1,6 @@
-"""How many kernels Triton compiled, or loaded from its cache, for cases of this process and of its workers; none under the interpreter.
+"""The number of kernels that Triton compiled, or loaded from its cache, for this process and its workers; 0 under the interpreter.
 
-The count is the process's, whichever thread or case it was for: the hook that counts is one for all of Triton.
+The count is global, over all threads and cases: Triton has a single hook for it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ _count = 0
 
 
 def compiled() -> int:
-    """How many up to now."""
+    """Return the count up to now."""
     return _count
 
 
 def add(more: int) -> None:
-    """Count what a worker compiled."""
+    """Add the count of a worker."""
     global _count
     _count += more
 
 
 def watch() -> None:
-    """Count from now on; once is enough."""
+    """Count from now on; further calls change nothing."""
     before = knobs.runtime.jit_post_compile_hook
     if getattr(before, "counts", False):
         return

@@ -1,6 +1,6 @@
-"""The registry of levels, and what a declaration needs to know of one: its contract. Importing a contract imports no torch.
+"""The registry of levels, and the contract of each, on which declarations are based. Importing a contract imports no torch.
 
-Stages ask for a level by the name that a case or a target has. A level of another package is added by ``register``.
+Stages look a level up by the name that a case or a target has for it. ``register`` adds a level of another package.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ DEFAULT_LEVEL = next(iter(LEVELS))
 
 @dataclass(frozen=True)
 class Contract:
-    """What targets of a level are called with, what they give, and what they can declare."""
+    """The parameters and results of targets of a level, and the fields that they can declare."""
 
     level: str
     case: type[Case]
-    parameters: tuple[str, ...]  # of a target, in order; the first tells the level of a plain function
+    parameters: tuple[str, ...]  # of a target, in order; the first determines the level of a plain function
     inputs: tuple[str, ...]  # the tensors that a target must not change
     passes: Mapping[str, str]  # "forward" or "backward" for each tensor that is compared
-    limits: tuple[str, ...]  # the fields of Target that limit what a case may be
-    declares: tuple[str, ...] = ()  # further fields of Target that say something at this level alone
-    optional: tuple[str, ...] = ()  # parameters that a target may require beside these
+    limits: tuple[str, ...]  # the fields of Target that limit the cases
+    declares: tuple[str, ...] = ()  # further fields of Target that have a meaning at this level only
+    optional: tuple[str, ...] = ()  # further parameters that a target may require
     own_targets: tuple[str, ...] = ()  # names of the targets that come with the package, the default first
-    own_fields: Mapping[str, Any] = field(default_factory=dict)  # what those declare
+    own_fields: Mapping[str, Any] = field(default_factory=dict)  # the declarations of these targets
 
 
 _REGISTERED: dict[str, tuple[Contract, Any]] = {}
 
 
 def register(contract: Contract, level: Any) -> None:
-    """Add a level of another package: its contract and its Level. Done where the module of its targets is imported."""
+    """Add a level of another package: its contract and its Level. Call it in the module of its targets."""
     _REGISTERED[contract.level] = contract, level
 
 
@@ -53,12 +53,12 @@ def level_names() -> tuple[str, ...]:
 
 
 def contract_of(level: str) -> Contract:
-    """Return the contract of a level. Raises KeyError for a name that is none."""
+    """Return the contract of a level. Raises KeyError for an unknown name."""
     return _REGISTERED[level][0] if level in _REGISTERED else _imported(level, "contract")
 
 
 def implementation_of(level: str) -> Any:
-    """Return the Level of a name: see ``levels/level.py``. Raises KeyError for a name that is none."""
+    """Return the Level of a name: see ``levels/level.py``. Raises KeyError for an unknown name."""
     return _REGISTERED[level][1] if level in _REGISTERED else _imported(level, "level")
 
 
@@ -73,7 +73,7 @@ def contracts() -> Iterator[Contract]:
 
 
 def passes() -> dict[str, str]:
-    """Return the tensors of all levels that are compared, and the pass that makes each."""
+    """Return the compared tensors of all levels, and the pass that computes each."""
     return {tensor: made_by for contract in contracts() for tensor, made_by in contract.passes.items()}
 
 
@@ -83,5 +83,5 @@ def inputs() -> tuple[str, ...]:
 
 
 def level_of_first_parameter(name: str) -> str | None:
-    """Return the level whose targets have a parameter of this name first."""
+    """Return the level whose targets have a first parameter of this name, or None."""
     return next((contract.level for contract in contracts() if contract.parameters[0] == name), None)

@@ -1,4 +1,4 @@
-"""Durations as they are written in options and settings."""
+"""Durations as options and settings write them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DURATION = re.compile(rf"(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s)?|{_
 
 
 class BadDuration(Exception):
-    """A text that is no duration; its text is one line, to be read behind the name of an option."""
+    """A text that is no duration; the message is one line, which follows the name of an option."""
 
 
 def duration(text: str) -> float:

@@ -13,19 +13,19 @@ VARIABLES = (TARGET_VARIABLE, KNOWN_ISSUES_VARIABLE, CORPUS_VARIABLE)
 
 
 def unknown_variables() -> list[str]:
-    """Variables that look like ours and are not: typing errors."""
+    """Return environment variables that start with MOEFUZZ_ and are unknown, such as typing errors."""
     return sorted(name for name in os.environ if name.startswith("MOEFUZZ_") and name not in VARIABLES)
 
 
 def warnings() -> list[str]:
-    """A line for each of them."""
+    """Return a warning, of one line, for each unknown variable."""
     return [f"WARNING: unknown environment variable {name}; known are {', '.join(VARIABLES)}" for name in unknown_variables()]
 
 
 def why_not_writable(folder: Path) -> str:
-    """Why nothing can be written into a folder, which need not exist yet; empty if something can. It is tried, and leaves no trace."""
+    """Return why a folder, which need not exist yet, is not writable; empty if it is. The test write leaves no trace."""
     try:
-        folder.exists()  # raises for a name that none can have
+        folder.exists()  # raises for a name that no folder can have
         nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
         if not nearest.is_dir():
             return f"{nearest} is no folder"

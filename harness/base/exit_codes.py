@@ -1,4 +1,4 @@
-"""What a run ends with, for the command and for pytest alike; 0 is nothing found."""
+"""Exit statuses of a run, of the command and of pytest alike; 0 means that no failure was found."""
 
 FOUND = 1
 USAGE = 2
@@ -6,4 +6,4 @@ INFRASTRUCTURE = 3
 INTERNAL = 4  # an error of moefuzz itself
 NOTHING_RAN = 5
 INTERRUPTED = 130
-BROKEN_PIPE = 141  # nothing reads what is printed any more, as of a command that SIGPIPE ends
+BROKEN_PIPE = 141  # standard output was closed; the status of a command that SIGPIPE ends

@@ -1,6 +1,6 @@
-"""What is true of a case, in the words of a report: of such truths the region is made in which a failure shows.
+"""Features of a case, in the words of a report. The region in which a failure occurs is a set of features.
 
-A truth is a text. Sizes and loads give thresholds and remainders, fields of a closed choice their value, loads where experts starve.
+A feature is a text. Sizes and loads give thresholds and remainders, fields with a closed list their value, loads whether experts are empty.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MULTIPLES = (2, 4, 8, 16, 32, 64)
 
 
 def features(case: Case) -> frozenset[str]:
-    """All that can be said of a case.
+    """Return all features of a case.
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> sorted(features(GroupedGemmCase((0, 3), K=17)) & {"K > 16", "K > 17", "K is no multiple of 2", "an expert without rows"})
@@ -26,7 +26,7 @@ def features(case: Case) -> frozenset[str]:
 
 
 def in_words(needs: Iterable[str]) -> list[str]:
-    """The truths that others among them do not say already: of thresholds the highest, of multiples the largest.
+    """Return the features that no other of them implies: of thresholds the highest, of multiples the largest.
 
     >>> in_words({"K > 1", "K > 16", "N is no multiple of 2", "N is no multiple of 4", "dtype is bfloat16", "dtype is not float32"})
     ['K > 16', 'N is no multiple of 2', 'dtype is bfloat16']
@@ -76,7 +76,7 @@ def _all(case: Case) -> Iterator[str]:
 
 
 _COUNTED = ("topk", "grads", "config")
-"""Choices of which other things are said than their values: thresholds, each gradient, each field of a config."""
+"""Choices whose features are not their values, but thresholds, each gradient, each field of a config."""
 
 
 def _above(name: str, value: int, least: int = 0) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What moefuzz uses of Hypothesis and pytest beyond what their documentation promises: one function for each part, and no use elsewhere.
+"""All uses of undocumented parts of Hypothesis and pytest: one function for each part. No other module uses such a part.
 
 Each docstring names the version in which the part was read. ``tests/selftest/base/test_hypothesis_internals.py`` has a canary for each
 function; ``test_version_bounds.py`` beside it explains the upper bounds of both packages in pyproject.toml. Neither package is imported
@@ -31,7 +31,7 @@ def choices_of_example() -> bytes:
 
 
 def secondary_key(key: bytes) -> bytes:
-    """Return the key of the examples that Hypothesis replays and then shrinks; those under ``key`` itself it takes for shrunk.
+    """Return the key of the examples that Hypothesis replays and then shrinks; it treats those under ``key`` itself as shrunk.
 
     Read in Hypothesis 6.170.15: ``internal.conjecture.engine.ConjectureRunner.secondary_key``.
     """
@@ -47,7 +47,7 @@ def is_secondary(key: bytes) -> bool:
 
 
 def is_primary(key: bytes) -> bool:
-    """Return whether a key is a test's own, of which the others are made.
+    """Return whether a key is that of a test itself, from which the others are derived.
 
     Read in Hypothesis 6.170.15: ``internal.conjecture.engine.ConjectureRunner.sub_key``, with ``secondary_key`` and ``pareto_key``.
     """
@@ -94,7 +94,7 @@ def settings_of(test: Any) -> settings:
 
 
 def use_settings(test: Any, new: settings) -> None:
-    """Have a test of ``given`` run with other settings.
+    """Make a test of ``given`` run with other settings.
 
     Read in Hypothesis 6.170.15: the attribute ``_hypothesis_internal_use_settings`` of the test, which it reads at each call.
     """
@@ -103,7 +103,7 @@ def use_settings(test: Any, new: settings) -> None:
 
 @contextmanager
 def replaced(test: Any, inner: Callable[..., None], new: settings) -> Iterator[None]:
-    """While it lasts, a test of ``given`` runs another function, with other settings.
+    """Make a test of ``given`` run another function, with other settings, within the block.
 
     Read in Hypothesis 6.170.15: the attribute ``hypothesis.inner_test`` of the test, which it reads at each call.
     """
@@ -118,7 +118,7 @@ def replaced(test: Any, inner: Callable[..., None], new: settings) -> Iterator[N
 
 
 def limit_shrinking(seconds: float) -> Callable[[], None]:
-    """Let Hypothesis shrink a failure for so long at most; return what undoes it.
+    """Limit the time for which Hypothesis shrinks a failure; return a function that undoes it.
 
     Read in Hypothesis 6.170.15: ``internal.conjecture.engine.MAX_SHRINKING_SECONDS``, which is 300.
     """
@@ -134,7 +134,7 @@ def limit_shrinking(seconds: float) -> Callable[[], None]:
 
 
 def home_folder(*names: str) -> Path:
-    """Return a folder below Hypothesis' home, which need not exist.
+    """Return the path of a folder below Hypothesis' home; the folder need not exist.
 
     Read in Hypothesis 6.170.15: ``configuration.storage_directory``, whose value has a ``path``. In 6.150.0 it is the path.
     """
@@ -155,7 +155,7 @@ def set_home(folder: Path) -> None:
 
 
 def run_test(item: pytest.Item) -> list[pytest.TestReport]:
-    """Run a test that pytest has collected, with its fixtures; return the reports of its phases, of which no plugin is told.
+    """Run a test that pytest has collected, with its fixtures; return the reports of its phases, which plugins do not get.
 
     Read in pytest 9.2.0: ``_pytest.runner.runtestprotocol``.
     """
@@ -165,7 +165,7 @@ def run_test(item: pytest.Item) -> list[pytest.TestReport]:
 
 
 def file_of(terminalreporter: pytest.TerminalReporter) -> TextIO:
-    """Return the file to which pytest writes what the terminal shows.
+    """Return the file to which pytest writes its terminal output.
 
     Read in pytest 9.2.0: ``_tw._file`` of its reporter.
     """
@@ -173,8 +173,8 @@ def file_of(terminalreporter: pytest.TerminalReporter) -> TextIO:
 
 
 def ends_pytest(error: BaseException) -> bool:
-    """Return whether an exception is one by which pytest ends a run, as that of ``pytest.exit``.
+    """Return whether an exception is one with which pytest ends a test or a run, as that of ``pytest.exit``.
 
-    Read in pytest 9.2.0: the modules in which these are defined. Those of ``pytest.skip`` and ``pytest.fail`` call themselves builtins.
+    Read in pytest 9.2.0: the modules in which these are defined. Those of ``pytest.skip`` and ``pytest.fail`` claim to be builtins.
     """
     return type(error).__module__.startswith("_pytest.")

@@ -1,6 +1,6 @@
 """Hypothesis profiles: dev (default), ci, gpu, soak.
 
-All start from Hypothesis' own default rather than from what is active: under CI=1 that would hand on ``derandomize=True`` and no database.
+All start from Hypothesis' own default, not from the active profile, which under CI=1 has ``derandomize=True`` and no database.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _SHRINKING_SECONDS = 24 * 3600
 
 
 def let_shrinking_end() -> Callable[[], None]:
-    """Let Hypothesis shrink a failure to the end, where it would stop after five minutes: a case that crashes or hangs takes its time.
+    """Let Hypothesis shrink a failure to the end, instead of for five minutes, since a case that crashes or hangs takes long.
 
-    What is returned undoes it.
+    Return a function that undoes it.
     """
     return limit_shrinking(_SHRINKING_SECONDS)
 
@@ -50,7 +50,7 @@ def register(*names: str) -> None:
 
 
 def drawn(examples: int) -> settings:
-    """So many examples, which are drawn and not minimised, whatever the profile: for measurements."""
+    """Return settings for measurements: a number of examples that are drawn and not minimised, whatever the profile."""
     return settings(
         max_examples=examples,
         deadline=None,

@@ -1,4 +1,4 @@
-"""Defaults that the command states before it imports what they apply to."""
+"""Defaults that the command shows before it imports the modules that use them."""
 
 CASE_SECONDS = 60.0
-"""What a case may take, compiling included, before its worker is killed."""
+"""The seconds that a case may take, compilation included, before its worker is killed."""

@@ -1,4 +1,4 @@
-"""A project's defaults for the command and for pytest, ``[tool.moefuzz]`` of its pyproject.toml; options and variables overrule them.
+"""A project's defaults for the command and for pytest, ``[tool.moefuzz]`` of its pyproject.toml; options and variables override them.
 
     [tool.moefuzz]
     targets = ["mine:target"]       # as --target, given several times
@@ -6,7 +6,7 @@
     known-issues = "known.toml"     # as --known-issues
     report-dir = "moefuzz-reports"  # as --report-dir
 
-Relative paths are relative to the file, and modules are found beside it.
+Relative paths are relative to the file, and its folder is searched for modules.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _KEYS = ("targets", "time", "known-issues", "report-dir")
 
 
 class BadSettings(Exception):
-    """Settings that cannot be used; the text is one line that says where, and why."""
+    """Settings that cannot be used; the text is one line that names the place and the reason."""
 
 
 @dataclass(frozen=True)
 class ProjectSettings:
-    """What a project says; what it does not say is None or empty. Paths can be opened from the working directory."""
+    """The settings of a project; those that it does not set are None or empty. Paths can be opened from the working directory."""
 
     file: Path | None = None
     targets: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class ProjectSettings:
 
 
 def project_settings() -> ProjectSettings:
-    """Those of the nearest pyproject.toml of the working directory and its parents that has the table. Raises BadSettings."""
+    """Read the nearest pyproject.toml with the table, in the working directory or above; return its settings. Raises BadSettings."""
     for folder in _here():
         file = folder / "pyproject.toml"
         try:
@@ -57,10 +57,10 @@ def project_settings() -> ProjectSettings:
 
 
 def module_folders() -> list[str]:
-    """Where a target's module is looked for besides where Python looks: the working directory, and beside the project's settings."""
+    """Return the folders searched for the module of a target beside Python's own: the working directory and that of the settings."""
     try:
         file = project_settings().file
-    except BadSettings:  # which the command says
+    except BadSettings:  # the command reports it
         file = None
     here = _here()[:1]
     return [str(folder) for folder in ([*here, file.parent] if file and file.parent not in here else here)]
@@ -69,12 +69,12 @@ def module_folders() -> list[str]:
 def _here() -> list[Path]:
     try:
         return [Path.cwd(), *Path.cwd().parents]
-    except FileNotFoundError:  # it was removed
+    except FileNotFoundError:  # the working directory was removed
         return []
 
 
 def _table(file: Path, text: str) -> object:
-    """The table, as it stands; None where there is none."""
+    """Return the table, unchecked; None where there is none. Raises BadSettings."""
     try:
         tool = tomllib.loads(text).get("tool", {})
     except (tomllib.TOMLDecodeError, RecursionError) as error:

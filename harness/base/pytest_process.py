@@ -1,7 +1,7 @@
-"""A process of pytest, while no case has run in it: what the first one needs to know. Nothing is imported for it.
+"""State of a process of pytest that its first case needs. The module imports nothing of the harness.
 
-The first case starts the journal (``verdict/journal.py``), which says what ran when the process ended without a word. The journal lasts to
-the end of the process, longer than the test whose case is the first, so it is no part of what is in force around a case (``ambient.py``).
+The first case starts the journal (``verdict/journal.py``), which tells what ran when the process ended unexpectedly. The journal is kept to
+the end of the process, longer than the test of the first case, so it is no part of the options in force around a case (``ambient.py``).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from contextlib import ExitStack
 from typing import Any
 
 until_it_ends = ExitStack()
-"""What is closed when the run ends."""
+"""The resources to close when the run ends."""
 
 stderr = -1
-"""A copy of standard error, which capturing does not redirect; -1 where this is no process of pytest, or it has none."""
+"""The descriptor of a copy of standard error, which pytest does not capture; -1 outside pytest, or without standard error."""
 
 
 journal: Any = None
-"""The file into which the running case is written, once one has run."""
+"""The file to which the running case is written; None until a case has run."""
 
 
 def begin() -> None:
-    """Say that this is a process of pytest. Its standard error is not captured now."""
+    """Mark this process as one of pytest. Call it before pytest captures standard error."""
     global stderr
     if stderr < 0:
         with contextlib.suppress(OSError):
@@ -31,7 +31,7 @@ def begin() -> None:
 
 
 def end() -> None:
-    """Close what the run opened."""
+    """Close the resources of the run."""
     global stderr, journal
     until_it_ends.close()
     journal = None

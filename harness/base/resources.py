@@ -1,4 +1,4 @@
-"""What the machine lacks is no failure of a target: memory for a case, or a device that answers. What no machine has, is one."""
+"""Lack of memory for a case, or of a working device, is no failure of a target. A request for more memory than any machine has is one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hypothesis.errors import UnsatisfiedAssumption
 from .exception_text import text_of
 
 BEYOND_REASON = 1000
-"""So many times the bytes of a case's own tensors may a target ask for, before memory that cannot be had is its failure."""
+"""A failed request for more than this many times the bytes of a case's own tensors counts as a failure of the target."""
 
 _SAID = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class NoRoom(UnsatisfiedAssumption):
-    """The device has no memory for a case now, which says nothing of a target: to Hypothesis an example that is to be passed by."""
+    """The device lacks memory for a case now, which is no failure of the target; Hypothesis skips the example."""
 
 
 _last_had_room: ContextVar[bool] = ContextVar("moefuzz_last_had_room", default=True)
@@ -31,7 +31,7 @@ _last_had_room: ContextVar[bool] = ContextVar("moefuzz_last_had_room", default=T
 
 @contextmanager
 def room_noted() -> Iterator[None]:
-    """Note for ``KeepsWhatHadNoRoom`` whether the case that runs meanwhile raises NoRoom: in this thread, which is Hypothesis' too."""
+    """Record for ``KeepsWhatHadNoRoom`` whether the case in the block raises NoRoom, for this thread, in which Hypothesis runs too."""
     _last_had_room.set(True)
     try:
         yield
@@ -41,7 +41,7 @@ def room_noted() -> Iterator[None]:
 
 
 class KeepsWhatHadNoRoom(ExampleDatabase):
-    """Hypothesis' default database; a stored failure that had no room this time is not taken for mended, and stays."""
+    """Hypothesis' default database, which keeps a stored failure if its case lacked memory this time."""
 
     @property
     def _stored(self) -> ExampleDatabase:
@@ -64,11 +64,11 @@ class KeepsWhatHadNoRoom(ExampleDatabase):
 
 
 class LostDevice(BaseException):
-    """Nothing can go on: no process can be started for a case, none has room, or the disk is full. Hypothesis passes it on."""
+    """The run cannot continue: no worker can be started, none has enough memory, or the disk is full. Hypothesis lets it propagate."""
 
 
 def lack_of_memory(error: BaseException) -> str:
-    """What an exception says of memory that could not be had, in one line; empty where it is about something else."""
+    """Return in one line what an exception says about a failed allocation; empty where it is about something else."""
     text = text_of(error)
     if isinstance(error, MemoryError):
         return f"{type(error).__name__}: {text}".rstrip(": ")
@@ -78,10 +78,10 @@ def lack_of_memory(error: BaseException) -> str:
 
 
 def is_beyond_reason(lack: str, case_bytes: int) -> bool:
-    """Whether no machine like this one has the memory that a target asked for, for a case whose tensors take ``case_bytes`` in all.
+    """Return whether a target asked for more memory than a machine like this has, for a case with tensors of ``case_bytes`` in all.
 
-    ``lack`` is what ``lack_of_memory`` gave. A request counts that is larger than all memory of the device and than a thousand times the
-    case's tensors. Where the size is not said, as by a MemoryError that a target raises itself, all memory that is free now counts instead.
+    ``lack`` is the result of ``lack_of_memory``. The request must be larger than all memory of the device and than a thousand times the
+    case's tensors. Where its size is unknown, as for a MemoryError that a target raises itself, all free memory is taken as the request.
     """
     needed = BEYOND_REASON * case_bytes
     if (asked := _asked_for(lack)) is not None:
@@ -90,16 +90,16 @@ def is_beyond_reason(lack: str, case_bytes: int) -> bool:
 
 
 def _asked_for(lack: str) -> float | None:
-    """Bytes."""
+    """Return the requested bytes; None where the text does not give them."""
     match = re.search(r"([\d.]+(?:e[+-]?\d+)?) (bytes|[KMGTPE]iB)", lack)
     return None if match is None else float(match[1]) * 1024 ** "bKMGTPE".index(match[2][0])
 
 
 def _memory(what: str) -> int:
-    """Bytes of the device that targets run on: "total" or "available"."""
+    """Return the bytes, "total" or "available", of the device on which targets run."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         available, total = torch.cuda.mem_get_info()
         return total if what == "total" else available
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     here: int = getattr(psutil.virtual_memory(), what)
-    return here if limit == resource.RLIM_INFINITY else min(here, limit) if what == "total" else 0  # what is left of a limit is not known
+    return here if limit == resource.RLIM_INFINITY else min(here, limit) if what == "total" else 0  # the rest of a limit is unknown

@@ -1,8 +1,9 @@
-"""Being told to end: as KeyboardInterrupt, at once or at the next case.
+"""Signals that end a run: they raise KeyboardInterrupt, at once or at the next case.
 
-Python drops an exception that a signal raises while a callback of the garbage collector runs, and Hypothesis has one.
+Python drops an exception that a signal raises while a callback of the garbage collector runs, and Hypothesis has such a callback.
 
-What was heard is kept for the whole process: a signal is sent to a process, and Python handles it in the main thread, whichever runs cases.
+A received signal is kept for the whole process: signals are sent to processes, and Python handles them in the main thread, whichever thread
+runs cases.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _listens, _deaf, _held = False, False, 0
 
 
 def listen() -> None:
-    """From now on SIGTERM, SIGINT and SIGHUP tell this process to end; not SIGHUP below nohup."""
+    """Make SIGTERM, SIGINT and SIGHUP end this process from now on; not SIGHUP under nohup."""
     global _listens
     _listens = True
     for number in _NUMBERS:
@@ -33,13 +34,13 @@ def was_told() -> bool:
 
 
 def end_if_told() -> None:
-    """Raise KeyboardInterrupt where a signal could not."""
+    """Raise KeyboardInterrupt if a signal was received and its exception was lost."""
     if _told:
         raise KeyboardInterrupt
 
 
 def ignore() -> None:
-    """Ignore these signals from now on: this process ends already."""
+    """Ignore these signals from now on, since this process is ending already."""
     global _told
     _told = False
     for number in _NUMBERS:
@@ -47,7 +48,7 @@ def ignore() -> None:
 
 
 def leave_to_parent() -> None:
-    """Ignore Ctrl-C from now on, in a worker: its parent, which gets it too, ends it by SIGTERM."""
+    """Ignore Ctrl-C from now on, in a worker: its parent, which gets the signal too, ends the worker by SIGTERM."""
     global _deaf
     _deaf = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -55,7 +56,7 @@ def leave_to_parent() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Put a signal off until what must not be torn apart is done; KeyboardInterrupt is raised at the end of it."""
+    """Defer signals while the block runs, which must not be interrupted; raise KeyboardInterrupt at its end if one came."""
     global _held
     _held += 1
     try:
@@ -67,10 +68,10 @@ def held() -> Iterator[None]:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether an exception only passes through the code of a target: an interrupt of this process, or pytest's end of a test.
+    """Return whether an exception is not the target's own: an interrupt of this process, or pytest's end of a test.
 
-    A worker is not interrupted, so that a KeyboardInterrupt in it is the target's own. So is one in a process that
-    listens and heard none. In any other, such as that of pytest, it counts as the user's.
+    A worker ignores interrupts, so a KeyboardInterrupt in it is the target's own. So is one in a process that listens for signals and
+    received none. In any other process, such as that of pytest, it counts as the user's.
     """
     if isinstance(error, KeyboardInterrupt):
         return _told if _listens else not _deaf

@@ -1,4 +1,4 @@
-"""What was meant by a name that is none: close spellings, and the targets of a file, which is parsed and not imported."""
+"""Suggestions for an unknown name: close spellings, and the targets of a file, which is parsed and not imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 3
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question to end a message with; empty where nothing else that is known is close.
+    """Return a question to end a message with; empty where no other known word is close.
 
     >>> did_you_mean("resaon", ["reason", "link"]), did_you_mean("link", ["link"])
     ('; did you mean reason?', '')
@@ -23,7 +23,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def in_a_row(words: Iterable[str]) -> str:
-    """Words as a sentence has them.
+    """Join words as in a sentence.
 
     >>> in_a_row(["link", "reason", "when"])
     'link, reason and when'
@@ -33,14 +33,14 @@ def in_a_row(words: Iterable[str]) -> str:
 
 
 def did_you_mean_target(spec: str, names: Iterable[str]) -> str:
-    """Such a question for a target: an installed name, or those of a file in the working directory that a module or path names."""
+    """Return such a question for a target: an installed name, or the targets of a file that the module or path in ``spec`` names."""
     return _asked(_in_a_file(spec) or get_close_matches(spec, list(names), _MOST))
 
 
 def without_file(spec: str) -> str:
-    """Return a target's name by its module where it names a file in or below the working directory that binds the attribute.
+    """Turn a name of a target by file into one by module, if the file lies in or below the working directory and binds the attribute.
 
-    ``sub/mine.py:kernel`` is ``sub.mine:kernel``; any other name stays as it is.
+    ``sub/mine.py:kernel`` becomes ``sub.mine:kernel``; any other name is returned as it is.
     """
     said, colon, attribute = spec.partition(":")
     if not colon or not said.endswith(".py"):
@@ -50,7 +50,7 @@ def without_file(spec: str) -> str:
 
 
 def _bound_in(file: Path) -> set[str]:
-    """The names that a Python file binds at its top level."""
+    """Return the names that a Python file binds at its top level."""
     bound: set[str] = set()
     for node in _parsed(file):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -63,7 +63,7 @@ def _bound_in(file: Path) -> set[str]:
 
 
 def _parsed(file: Path) -> list[ast.stmt]:
-    """The statements of a file; none where it cannot be read."""
+    """Return the statements of a file; none where it cannot be read or parsed."""
     try:
         return ast.parse(file.read_text(encoding="utf-8")).body
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
@@ -71,7 +71,7 @@ def _parsed(file: Path) -> list[ast.stmt]:
 
 
 def targets_in(file: Path) -> list[str]:
-    """What a Python file defines that is a Target, or a function whose first parameter is one of a level's."""
+    """Return the names that a Python file defines as a Target, or as a function whose first parameter is that of a level."""
     return [name for name in dict.fromkeys(_defined(_parsed(file))) if not name.startswith("_")]
 
 
@@ -85,7 +85,7 @@ def _in_a_file(spec: str) -> list[str]:
     if file is None:
         near = get_close_matches(said, [path.stem for path in Path().glob("*.py")], 1)
         return _in_a_file(f"{near[0]}:{attribute}") or [f"{near[0]}:{attribute}"] if near and attribute else []
-    if attribute and module == said and said not in sys.modules:  # what it names is there, and failed to import
+    if attribute and module == said and said not in sys.modules:  # the named file exists, and its import failed
         return []
     attribute, names = attribute or after, targets_in(file)
     chosen = [attribute] if attribute in names else get_close_matches(attribute, names) or names
@@ -95,7 +95,7 @@ def _in_a_file(spec: str) -> list[str]:
 
 
 def _file_of(said: str) -> tuple[Path | None, str, str]:
-    """The file that a module or a path means, the module that it is, and the attribute after a dot that should be a colon."""
+    """Return the file that a module or a path names, its module, and an attribute that was given after a dot instead of a colon."""
     if any(not character.isprintable() for character in said):
         return None, said, ""
     path = Path(said)

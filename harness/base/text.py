@@ -1,4 +1,4 @@
-"""Numbers and foreign texts as a person reads them, for the screen and the page of a long run."""
+"""Numbers and foreign texts in readable form, for the screen and the page of a long run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 import signal
 from datetime import UTC, datetime
 
-_MOST_CHARACTERS = 4_000  # of one text: a case of thirty experts has some 300, and what a target raises has no end
+_MOST_CHARACTERS = 4_000  # of one text: a case of thirty experts has some 300, an exception of a target may have any number
 
 
 def duration(seconds: float) -> str:
-    """Two units at most.
+    """Return a duration in two units at most.
 
     >>> duration(0.31), duration(59), duration(125), duration(3 * 3600 + 60 * 5 + 9), duration(100 * 3600)
     ('0.31 s', '59 s', '2 min 5 s', '3 h 5 min', '4 d 4 h')
@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 def memory(size: float | None) -> str:
-    """Bytes in the unit that leaves at most four digits.
+    """Return bytes in the unit that leaves at most four digits.
 
     >>> memory(3 * 2**29), memory(5 * 2**20), memory(None)
     ('1.5 GiB', '5 MiB', '-')
@@ -37,7 +37,7 @@ def memory(size: float | None) -> str:
 
 
 def moment(at: float) -> str:
-    """A time of day that means the same on every host.
+    """Return a date and time in UTC, which is the same on every host.
 
     >>> moment(0)
     '1970-01-01 00:00 UTC'
@@ -46,7 +46,7 @@ def moment(at: float) -> str:
 
 
 def rate(examples: float, seconds: float) -> str:
-    """Examples a second, with a digit after the point while they are few.
+    """Return examples per second, with a digit after the point while they are few.
 
     >>> rate(5, 2), rate(5_000, 2), rate(5, 0)
     ('2.5', '2,500', '-')
@@ -57,7 +57,7 @@ def rate(examples: float, seconds: float) -> str:
 
 
 def several(number: int, one: str, many: str = "") -> str:
-    """A number and its noun.
+    """Return a number and its noun.
 
     >>> several(1, "failure"), several(1200, "failure"), several(2, "person", "people")
     ('1 failure', '1,200 failures', '2 people')
@@ -66,7 +66,7 @@ def several(number: int, one: str, many: str = "") -> str:
 
 
 def ending(status: int) -> str:
-    """What an exit status says.
+    """Return an exit status as words.
 
     >>> ending(-9), ending(3), ending(-99)
     ('SIGKILL', 'exit status 3', 'signal 99')
@@ -80,7 +80,7 @@ def ending(status: int) -> str:
 
 
 def by_number(name: str) -> list[tuple[int, str]]:
-    """The key by which names with numbers in them are sorted.
+    """Return the key that sorts names by the numbers in them.
 
     >>> sorted(["node1-10", "node1-9", "a"], key=by_number)
     ['a', 'node1-9', 'node1-10']
@@ -89,7 +89,7 @@ def by_number(name: str) -> list[tuple[int, str]]:
 
 
 def printable(text: str) -> str:
-    r"""A text of a target's, safe to be shown: a terminal obeys what is not printable, and XML forbids it.
+    r"""Return a text of a target without unprintable characters, which a terminal would interpret and XML forbids.
 
     >>> printable("a\x1b[2Jb\nc\ud800")
     'a?[2Jb c?'

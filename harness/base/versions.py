@@ -1,4 +1,4 @@
-"""The versions that decide an outcome, read from metadata: torch takes seconds to import."""
+"""The versions on which an outcome depends, read from metadata, since torch takes seconds to import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGES = ("torch", "triton", "transformers", "hypothesis", "numpy", "moefuzz"
 
 @cache
 def versions() -> str:
-    """Python's and the packages', in one line."""
+    """Return the versions of Python and of the packages, in one line."""
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in _PACKAGES)])
 
 
