@@ -1,1 +1,1 @@
-"""When a number is right: bounds with their derivations, data recipes, and claims about a tensor."""
+"""The criteria for right numbers: bounds with their derivations, data recipes, and claims about a tensor."""

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 
 Float64Array = npt.NDArray[np.float64]
-"""What is compared, in NumPy: on tensors as small as a case's, its operations take a tenth of torch's time."""
+"""The arrays of all comparisons. They are NumPy's, since its operations take a tenth of torch's time on tensors as small as a case's."""
 BoolArray = npt.NDArray[np.bool_]
 
 U = 2.0**-23
@@ -34,37 +34,37 @@ TINY = 2.0**-126
 EXACT = 2.0**24
 
 BLOCK = 1 << 14
-"""So many elements, 128 KiB of each array, stay in a core's cache from one elementwise operation to the next."""
+"""The number of elements, 128 KiB of each array, that stay in a core's cache from one elementwise operation to the next."""
 
 
 class Limits(NamedTuple):
-    """What a floating dtype holds."""
+    """The limits of a floating dtype."""
 
     u: float  # the unit roundoff, half an ulp of 1: 2**-8 bfloat16, 2**-11 float16, 2**-24 float32
     largest: float
-    subnormal: float  # the smallest
+    subnormal: float  # the smallest one
 
 
 @functools.cache
 def limits(dtype: torch.dtype) -> Limits:
-    """The limits of a dtype."""
+    """Return the limits of a dtype."""
     info = torch.finfo(dtype)
     return Limits(info.eps / 2, info.max, info.smallest_normal * info.eps)
 
 
 def u(dtype: torch.dtype) -> float:
-    """The unit roundoff of a dtype."""
+    """Return the unit roundoff of a dtype."""
     return limits(dtype).u
 
 
 def reals(x: torch.Tensor) -> Float64Array:
-    """A floating tensor's numbers in float64."""
+    """Return the numbers of a floating tensor in float64."""
     numbers: Float64Array = x.detach().cpu().double().numpy()
     return numbers
 
 
 def quantum(x: Float64Array) -> float:
-    """The largest power of two that divides every finite entry; infinity for zeros alone, which everything divides.
+    """Return the largest power of two that divides every finite entry; infinity for zeros alone, which every number divides.
 
     >>> quantum(np.array([6.0, 0.0, -2.0])), quantum(np.array([0.75, 2.0])), quantum(np.zeros(2))
     (2.0, 0.25, inf)
@@ -73,7 +73,7 @@ def quantum(x: Float64Array) -> float:
     largest = max(numbers.max(initial=0.0), -numbers.min(initial=0.0))
     if largest == 0:
         return math.inf
-    if TINY <= largest < 2.0**62:  # neither infinity nor NaN among them: as whole numbers of 63 bits, where that holds all
+    if TINY <= largest < 2.0**62:  # no infinity or NaN: use integers of 63 bits, where these hold all entries
         every, shift = 0, 62 - math.frexp(largest)[1]
         for start in range(0, numbers.size, BLOCK):
             scaled = numbers[start : start + BLOCK] * 2.0**shift
@@ -93,7 +93,7 @@ def quantum(x: Float64Array) -> float:
 
 
 def accumulation_error(S: Float64Array, depth: Float64Array | int, unit: float) -> Float64Array:
-    """The bound b of this module's docstring: ``depth`` the number K of products, ``unit`` the quantum qa * qb."""
+    """Return the bound b of this module's docstring: ``depth`` is the number K of products, ``unit`` the quantum qa * qb."""
     bound: Float64Array = depth * U / (1 - depth * U) * S
     bound += depth * TINY
     np.copyto(bound, 0.0, where=EXACT * unit >= S if unit >= TINY else S == 0)
@@ -101,11 +101,11 @@ def accumulation_error(S: Float64Array, depth: Float64Array | int, unit: float) 
 
 
 def declared_error(S: Float64Array, unit: float, dtype: torch.dtype, *, partial_sums: int, tf32: bool) -> Float64Array:
-    """What a target may be off by in addition, as it declares; S and ``unit`` as above, ``dtype`` that of the result.
+    """Return the further error that a target declares; S and ``unit`` as above, ``dtype`` that of the result.
 
-    - ``partial_sums`` n > 1: so many sums are rounded to ``dtype`` and then added in it. The n roundings cost at most u * S together, the
-      n - 1 adds u * S each, and each of the 2 n - 1 half a subnormal at most: n * (u * S + the smallest subnormal). Where S is at most
-      2**p * unit, p the bits of a significand, every partial sum is in the grid of ``dtype``, and none costs anything.
+    - ``partial_sums`` n > 1: n sums are rounded to ``dtype`` and then added in it. The n roundings cost at most u * S together, the n - 1
+      adds u * S each, and each of the 2 n - 1 half a subnormal at most: n * (u * S + the smallest subnormal). Where S is at most
+      2**p * unit, p the bits of a significand, every partial sum is in the grid of ``dtype``, and no rounding costs anything.
     - ``tf32``: each operand loses less than 2**-10 of itself, whether it is rounded or cut off to 11 bits, and so each product less
       than 2**-9. (Operands that have no more bits lose nothing: see ``is_tf32``.)
     """
@@ -117,7 +117,7 @@ def declared_error(S: Float64Array, unit: float, dtype: torch.dtype, *, partial_
 
 
 def is_tf32(x: Float64Array) -> bool:
-    """Whether every entry has at most the 11 significant bits of tf32.
+    """Return whether every entry has at most the 11 significant bits of tf32.
 
     >>> is_tf32(np.array([2047.0, -0.75, 0.0])), is_tf32(np.array([2049.0]))
     (True, False)
@@ -127,9 +127,9 @@ def is_tf32(x: Float64Array) -> bool:
 
 
 def ulp(x: Float64Array, dtype: torch.dtype) -> Float64Array:
-    """The distance between neighbours in ``dtype`` around x, the smallest subnormal at least; unlimited upward."""
+    """Return the distance between neighbours in ``dtype`` around x, at least the smallest subnormal, without an upper limit."""
     bits = np.array(x, np.float64).view(np.int64)
-    bits &= _EXPONENT  # of each number, the power of two at or below it: frexp and ldexp take three times as long
+    bits &= _EXPONENT  # the power of two at or below each number; frexp and ldexp take three times as long
     spacing: Float64Array = bits.view(np.float64)
     spacing *= 2 * u(dtype)
     np.maximum(spacing, limits(dtype).subnormal, out=spacing)
@@ -139,15 +139,15 @@ def ulp(x: Float64Array, dtype: torch.dtype) -> Float64Array:
 
 
 _EXPONENT = 0x7FF << 52
-_FINITE = 2.0**1000  # around infinity too, so that it stays what it is when it is rounded
+_FINITE = 2.0**1000  # the spacing around infinity is finite too, so that infinity stays infinite when it is rounded
 
 
 def rounded(x: Float64Array, dtype: torch.dtype) -> Float64Array:
     """Round float64 to nearest even into the grid of ``dtype``, subnormals and overflow to infinity included, and stay in float64.
 
-    In one step, exactly: division by a power of two is exact, and so is the product. ``x.to(dtype)`` is not that on a CPU: it goes
-    through float32 and rounds twice, 1 + 2**-8 + 2**-30 to 1 instead of 1 + 2**-7 in bfloat16. A float32 accumulator inside
-    [v - e, v + e] rounds, since rounding is monotone, to somewhere between rounded(v - e) and rounded(v + e).
+    It rounds once: division by a power of two is exact, and so is the product. On a CPU ``x.to(dtype)`` goes through float32 and rounds
+    twice, 1 + 2**-8 + 2**-30 to 1 instead of 1 + 2**-7 in bfloat16. Rounding is monotone, so a float32 accumulator inside
+    [v - e, v + e] rounds to a number between rounded(v - e) and rounded(v + e).
     """
     spacing = ulp(x, dtype)
     result: Float64Array = np.rint(x / spacing) * spacing
@@ -157,9 +157,9 @@ def rounded(x: Float64Array, dtype: torch.dtype) -> Float64Array:
     return result
 
 
-@np.errstate(invalid="ignore", over="ignore")  # infinity less infinity is an end too: of everything
+@np.errstate(invalid="ignore", over="ignore")  # an end of infinity less infinity is valid: it allows every number
 def interval(R: Float64Array, b: Float64Array, dtype: torch.dtype) -> tuple[Float64Array, Float64Array]:
-    """The least and the greatest right result, in the grid of ``dtype`` and as float64.
+    """Return the least and the greatest right result, in the grid of ``dtype`` and as float64.
 
     Where b > 0 each end is first moved outward by one float32 ulp: R - b and R + b are float64 numbers near the real ends, and no float32
     lies nearer. Where b = 0 nothing moves, and the comparison is one of bits.
@@ -174,7 +174,7 @@ def interval(R: Float64Array, b: Float64Array, dtype: torch.dtype) -> tuple[Floa
 
 
 def outside(got: Float64Array, low: Float64Array, high: Float64Array) -> BoolArray:
-    """Where ``got`` is no right result: outside [low, high], or NaN where not everything is allowed. -0 and +0 are equal.
+    """Return a mask of wrong results in ``got``: outside [low, high], or NaN where not every number is allowed. -0 and +0 are equal.
 
     Infinity is right where an end of the interval overflows the dtype; a finite number is wrong where both do.
     """

@@ -1,4 +1,4 @@
-"""A claim: one tensor of a result and the interval that each of its elements must lie in. Judging it gives a share or a failure."""
+"""A claim: one tensor of a result and the interval in which each of its elements must lie. Judging it gives a share or a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .segments import Int64Array
 
 @dataclass(frozen=True)
 class ElementwiseError:
-    """A tensor beside its reference, bound and interval, experts' rows first and in sorted order, and where it is wrong."""
+    """A tensor with its reference, bound and interval, and a mask of wrong elements; experts' rows come first, in sorted order."""
 
     got: Float64Array
     R: Float64Array
@@ -29,19 +29,19 @@ class ElementwiseError:
     dtype: torch.dtype  # of ``got``
 
     def error(self) -> Float64Array:
-        """|got - R|, infinite where ``got`` is not finite and wrong."""
+        """Return |got - R|, infinite where ``got`` is wrong and not finite."""
         with np.errstate(invalid="ignore"):
             return np.where(self.wrong & ~np.isfinite(self.got), np.inf, np.abs(self.got - self.R))
 
     def share(self) -> Float64Array:
-        """The share of the bound that each element needs: above 1 where it is wrong, infinite where it is and the bound is 0."""
+        """Return the share of its bound that each element uses: above 1 where it is wrong, infinite where the bound is 0 too."""
         shares = np.where(self.wrong, np.inf, 0.0)
         bounded = self._bounded()
         shares[bounded] = self._shares(bounded)
         return shares
 
     def largest_share(self) -> float:
-        """The largest share of the bound that is needed to explain ``got``: 0 where rounding the reference alone does."""
+        """Return the largest share of the bound that explains ``got``: 0 where rounding the reference explains it."""
         return float(self._shares(self._bounded()).max(initial=0.0))
 
     def _bounded(self) -> BoolArray:
@@ -49,7 +49,7 @@ class ElementwiseError:
         return bounded
 
     def _shares(self, of: BoolArray) -> Float64Array:
-        """``got`` is the rounding of all numbers within half a unit in its last place: the sum was off by R's distance from them."""
+        """Return the shares of some elements: the distance of R from the numbers that round to ``got``, those within half an ulp."""
         value = self.got[of]
         beyond: Float64Array = np.maximum(np.abs(value - self.R[of]) - ulp(value, self.dtype) / 2, 0) / self.b[of]
         return beyond
@@ -57,7 +57,7 @@ class ElementwiseError:
 
 @dataclass(frozen=True)
 class Claim:
-    """``got`` must have ``shape`` and lie within ``bound`` of ``reference``, in ``dtype`` or else in the case's.
+    """The claim that ``got`` has ``shape`` and lies within ``bound`` of ``reference``, in ``dtype`` or else in that of the case.
 
     Where experts own the rows, ``reference`` holds those rows in sorted order and ``slots`` says where ``got`` has them (in place, if
     None); every other row of ``got`` must be zero.
@@ -68,19 +68,19 @@ class Claim:
     got: torch.Tensor
     shape: tuple[int, ...]
     reference: Float64Array
-    bound: Float64Array  # of reference's shape
+    bound: Float64Array  # of the shape of the reference
     blocks: tuple[int | None, ...]  # tile size along each axis
     m_sizes: tuple[int, ...] | None = None
     slots: Int64Array | None = None
     dtype: torch.dtype | None = None
 
     def rounded_to(self, dtype: torch.dtype) -> Claim:
-        """The same of ``got`` rounded to a narrower dtype, if it is float32; what is of neither dtype stays wrong."""
+        """Return the claim for ``got`` rounded to a narrower dtype, if it is float32; a tensor of neither dtype stays wrong."""
         wide = isinstance(self.got, torch.Tensor) and self.got.dtype is torch.float32
         return replace(self, got=self.got.to(dtype) if wide else self.got, dtype=dtype)
 
     def judge(self, case: Case, target: str) -> float:
-        """The largest share of a bound that was used, beyond the output's own rounding. Raises a Failure."""
+        """Return the largest share of a bound that was used, beyond the rounding of the output. Raises a Failure."""
         __tracebackhide__ = True
         dtype = self.dtype or getattr(torch, case.dtype)
         if not self.fits(dtype):
@@ -95,18 +95,18 @@ class Claim:
         raise kind[self.tensor](case, target, f"{self.tensor} is {'not finite' if infinite.any() else 'wrong'}", mismatch)
 
     def fits(self, dtype: torch.dtype) -> bool:
-        """Whether ``got`` is a tensor of the right shape and ``dtype`` that holds its numbers: neither sparse nor meta."""
+        """Return whether ``got`` is a tensor of the right shape and ``dtype`` that stores its numbers: neither sparse nor meta."""
         got = self.got
         return isinstance(got, torch.Tensor) and _holds_numbers(got) and tuple(got.shape) == self.shape and got.dtype == dtype
 
     @np.errstate(all="ignore")
     def compared(self, dtype: torch.dtype) -> ElementwiseError:
-        """``got`` of the right shape and ``dtype`` beside what is right."""
+        """Compare ``got``, which has the right shape and ``dtype``, with the reference."""
         return _compared(*self._in_sorted_order(reals(self.got)), dtype)
 
     @np.errstate(all="ignore")
     def _largest_share(self, dtype: torch.dtype) -> float | None:
-        """That of all elements, None where one is wrong: block by block, each in a cache from the first operation to the last."""
+        """Return the largest share of all elements, None where one is wrong. Each block stays in the cache for all operations."""
         got, R, b = self._in_sorted_order(reals(self.got))
         largest, step = 0.0, max(1, BLOCK * len(R) // max(R.size, 1))
         for start in range(0, len(R), step):
@@ -118,7 +118,7 @@ class Claim:
         return largest
 
     def _in_sorted_order(self, got: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
-        """got, reference and bound with the experts' rows first, in sorted order, and the unowned rows behind them."""
+        """Return got, reference and bound with the experts' rows first, in sorted order, then the rows without an expert."""
         if self.m_sizes is None:
             return got, self.reference, self.bound
         total, rows = self.reference.shape[0], got.shape[0]
@@ -152,7 +152,7 @@ class Claim:
         return Mismatch(axes, place, at[0], at[1], at[2], at[3], at[4], int(seen.wrong.sum()), wrong.size, tuple(box), tiles)
 
     def _place(self, row: int) -> tuple[int, int]:
-        """(expert, row in expert) of a sorted row; expert E stands for the rows that nobody owns."""
+        """Return (expert, row in expert) of a sorted row; expert E stands for rows without an expert."""
         assert self.m_sizes is not None
         for expert, size in enumerate(self.m_sizes):
             if row < size:
@@ -167,7 +167,7 @@ def _compared(got: Float64Array, R: Float64Array, b: Float64Array, dtype: torch.
 
 
 def judge_all(claims: Sequence[Claim], case: Case, target: str, where: str = "") -> dict[str, float]:
-    """Judge claims in order; the first that is broken raises, and its finding ends with ``where``. The shares by tensor."""
+    """Judge claims in order, and return the shares by tensor. The first broken claim raises a Failure; its finding ends with ``where``."""
     __tracebackhide__ = True
     shares = {}
     try:

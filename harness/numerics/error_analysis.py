@@ -1,12 +1,12 @@
-"""Running error analysis in float64: a value, and how far from it a correct float32, float16 or bfloat16 computation may land.
+"""Running error analysis in float64: a value, and how far from it a correct float32, float16 or bfloat16 result may lie.
 
-Every function takes what earlier steps may have produced, v - e <= x <= v + e, and returns the same for its own result:
+Every function takes the possible results of earlier steps, v - e <= x <= v + e, and returns those of its own:
 
     error of the result = errors of the inputs, carried through exactly + roundings of this step at the largest inputs there may be
 
-An error of 0 says that every correct result *is* the value; it survives sums of integers, ReLU, products by powers of two, and stores of
-what is representable. float64's own roundings (2**-53) are not counted: those of float32 that are counted are 2**29 times as large.
-What cannot be bounded (0 * inf, a quotient by what may be zero, more than float32 holds) has an infinite error, and is always accepted.
+An error of 0 means that every correct result *is* the value. It survives sums of integers, ReLU, products by powers of two, and stores of
+representable numbers. float64's own roundings (2**-53) are not counted: those of float32, which are, are 2**29 times as large.
+A result without a bound (0 * inf, a quotient by what may be zero, more than float32 holds) has an infinite error and is always accepted.
 
 Units: U = 2**-23 for what a tensor core may truncate and for ulps of library functions, u(float32) = 2**-24 for a rounded operation,
 TINY = 2**-126 for what one flush below the normal range loses (never more than the magnitude itself, hence the ``clamp(max=TINY)``).
@@ -40,7 +40,7 @@ class Bounded:
     error: Float64Array
 
     def map(self, op: Callable[[Float64Array], Float64Array]) -> Bounded:
-        """Apply to both what only moves elements: an index, a transpose, a view."""
+        """Apply ``op``, which only moves elements (an index, a transpose, a view), to value and error; return the result."""
         return Bounded(op(self.value), op(self.error))
 
     def __getitem__(self, index: Any) -> Bounded:
@@ -63,7 +63,7 @@ class Bounded:
 
 
 def exact(tensor: torch.Tensor) -> Bounded:
-    """What is given, bit by bit: error 0."""
+    """Return the numbers of a tensor, bit by bit, with an error of 0."""
     value = reals(tensor)
     return bounded(value, np.zeros_like(value))
 
@@ -73,7 +73,7 @@ def cat(parts: Sequence[Bounded], axis: int) -> Bounded:
 
 
 def bounded(value: Float64Array, error: Float64Array, magnitude: Float64Array | None = None) -> Bounded:
-    """The pair, with error inf where one of them is not finite or a float32 on the way, up to ``magnitude``, may overflow."""
+    """Return the pair, with error inf where one of them is not finite or an intermediate float32, up to ``magnitude``, may overflow."""
     known = np.isfinite(value) & np.isfinite(error)
     known &= (np.abs(value) + error if magnitude is None else magnitude) <= limits(FLOAT32).largest
     if known.all():
@@ -82,23 +82,23 @@ def bounded(value: Float64Array, error: Float64Array, magnitude: Float64Array | 
 
 
 def either(a: Bounded, b: Bounded) -> Bounded:
-    """One number computed in one of two ways, both of which are right: the larger error."""
+    """Return a number that may be computed in either of two right ways: it has the larger error."""
     return Bounded(a.value, np.maximum(a.error, b.error))
 
 
 def stored(x: Bounded, dtype: torch.dtype) -> Bounded:
-    """A store at which rounding to ``dtype`` is allowed, not required: the larger of the old error and what rounded ends are away."""
+    """Return x after a store that may round to ``dtype`` or not: the error is the larger of the old one and that of rounded ends."""
     low = np.abs(rounded(x.value - x.error, dtype) - x.value)
     high = low if x.is_exact else np.abs(rounded(x.value + x.error, dtype) - x.value)
     return bounded(x.value, np.maximum(x.error, np.maximum(low, high)))
 
 
 def contract(a: Bounded, b: Bounded, matmul: Matmul, depth: Float64Array | int) -> Bounded:
-    """Sums of ``depth`` products accumulated in float32, in any order: ``accumulation_error`` at S = (|A| + eA) @ (|B| + eB).
+    """Return sums of ``depth`` products accumulated in float32, in any order: ``accumulation_error`` at S = (|A| + eA) @ (|B| + eB).
 
-    Bounded: |a' b' - a b| <= |a| eb + ea |b| + ea eb, summed. ``matmul`` is bilinear, and monotone where nothing is negative. Where the
-    carried part of an element is 0, each of its products is one of two exact factors or has an exact 0: what divides all exact entries
-    divides its partial sums, and ``accumulation_error`` knows whether float32 holds these. ``depth`` broadcasts against the result.
+    Bounded: |a' b' - a b| <= |a| eb + ea |b| + ea eb, summed. ``matmul`` is bilinear, and monotone where no entry is negative. Where the
+    carried part of an element is 0, each of its products has two exact factors or an exact 0. Then a number that divides all exact entries
+    divides its partial sums, and ``accumulation_error`` tells whether float32 holds these. ``depth`` broadcasts against the result.
     """
     value, S = matmul(a.value, b.value), matmul(a.magnitude, b.magnitude)
     accumulated = accumulation_error(S, depth, a.unit * b.unit)
@@ -114,10 +114,10 @@ def contract(a: Bounded, b: Bounded, matmul: Matmul, depth: Float64Array | int) 
 
 
 def _operation(value: Float64Array, inputs: Float64Array, roundings: float, magnitude: Float64Array) -> Bounded:
-    """One float32 operation: ``inputs`` carried, ``roundings`` times the largest result, one flush; exact where float32 has the value.
+    """Return a float32 operation: ``inputs`` carried, ``roundings`` times the largest result, one flush; exact if float32 has the value.
 
-    Without an error in the inputs the value is computed from the very numbers that a correct implementation has; if it is a normal
-    float32, or 0, then correct rounding returns it.
+    Without an error in the inputs the value is computed from the same numbers as in a correct implementation; if it is a normal float32,
+    or 0, then correct rounding returns it.
     """
     size = np.abs(value)
     held = (value == rounded(value, FLOAT32)) & ((value == 0) | (size >= TINY)) & (inputs == 0)
@@ -144,7 +144,7 @@ def sub(a: Bounded, b: Bounded) -> Bounded:
 def div(a: Bounded, b: Bounded) -> Bounded:
     """Divide in float32: |a'/b' - a/b| <= (ea + |a/b| eb) / (|b| - eb), and 2**-22 relative.
 
-    2 ulp is what PTX promises for ``div.full.f32``, Triton's ``/``; torch divides to half an ulp. No quotient but 0 / b counts as exact.
+    PTX promises 2 ulp for ``div.full.f32``, Triton's ``/``; torch divides to half an ulp. Only the quotient 0 / b counts as exact.
     """
     value = a.value / b.value
     inputs = (a.error + np.abs(value) * b.error) / (np.abs(b.value) - b.error)
@@ -154,7 +154,7 @@ def div(a: Bounded, b: Bounded) -> Bounded:
 
 
 def sum_stored(x: Bounded, axis: int, dtype: torch.dtype, n: int) -> Bounded:
-    """A sum of ``n`` terms along ``axis``, in any order, each of the m = n - 1 additions in float32 and then, maybe, rounded to ``dtype``.
+    """Return a sum of ``n`` terms along ``axis``, in any order; each of m = n - 1 additions is in float32 and may round to ``dtype``.
 
         error = sum(e) + m w / (1 - m w) * S + m * tiny,    S = sum(|v| + e),    w = (1 + 2**-24) (1 + u) - 1,  or 2**-24 in float32
 
@@ -174,21 +174,21 @@ def sum_stored(x: Bounded, axis: int, dtype: torch.dtype, n: int) -> Bounded:
 
 
 def exp_error(distance: Float64Array) -> Float64Array:
-    """By how much the logarithm of a float32 exp(x - y) is off at most, |x - y| <= ``distance``: (9/8 distance + 2) U.
+    """Return the largest error of the logarithm of a float32 exp(x - y), |x - y| <= ``distance``: (9/8 distance + 2) U.
 
     Computed as 2**((x - y) log2(e)): the subtraction and the product round (U/2 of the distance each), the constant is off by 0.11 U
-    relative; 1.11 < 9/8. 2 U is what PTX promises for ``ex2.approx.ftz.f32``; expf of CUDA and of SLEEF are better than that.
+    relative; 1.11 < 9/8. PTX promises 2 U for ``ex2.approx.ftz.f32``; expf of CUDA and of SLEEF are better.
     """
     return (1.125 * distance + 2) * U
 
 
 def relu(x: Bounded) -> Bounded:
-    """ReLU, max(x, 0): no rounding, and not steeper than 1; where x < 0 only what reaches above 0 counts."""
+    """Return ReLU, max(x, 0): no rounding, and a slope of at most 1; where x < 0 only the part of the interval above 0 counts."""
     return bounded(np.maximum(x.value, 0), np.where(x.value < 0, np.maximum(x.value + x.error, 0), x.error))
 
 
 def relu_grad(x: Bounded) -> Bounded:
-    """1 where x > 0, else 0: exact unless the sign of x is open, |v| <= e; then both are right."""
+    """Return 1 where x > 0, else 0: exact unless the sign of x is undecided, |v| <= e; then both are right."""
     return Bounded((x.value > 0).astype(np.float64), ((np.abs(x.value) <= x.error) & (x.error > 0)).astype(np.float64))
 
 
@@ -200,7 +200,7 @@ def sigmoid(x: Float64Array) -> Float64Array:
 
 
 def silu(x: Bounded) -> Bounded:
-    """The activation x sigmoid(x) in float32; of 0 it is 0 exactly.
+    """Return the activation x sigmoid(x) in float32; of 0 it is exactly 0.
 
     Bounded: by Taylor's theorem e |silu'(v)| + e**2 / 4, as |silu''| <= 1/2 (at 0), and no more than 1.1 e, as |silu'| <= 1.0998 (at
     2.40); nor, below -2.40, where |silu'| only falls with |x|, than e |silu'(v + e)|.
@@ -225,7 +225,7 @@ def silu_curve(x: Float64Array) -> Float64Array:
 
 
 def silu_grad(x: Bounded) -> Bounded:
-    """The derivative silu'(x) = s (1 + x (1 - s)) in float32, s = sigmoid(x).
+    """Return the derivative silu'(x) = s (1 + x (1 - s)) in float32, s = sigmoid(x).
 
     Bounded: e |silu''(v)| + 0.155 e**2, as |silu'''| <= 0.3082 < 0.31, and no more than e / 2; nor, beyond |x| = 4, where |silu''| only
     falls (from 3.44 on), than e times its value at the near end.
@@ -247,34 +247,34 @@ def silu_grad(x: Bounded) -> Bounded:
 
 
 def softmax_error(distance: Float64Array, n: int) -> Float64Array:
-    """By how much the logarithm of a float32 softmax weight is off: (9/8 (distance + ln n) + n + 10) U, ``distance`` below the largest.
+    """Return the error of the logarithm of a float32 softmax weight, ``distance`` below the largest: (9/8 (distance + ln n) + n + 10) U.
 
     Numerator: ``exp_error`` and two quotients of 2 U (by the sum over all experts; again by the sum over the selected ones, if these are
     renormalised: the first sum cancels, it is the same number everywhere). Denominator: n roundings of at most U, and the average of its
     terms' errors, exponential and first quotient, weighted by the terms: 4 U + 9/8 U sum_j w_j d_j. Since w_j = exp(-d_j) / s, that
     sum is the entropy of w less ln s, at most ln n, as the largest entry makes s >= 1.
 
-    Beyond a distance of 105 > 150 ln 2 float32 has nothing but 0 left, whatever the error of the argument: this is a flush, which
-    ``softmax`` counts, and no relative error.
+    Beyond a distance of 105 > 150 ln 2 float32 has only 0 left, whatever the error of the argument: this is a flush, which ``softmax``
+    counts, and no relative error.
     """
     return exp_error(np.minimum(distance, 105) + math.log(n)) + (n + 8) * U
 
 
 def softmax_distance(x: Bounded, axis: int) -> Float64Array:
-    """How far each entry may lie below the largest along ``axis``."""
+    """Return how far each entry may lie below the largest along ``axis``."""
     largest: Float64Array = (x.value + x.error).max(axis, keepdims=True)
     return largest - (x.value - x.error)
 
 
 def softmax(x: Bounded, axis: int) -> Bounded:
-    """Weights exp(x_i) / sum_j exp(x_j) in float32 along ``axis``; or those over a larger axis with the same largest entry, renormalised.
+    """Return exp(x_i) / sum_j exp(x_j) in float32 along ``axis``; or those of a larger axis with the same largest entry, renormalised.
 
     Bounded: with logits off by at most e_j the weight lies between its values with x_i low and all others high, and the reverse:
 
         w_i exp(e_i) / (sum_j w_j exp(-e_j) + w_i (exp(e_i) - exp(-e_i)))  and the same with -e
 
-    so the weight of a single entry is 1 whatever its error; where a logit is open by more than 300, beyond the range of the formula in
-    float64, the weights are anything in [0, 1]. Evaluated: ``softmax_error``. Of the terms, each exponential and quotient may be flushed,
+    so the weight of a single entry is 1 whatever its error; where the error of a logit exceeds 300, beyond the range of the formula in
+    float64, the weights are anything in [0, 1]. Evaluated: ``softmax_error``. Each exponential and quotient of a term may be flushed,
     2 TINY an entry, and is divided by a sum of probabilities that is at least 1 / N, N the larger axis; N <= 2**16 is assumed.
     """
     exponentials = np.exp(x.value - x.value.max(axis, keepdims=True))
@@ -294,5 +294,5 @@ def softmax(x: Bounded, axis: int) -> Bounded:
 
 
 def violations(got: torch.Tensor, x: Bounded, dtype: torch.dtype) -> BoolArray:
-    """Where ``got`` is no right result, as everywhere in the verdict: see ``bounds.interval`` and ``bounds.outside``."""
+    """Return a mask of wrong results in ``got``, by the same rule as a verdict: see ``bounds.interval`` and ``bounds.outside``."""
     return outside(reals(got), *interval(x.value, x.error, dtype))

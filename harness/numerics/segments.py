@@ -1,4 +1,4 @@
-"""Products of rows that are sorted by expert with their expert's matrix, in float64: what the reference is made of."""
+"""Products of rows, sorted by expert, with their expert's matrix, in float64: the basis of the reference."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .bounds import Float64Array
 Int64Array = npt.NDArray[np.int64]
 
 _SMALL = 1 << 16
-"""Products of fewer terms take NumPy a quarter to three quarters of torch's time. Larger ones are torch's, which keeps to its threads."""
+"""Products of fewer terms take NumPy a quarter to three quarters of torch's time. Larger ones go to torch, which keeps to its threads."""
 
 
 def segment_matmul(a: Float64Array, b: Float64Array, m_sizes: Sequence[int] | Int64Array) -> Float64Array:
-    """Rows times their expert's matrix: a [M, K], b [E, K, N] -> [M, N]; the forward pass with b = W^T, dX with b = W.
+    """Multiply rows by their expert's matrix: a [M, K], b [E, K, N] -> [M, N]; the forward pass with b = W^T, dX with b = W.
 
     >>> segment_matmul(np.array([[1.0], [2.0]]), np.array([[[3.0]], [[5.0]], [[7.0]]]), [1, 0, 1]).tolist()
     [[3.0], [14.0]]
@@ -29,7 +29,7 @@ def segment_matmul(a: Float64Array, b: Float64Array, m_sizes: Sequence[int] | In
 
 
 def segment_outer(a: Float64Array, b: Float64Array, m_sizes: Sequence[int] | Int64Array) -> Float64Array:
-    """Each expert's rows contracted: a [M, N], b [M, K] -> [E, N, K]; dW with a = dY, b = X.
+    """Contract the rows of each expert: a [M, N], b [M, K] -> [E, N, K]; dW with a = dY, b = X.
 
     >>> segment_outer(np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]]), [0, 2]).tolist()
     [[[0.0]], [[13.0]]]
@@ -41,7 +41,7 @@ def segment_outer(a: Float64Array, b: Float64Array, m_sizes: Sequence[int] | Int
 
 
 def _segments(m_sizes: Sequence[int] | Int64Array) -> Iterator[tuple[int, slice]]:
-    """(expert, slice of its sorted rows), without the experts that have none."""
+    """Yield (expert, slice of its sorted rows), without the experts that have no rows."""
     start = 0
     for e, size in enumerate(m_sizes):
         if size:
