@@ -28,23 +28,23 @@ class CannotSanitize(RuntimeError):
 
 
 class Findings(list[Finding]):
-    """The findings so far."""
+    """The distinct findings so far."""
 
     launches = 0
-    """How many launches were watched."""
+    """The number of launches that were watched."""
 
     check_written: Callable[[], None]
-    """Look now for elements that nobody wrote, while results are still held; the end of the ``with`` does it too."""
+    """Look now for elements that were never written, while results are still referenced; the end of the ``with`` does it too."""
 
 
 @contextmanager
 def sanitize(*, extra: torch.Tensor | Iterable[torch.Tensor] = (), written_twice: bool = False) -> Iterator[Findings]:
-    """Watch every launch of a ``triton.jit`` kernel; the list that it gives fills with what they misuse, distinct findings once each.
+    """Watch every launch of a ``triton.jit`` kernel within the block, and yield the list that collects each distinct misuse once.
 
-    - ``extra``: tensors that a kernel reaches otherwise than through its arguments.
-    - ``written_twice``: report what two stores of a launch write, or two lanes of one store, too.
+    - ``extra``: tensors that a kernel reaches in other ways than through its arguments.
+    - ``written_twice``: also report elements that two stores of a launch write, or two lanes of one store.
 
-    What torch allocates meanwhile lies between guard zones and starts poisoned, floating types as NaN and integers as -1. Raises
+    Tensors that torch allocates meanwhile lie between guard zones and start poisoned, floating types as NaN and integers as -1. Raises
     CannotSanitize.
     """
     if not triton_interpreter.in_force():
@@ -59,7 +59,7 @@ def sanitize(*, extra: torch.Tensor | Iterable[torch.Tensor] = (), written_twice
     if wrong := [type(each).__name__ for each in tensors if not isinstance(each, torch.Tensor)]:
         raise TypeError(f"extra must be tensors, got a {wrong[0]}")
     sanitizer = _Sanitizer(tensors, written_twice=written_twice)
-    watchers.insert(0, sanitizer)  # a lane that it clears is not shown to the others
+    watchers.insert(0, sanitizer)  # first, so that other watchers do not see a lane that it clears
     allocation_watchers.append(sanitizer.allocated)
     try:
         with Allocations(torch.device("cpu"), watches_loads=False):
@@ -80,7 +80,7 @@ class _Sanitizer(Watcher):
         self._launch: Watched | None = None
 
     def allocated(self, tensor: torch.Tensor, poison: str | None) -> None:
-        """Take note of an allocation."""
+        """Record an allocation that starts poisoned."""
         if poison is not None:
             self._allocated[tensor.data_ptr()] = Allocated(tensor, poison)
 
@@ -109,14 +109,14 @@ class _Sanitizer(Watcher):
             self._launch.access(access)
 
     def _pairs(self, launch: Watched) -> Iterator[tuple[Region, Allocated]]:
-        """Each region of a launch with what was allocated there."""
+        """Yield each region of a launch with each allocation in it."""
         for region in launch.regions:
             allocated = self._allocated.get(region.views[0].tensor.untyped_storage().data_ptr())
             if allocated is not None and region.has_state:
                 yield region, allocated
 
     def _pointed_to(self, passed: list[View]) -> list[View]:
-        """Allocations whose address stands in an integer tensor that is passed."""
+        """Return the allocations whose address is an element of an integer tensor that is passed."""
         tables = [
             view.tensor for view in passed if view.tensor.dtype in (torch.int64, torch.uint64) and 0 < view.tensor.numel() <= LARGEST_TABLE
         ]
@@ -134,7 +134,7 @@ class _Sanitizer(Watcher):
             self.findings[place] = self.findings[place].and_again(finding)
 
     def check_written(self) -> None:
-        """Report what is still held and was stored to, but not everywhere."""
+        """Report allocations that are still referenced and were stored to, but not in every element."""
         for allocated in self._allocated.values():
             if allocated.stored_by and not allocated.is_reported and allocated.is_held() and (missing := allocated.not_written()):
                 allocated.is_reported = True

@@ -1,8 +1,8 @@
-"""What was allocated and not written yet: by a kernel, as the sanitizer saw, or by torch, as the poison and the version counter show.
+"""Allocations and their bytes that were not written yet, by a kernel (which the sanitizer sees) or by torch.
 
-A byte that holds something else than the poison was written. A byte that holds the poison was not, unless torch wrote just that value: then
-the tensor's version counter moved, and a value of which the poison is a likely one (-1 or 0 of integers, -7) counts as written. All bits
-set is a NaN that torch never makes.
+Writes of torch show in the poison and in the version counter. A byte that does not hold the poison was written. A byte that does was not,
+unless torch wrote just that value: then the version counter of the tensor moved, and poison that is a likely value (-1 or 0 of integers,
+-7) counts as written. All bits set is a NaN that torch never makes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .regions import Region, View, memory
 
 @dataclass(eq=False)
 class Allocated:
-    """A tensor that began with a poison."""
+    """A tensor that started with a poison."""
 
-    tensor: torch.Tensor  # an alias, so that the number of others can be known
+    tensor: torch.Tensor  # an alias, so that other references can be counted
     poison: str
     written: np.ndarray = field(init=False)  # [bytes from its first element to its last]
     stored_by: str = ""  # the last kernel that stored to it
-    argument: str = ""  # and its name there
+    argument: str = ""  # the name of the tensor in that kernel
     is_reported: bool = False
     _view: View = field(init=False)
     _version: int = field(init=False)
@@ -52,7 +52,7 @@ class Allocated:
         return -1 if self.tensor.is_inference() else self.tensor._version
 
     def look(self) -> None:
-        """Notice what torch wrote."""
+        """Mark the bytes that torch wrote."""
         size = self.tensor.element_size()
         if self.poison == "nan":
             poison = np.full(size, 0xFF, np.uint8)
@@ -67,7 +67,7 @@ class Allocated:
         self._version = version
 
     def enter(self, region: Region) -> None:
-        """Tell a region of a launch what of it was not written before."""
+        """Mark in a region of a launch what was not written before it."""
         start, stop = max(self.start, region.start), min(self.stop, region.stop)
         if start >= stop:
             return
@@ -82,7 +82,7 @@ class Allocated:
         region.unwritten[granules] = True
 
     def leave(self, region: Region, kernel: str) -> None:
-        """Take note of what a launch stored."""
+        """Mark the bytes that a launch stored."""
         start, stop = max(self.start, region.start), min(self.stop, region.stop)
         stored = region.stored() if start < stop else None
         if stored is None:
@@ -94,7 +94,7 @@ class Allocated:
             self.stored_by, self.argument = kernel, region.element(int(np.flatnonzero(here)[0] + first) // region.granule)[0]
 
     def not_written(self) -> tuple[tuple[int, ...], int] | None:
-        """The index of the first element of which a byte was written by nobody, and how many there are that can be reached."""
+        """Return the first index of an element that can be reached and was not fully written, and the number of such elements."""
         self.look()
         missing = ~torch.from_numpy(self.written.reshape(-1, self.tensor.element_size()).all(1))
         if missing.any() and (reached := self._reached()) is not None:
@@ -103,10 +103,10 @@ class Allocated:
         return (tuple(at[0].tolist()), len(at)) if len(at) else None
 
     def _reached(self) -> torch.Tensor | None:
-        """Which elements lie in a tensor that somebody holds: of a padded buffer those of the slice that was returned; None: not known."""
+        """Return a mask of the elements of referenced tensors, as of a returned slice of a padded buffer; None where it is unknown."""
         storage = self.tensor.untyped_storage()
         alike = [each for each in gc.get_objects() if each is not self.tensor and _shares(each, storage)]
-        if self._holders() > 2 + len(alike):  # one has no Python object, as a gradient may have none
+        if self._holders() > 2 + len(alike):  # one has no Python object, as may be for a gradient
             return None
         reached = np.zeros(len(self.written), bool)
         for view in map(View, itertools.repeat(""), _held(alike)):
@@ -117,8 +117,8 @@ class Allocated:
         return torch.from_numpy(reached.reshape(-1, self.tensor.element_size()).any(1))
 
     def is_held(self) -> bool:
-        """Whether anybody else still holds its memory: a workspace that is gone need not have been written."""
-        return self._holders() > 2  # this alias, and the storage just asked for
+        """Return whether its memory is referenced elsewhere: a workspace that was freed need not have been written."""
+        return self._holders() > 2  # this alias, and the storage object of this query
 
     def _holders(self) -> int:
         holders: int = torch._C._storage_Use_Count(self.tensor.untyped_storage()._cdata)
@@ -126,7 +126,7 @@ class Allocated:
 
 
 def _held(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Those that more than this list and their own views holds. A use in C++ keeps the Python object, which is a use itself."""
+    """Return the tensors with references other than this list and their own views. A use in C++ is a reference to the Python object."""
     of_nobody = [torch.empty(0)]
     (least,), counts = ([sys.getrefcount(tensor) for tensor in each] for each in (of_nobody, tensors))
     uses = [getattr(tensor, "_use_count", lambda: sys.maxsize)() for tensor in tensors]
@@ -136,10 +136,10 @@ def _held(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _shares(each: object, storage: torch.UntypedStorage) -> bool:
-    """Whether something is a tensor in a storage."""
+    """Return whether an object is a tensor in a storage."""
     if not issubclass(type(each), torch.Tensor):
         return False
     try:
         return bool(each.untyped_storage()._cdata == storage._cdata)  # type: ignore[attr-defined]
-    except (RuntimeError, NotImplementedError):  # it has none
+    except (RuntimeError, NotImplementedError):  # a tensor without a storage
         return False

@@ -1,4 +1,4 @@
-"""Which lines, branches and masks of Triton kernels a run reached: a mask that was never false guards nothing that was tried."""
+"""Coverage of Triton kernels: the lines, branches and masks that a run reached. A mask that was never false was not tested."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from moefuzz.kernels import triton_interpreter
 from moefuzz.kernels.triton_interpreter.accesses import Access, Watcher, is_inside, watchers
 from moefuzz.kernels.triton_interpreter.launches import Launch
 
-MASKED_FROM = {"load": 2, "store": 3}  # arguments of a call that has a mask though it names none
+MASKED_FROM = {"load": 2, "store": 3}  # a call with at least this many positional arguments has a mask
 
 
 class Function(NamedTuple):
-    """A kernel, or a function that one calls, by its place."""
+    """A kernel, or a function that a kernel calls, by its place."""
 
     file: str
     name: str
@@ -33,23 +33,23 @@ class Function(NamedTuple):
 
 @dataclass(eq=False)
 class Reached:
-    """What was reached of one function."""
+    """The parts of one function that were reached."""
 
     function: Function
     arcs: set[tuple[int, int]] = field(default_factory=set)  # from one line to the next; 0 is the end
-    masks: dict[int, set[bool]] = field(default_factory=dict)  # of each line with an access, what its lanes' masks were
+    masks: dict[int, set[bool]] = field(default_factory=dict)  # by line with an access, the values of the masks of its lanes
 
     @cached_property
     def _body(self) -> list[ast.stmt]:
         try:
             tree = ast.parse(Path(self.function.file).read_text())
-        except (OSError, ValueError, SyntaxError):  # a notebook's, or a file that is gone
+        except (OSError, ValueError, SyntaxError):  # code of a notebook, or of a file that was removed
             return []
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == self.function.name]
         return next((node.body for node in functions if node.lineno <= self.function.line <= (node.end_lineno or 0)), [])
 
     def add(self, other: Reached) -> None:
-        """What another run, or another process, reached of the same function."""
+        """Add what another run, or another process, reached of the same function."""
         self.arcs |= other.arcs
         for line, values in other.masks.items():
             self.masks.setdefault(line, set()).update(values)
@@ -60,14 +60,14 @@ class Reached:
 
     @property
     def lines(self) -> dict[int, bool]:
-        """The line of each statement, and whether it was reached."""
+        """Return the line of each statement, and whether it was reached."""
         statements = [node for node in self._nodes() if isinstance(node, ast.stmt)]
         reached = {line for arc in self.arcs for line in arc}
         return {node.lineno: node.lineno in reached for node in sorted(statements, key=lambda node: node.lineno) if not _is_text(node)}
 
     @property
     def branches(self) -> dict[tuple[int, bool], bool]:
-        """Both ways of each ``if`` that is reached, and whether they were taken."""
+        """Return both ways of each reached ``if``, and whether each was taken."""
         return {(node.lineno, way): self._taken(node, way=way) for node in self._conditions() for way in (True, False)}
 
     def _conditions(self) -> list[ast.If]:
@@ -81,7 +81,7 @@ class Reached:
 
     @property
     def masked(self) -> dict[int, set[bool]]:
-        """The lines of accesses that have a mask, and the values that it had."""
+        """Return the lines of accesses with a mask, and the values of the mask."""
         lines = {
             line
             for node in self._nodes()
@@ -96,7 +96,7 @@ class Reached:
         return {line: values for line, values in sorted(self.masks.items()) if line in lines}
 
     def left_out(self) -> Iterator[str]:
-        """What was not reached, in words; of a way that was not taken the condition alone."""
+        """Yield, as words, what was not reached; for a way that was not taken only its condition."""
         hidden: set[int] = set()
         for node in self._conditions():
             for way, body in ((True, node.body), (False, node.orelse)):
@@ -116,13 +116,13 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 class Coverage(Watcher):
-    """Collects what is reached while it is in force: see ``coverage``."""
+    """A watcher that collects what launches reach: see ``coverage``."""
 
     def __init__(self) -> None:
         self.functions: dict[Function, Reached] = {}
         self._kernels: dict[CodeType, Reached | None] = {}
         self._before: Any = None
-        self._around: Coverage | None = None  # another one, which would see nothing
+        self._around: Coverage | None = None  # an outer one, which this one hides
 
     def begin(self, _launch: Launch) -> None:
         self._before = sys.gettrace()
@@ -139,7 +139,7 @@ class Coverage(Watcher):
                 reached.masks.setdefault(line.number, set()).update({bool(access.active.any()), bool(access.active.all())})
 
     def _kernel(self, code: CodeType) -> Reached | None:
-        """What is reached of a kernel; None of any other function."""
+        """Return the record of a kernel; None for any other function."""
         from triton.runtime.interpreter import InterpretedFunction
 
         interpreted = {function.__code__ for function in InterpretedFunction.rewritten_fn.values()}
@@ -151,7 +151,7 @@ class Coverage(Watcher):
     def _called(self, frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
         code = frame.f_code
         reached = self._kernels[code] if code in self._kernels else self._kernel(code)
-        if reached is None:  # as of the thousands of calls inside of Triton
+        if reached is None:  # as for the thousands of calls within Triton
             return None
         arcs, last = reached.arcs, frame.f_lineno
         around = None if self._around is None else self._around._called(frame, event, argument)
@@ -170,16 +170,16 @@ class Coverage(Watcher):
         return traced
 
     def __getstate__(self) -> dict[str, Any]:
-        """To another process goes what was reached; code stays."""
+        """Return the state for another process: what was reached, without code objects."""
         return self.__dict__ | {"_kernels": {}, "_before": None, "_around": None}
 
     def add(self, others: Iterable[Reached]) -> None:
-        """What was reached elsewhere."""
+        """Add what was reached elsewhere."""
         for other in others:
             self.functions.setdefault(other.function, Reached(other.function)).add(other)
 
     def table(self, title: str | None = None) -> Table:
-        """A row for each kernel and each function that it calls."""
+        """Return a table with a row for each kernel and each function that it calls."""
         table = Table("kernel", box=box.SIMPLE_HEAD, collapse_padding=True, title=title and escape(title), title_justify="left")
         for column in ("lines", "branches", "masks"):
             table.add_column(column, justify="right", no_wrap=True)
@@ -194,7 +194,7 @@ class Coverage(Watcher):
 
 @contextmanager
 def coverage(collected: Coverage | None = None) -> Iterator[Coverage]:
-    """Note what launches reach meanwhile, in what was ``collected`` so far; under Python's tracing, which makes them slower."""
+    """Collect what launches reach within the block, and yield it, added to ``collected``. Python's tracing makes launches slower."""
     triton_interpreter.repair()
     collected = Coverage() if collected is None else collected
     watchers.append(collected)

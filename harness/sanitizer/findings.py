@@ -1,4 +1,4 @@
-"""What the sanitizer reports: a value for each distinct misuse of memory."""
+"""The findings of the sanitizer: a value for each distinct misuse of memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["OutOfBounds", "UninitialisedRead", "Race", "NotWritten", "Writte
 
 @dataclass(frozen=True)
 class Finding:
-    """One misuse, at the first place where it was seen; ``count`` lanes or elements share lines and argument."""
+    """One misuse, at the first place where it was found; ``count`` lanes or elements share lines and argument."""
 
     kind: Kind
     kernel: str
@@ -22,7 +22,7 @@ class Finding:
     argument: str
     element: tuple[int, ...] | None  # index into the argument, None outside of it
     shape: tuple[int, ...] = ()  # of the argument
-    where: str = ""  # what an index cannot say: "3 elements behind x_ptr"
+    where: str = ""  # a place without an index: "3 elements behind x_ptr"
     file: str = ""
     line: int = 0
     source: str = ""  # the line's text
@@ -31,16 +31,16 @@ class Finding:
     other_line: int | None = None
     other_source: str = ""
     other_program: Program | None = None
-    changes_result: bool | None = None  # of a race: whether the programs in reverse order store other bytes; None if it could not be tried
+    changes_result: bool | None = None  # of a race: whether the programs in reverse order store other bytes; None if not tried
     count: int = 1
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What makes two findings one."""
+        """The key by which findings are deduplicated."""
         return self.kind, self.kernel, self.file, self.line, self.other_line, self.argument, self.what
 
     def __str__(self) -> str:
-        """Two to four lines for the author of a kernel."""
+        """Return two to four lines for the author of a kernel."""
         place = self.where or f"{self.argument}[{', '.join(map(str, self.element or ()))}]"
         program = f", program {_short(self.program)}" if self.program else ""
         line = f", line {self.line}" if self.line else ""
@@ -59,7 +59,7 @@ class Finding:
         return "\n".join(lines)
 
     def and_again(self, other: Finding) -> Finding:
-        """The same, seen more often."""
+        """Return the finding with the count of an equal one added."""
         return replace(self, count=self.count + other.count, changes_result=self.changes_result or other.changes_result)
 
 
@@ -71,12 +71,12 @@ _ORDER = {
 
 
 def source_of(line: Line) -> str:
-    """The text of a line, empty where there is no source."""
+    """Return the text of a line, empty where there is no source."""
     return linecache.getline(line.file, line.number).strip()
 
 
 def _short(program: Program | None) -> str:
-    """A program without the axes that the grid does not have.
+    """Return a program as text, without the axes that the grid does not have.
 
     >>> _short((3, 0, 0)), _short((0, 2, 0)), _short((1, 0, 4))
     ('3', '(0, 2)', '(1, 0, 4)')

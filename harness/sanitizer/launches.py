@@ -1,4 +1,4 @@
-"""One launch under the sanitizer: each access is held against the state of the memory, and run again where only that can tell."""
+"""One launch under the sanitizer: each access is checked against the state of the memory. Some findings need a second run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF = {"load": "load of", "store": "store to", "atomic": "atomic on"}
 
 
 class Watched:
-    """What is known of a launch while it runs."""
+    """The state of a launch while it runs."""
 
     def __init__(self, launch: Launch, views: Iterable[View], report: Callable[[Finding], None], *, written_twice: bool) -> None:
         self.launch, self.name = launch, launch.kernel.__name__
@@ -32,14 +32,14 @@ class Watched:
         self._races: dict[tuple[Line, Line, str, str, str], Finding] = {}
         self.undefined: dict[Line, tuple[str, tuple[int, int, int]]] = {}  # loads with a dead lane and no other: what and by which program
         self._with_dead_lanes: set[Program] = set()
-        self._usual: dict[Line, Region] = {}  # where an access of a line last was
+        self._usual: dict[Line, Region] = {}  # the region of the last access of each line
 
     def _report(self, finding: Finding) -> None:
         shape = next((tuple(view.tensor.shape) for view in self.views if view.name == finding.argument), ())
         self._hand_on(replace(finding, shape=shape))
 
     def access(self, access: Access) -> None:
-        """Hold an access against the state, and enter it."""
+        """Check an access against the state, and enter it."""
         line = access.line
         dead = access.undefined and not access.active.all()
         inside = self.inside(access, line)
@@ -65,7 +65,7 @@ class Watched:
                 self._race(region, conflict)
 
     def inside(self, access: Access, line: Line | None = None) -> list[tuple[Region, np.ndarray]]:
-        """The regions of an access with its addresses there; lanes outside are reported, if a line is given, and cleared."""
+        """Return the regions of an access with its addresses there; lanes outside are cleared, and reported if a line is given."""
         addresses = access.addresses if access.active.all() else access.addresses[access.active]
         if not addresses.size:
             return []
@@ -86,8 +86,8 @@ class Watched:
 
     @staticmethod
     def _valid(region: Region, addresses: np.ndarray, access: Access) -> np.ndarray:
-        """Which lanes of an access between a region's ends lie in no gap."""
-        granules = region.granules(addresses, access.width)  # may split the region, and what is valid of it
+        """Return a mask of the lanes, within the ends of a region, that lie in no gap."""
+        granules = region.granules(addresses, access.width)  # may split the granules of the region, and so of ``valid``
         assert region.valid is not None
         inside: np.ndarray = region.valid[granules].reshape(addresses.size, -1).all(1)
         return inside
@@ -114,7 +114,7 @@ class Watched:
         return found
 
     def _outside(self, addresses: np.ndarray, access: Access, line: Line, found: list[tuple[Region, np.ndarray]]) -> None:
-        """Report lanes outside of everything; the argument is the one of the other lanes, of the line's last access, or the nearest."""
+        """Report lanes outside all regions, for the argument of the other lanes, of the line's last access, or the nearest one."""
         region = max(found, key=lambda item: item[1].size)[0] if found else self._usual.get(line)
         address = int(addresses[0])
         views = region.views if region else self.views
@@ -163,7 +163,7 @@ class Watched:
                 self._races[key] = replace(known, count=known.count + len(cells))
 
     def close(self, *, finished: bool) -> None:
-        """After the last program: run again what only that can tell, and report."""
+        """Make the second runs that findings need, after the last program, and report these findings."""
         if self.undefined and finished:
             self._check_undefined()
         if self._races:
@@ -172,16 +172,16 @@ class Watched:
                 self._report(replace(race, changes_result=changes))
 
     def _check_undefined(self) -> None:
-        """Whether what a dead lane without other holds reaches memory, and from which of the loads."""
+        """Report loads whose masked lanes without ``other`` reach memory: their values change what is stored."""
         lines = set(self.undefined)
         programs = self._to_run_again()
         run = functools.partial(self._run_again, programs)
         first, numbers = self._stored(), run(lines)
         reached = numbers and self._difference(first, numbers)
         if not numbers or not reached or self._difference(first, run(set()) or {}):
-            return  # or another run is another result anyway
+            return  # the values do not reach memory, or two equal runs differ anyway
         each = {line: self._difference(numbers, run(lines - {line}) or {}) for line in lines} if len(lines) > 1 else {}
-        guilty = [line for line in self.undefined if each.get(line)] or [*self.undefined]  # or they do it only together
+        guilty = [line for line in self.undefined if each.get(line)] or [*self.undefined]  # or only all of them together
         for line in guilty:
             argument, program = self.undefined[line]
             name, index = each.get(line) or reached
@@ -191,28 +191,31 @@ class Watched:
             self._report(replace(found, where=f"{argument} reaches {name}[{', '.join(map(str, index or ()))}]"))
 
     def _order_changes_result(self) -> bool | None:
-        """Whether the programs in reverse order store something else; what atomics alone touch may differ in its rounding."""
+        """Return whether the programs in reverse order store other bytes, rounding of atomics apart; None if that cannot be tried."""
         if any(region.stored() is not None and region.before is None for region in self.regions):
             return None
         backwards = self._run_again(self.launch.programs[::-1], set())
         return None if backwards is None else self._difference(self._stored(), backwards, atomics=False) is not None
 
     def _stored(self) -> dict[Region, np.ndarray]:
-        """The bytes of the regions that were stored to."""
+        """Return the bytes of the regions that were stored to."""
         return {region: region.bytes.copy() for region in self.regions if region.before is not None}
 
     def _to_run_again(self) -> list[Program]:
-        """The programs whose dead lanes may reach memory: all, unless no program can see what another one did."""
+        """Return the programs to run again for dead lanes: all, or those with dead lanes if no program can see another's stores."""
         programs = self.launch.programs
         apart = not self._races and all(region.has_state and region.is_one_way for region in self.regions)
         return [program for program in programs if program in self._with_dead_lanes] if apart else programs
 
     def _run_again(self, programs: list[Program], poisoned: set[Line]) -> dict[Region, np.ndarray] | None:
-        """The bytes after another run of some programs, dead lanes of some loads a number; None if it did not end. Nothing stays of it."""
+        """Run some programs again, with a number in the dead lanes of some loads, and restore the memory.
+
+        Return the stored bytes, or None if the run did not end.
+        """
         first = self._stored()
         for region in first:
             region.bytes[:] = region.before
-        if len(programs) < len(self.launch.programs):  # what the others stored stays
+        if len(programs) < len(self.launch.programs):  # keep what the other programs stored
             chosen = set(programs)
             theirs = np.array([True, *(event.program in chosen for event in self._order.events)])
             for region, bytes_then in first.items():
@@ -230,7 +233,7 @@ class Watched:
     def _difference(
         one: dict[Region, np.ndarray], other: dict[Region, np.ndarray], *, atomics: bool = True
     ) -> tuple[str, tuple[int, ...] | None] | None:
-        """The first element in which two runs differ."""
+        """Return the first element in which two runs differ, None where they agree."""
         for region, stored in other.items():
             differs = region.differ(one.get(region, region.before), stored)
             if not atomics and "atomic" in region.events:
@@ -260,7 +263,7 @@ def _found(
 
 
 def _beside(view: View, address: int) -> str:
-    """Where an address outside of a tensor's elements lies, in words."""
+    """Return, as words, where an address outside the elements of a tensor lies."""
     if view.start <= address < view.stop:
         return f"a stride gap of {view.name}, {(address - view.start) // view.itemsize} elements from its start"
     distance = (view.start - address - 1) // view.itemsize + 1 if address < view.start else (address - view.stop) // view.itemsize + 1
@@ -268,11 +271,11 @@ def _beside(view: View, address: int) -> str:
 
 
 class _GaveUp(BaseException):
-    """Another run makes far more accesses than the first: it waits for a program that has not run."""
+    """A second run makes far more accesses than the first, since it waits for a program that has not run."""
 
 
 class _Again(Watcher):
-    """Watches another run: keeps its lanes inside and gives dead lanes of some lines another value."""
+    """A watcher of a second run: it keeps lanes inside, and gives dead lanes of some lines another value."""
 
     def __init__(self, watched: Watched, poisoned: set[Line]) -> None:
         self._watched, self._poisoned, self._left, self.gave_up = watched, poisoned, 0, False

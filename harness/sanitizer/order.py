@@ -1,8 +1,8 @@
-"""Which accesses of one launch are ordered: an event is an access in the order in which the interpreter made them, programs one by one.
+"""The order of the accesses of one launch. Events are accesses, numbered as the interpreter makes them, one program after the other.
 
-Two programs are ordered by atomics alone: whatever came before an atomic that releases is ordered before whatever comes after an atomic on
-the same element that acquires, and so on from program to program (vector clocks). For each granule the last store, and the last load and
-atomic of two programs, are kept: where no atomics order programs, a conflict with any earlier one shows as a conflict with one of these.
+Only atomics order two programs: accesses before an atomic that releases are ordered before those after an atomic on the same element that
+acquires, and so on from program to program (vector clocks). For each granule the last store, and the last load and atomic of two programs,
+are kept: where no atomics order programs, a conflict with any earlier event shows as a conflict with one of these.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class AccessEvent:
 
 
 Conflict = tuple[np.ndarray, np.ndarray]
-"""Granules and, for each, the earlier event of another program."""
+"""Granules and, for each, the conflicting earlier event of another program."""
 
 
 @dataclass(eq=False)
@@ -39,11 +39,11 @@ class Order:
     events: list[AccessEvent] = field(default_factory=list)
     _since: int = 1  # the first event of the program that runs
     _starts: list[int] = field(default_factory=list)  # of each program
-    _clock: np.ndarray | None = None  # the last event of each program that is ordered before now; None: of no other
+    _clock: np.ndarray | None = None  # the last event of each program that is ordered before now; None if there is none of another
     _released: list[np.ndarray] = field(default_factory=list)  # clocks
 
     def event(self, access: Access, line: Line) -> int:
-        """The number of a new event."""
+        """Add an event, and return its number."""
         if not self.events or self.events[-1].program != access.program:
             self._since, self._clock = len(self.events) + 1, None
             self._starts.append(self._since)
@@ -64,13 +64,13 @@ class Order:
                 yield from self._unordered(region.events[name][at], at)
         if access.writes and not access.atomic:
             self._enter_store(region, at)
-        elif access.writes or not access.atomic:  # an atomic that only loads conflicts with stores alone
+        elif access.writes or not access.atomic:  # an atomic that only loads conflicts only with stores
             self._enter(region, "atomic" if access.atomic else "load", at, len(self.events), self._since)
         if access.releases:
             self._release(region, at)
 
     def _put_off(self, region: Region, at: np.ndarray) -> None:
-        """Keep a load for the first store of its region; until then it conflicts with nothing."""
+        """Keep a load until the first store of its region; before that it conflicts with nothing."""
         region.loads.append((len(self.events), self._since, at))
         region.waiting += at.size
         if region.waiting > KEPT_LOADS:
@@ -79,7 +79,7 @@ class Order:
     def _enter_store(self, region: Region, at: np.ndarray) -> None:
         for name in region.events:
             if name != "release":
-                region.events[name][at] = 0  # what conflicts with one of them conflicts with this store too
+                region.events[name][at] = 0  # an access that conflicts with them conflicts with this store too
         region.of("store")[at] = len(self.events)
 
     def _enter_loads(self, region: Region) -> None:

@@ -1,8 +1,8 @@
-"""The memory that a launch may touch, and what is known of each byte of it.
+"""The memory that a launch may access, and the state of each byte of it.
 
-A region is a stretch of addresses that one tensor, or several overlapping ones, cover. Its state is kept for each *granule*, the largest
-unit of which every view's elements, and so far every access, are whole multiples: an access covers a granule wholly or not at all, so
-nothing is lost against a state for each byte. The first access that fits no granule (through a cast pointer) makes bytes of them.
+A region is a range of addresses that one tensor, or several overlapping ones, cover. Its state is kept for each *granule*, the largest
+unit of which the elements of every view, and so far all accesses, are whole multiples. An access covers a granule wholly or not at all, so
+a state for each byte would tell no more. The first access that fits no granule (through a cast pointer) splits them into bytes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 
 LARGEST_COPY = 1 << 26  # bytes of a region that a second run may need a copy of
-LARGEST_STATE = 1 << 28  # bytes of a region of which a state is kept: beyond, accesses are held against its two ends alone
+LARGEST_STATE = 1 << 28  # bytes of a region with a state; in a larger one accesses are checked against its two ends only
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A tensor that a launch was given."""
+    """A tensor that was passed to a launch."""
 
     name: str
     tensor: torch.Tensor
     start: int = field(init=False)
-    stop: int = field(init=False)  # behind the last byte of the last element
+    stop: int = field(init=False)  # the address after the last byte of the last element
 
     def __post_init__(self) -> None:
         last = sum((size - 1) * stride for size, stride in zip(self.tensor.shape, self.tensor.stride(), strict=True))
@@ -44,7 +44,7 @@ class View:
         return self.stop - self.start != self.tensor.numel() * self.itemsize
 
     def index(self, address: int) -> tuple[int, ...] | None:
-        """The index of the element that holds a byte, None in a gap and outside."""
+        """Return the index of the element that holds a byte, None in a gap and outside."""
         element, index = (address - self.start) // self.itemsize, [0] * self.tensor.dim()
         shape, strides = self.tensor.shape, self.tensor.stride()
         if not self.start <= address < self.stop:
@@ -57,7 +57,7 @@ class View:
 
 
 def views(arguments: Mapping[str, Any], extra: Iterable[torch.Tensor]) -> Iterator[View]:
-    """Every tensor among the arguments of a launch, those inside of tuples and tensor descriptors too, and the extra ones."""
+    """Yield every tensor among the arguments of a launch, also inside tuples and tensor descriptors, and the extra ones."""
     for name, value in arguments.items():
         if isinstance(value, torch.Tensor):
             yield View(name, value)
@@ -69,7 +69,7 @@ def views(arguments: Mapping[str, Any], extra: Iterable[torch.Tensor]) -> Iterat
 
 
 class Region:
-    """A stretch of addresses and its state in one launch. Events are numbers of accesses in their order, 0 is none."""
+    """A range of addresses and its state in one launch. Events are numbers of accesses in their order; 0 means none."""
 
     def __init__(self, covering: list[View]) -> None:
         self.views = covering
@@ -77,11 +77,11 @@ class Region:
         self.granule = math.gcd(*(view.itemsize for view in covering), *(view.start - self.start for view in covering))
         self.has_state = self.stop - self.start <= LARGEST_STATE
         self.valid = self._valid() if self.has_state and (len(covering) > 1 or covering[0].has_gaps) else None  # None: all of it
-        self.unwritten: np.ndarray | None = None  # since its allocation, before this launch; None: nothing of it
+        self.unwritten: np.ndarray | None = None  # granules not written between allocation and launch; None if there are none
         self.events: dict[str, np.ndarray] = {}  # "store", "atomic", "atomic before", "load", "load before", "release"
         self.before: np.ndarray | None = None  # its bytes, before the first store
-        self.loads: list[tuple[int, int, np.ndarray]] = []  # not yet entered, since there may be no store to conflict with
-        self.waiting = 0  # their granules
+        self.loads: list[tuple[int, int, np.ndarray]] = []  # not yet entered: there may never be a store to conflict with
+        self.waiting = 0  # the number of their granules
 
     def _valid(self) -> np.ndarray:
         valid = np.zeros((self.stop - self.start) // self.granule, bool)
@@ -101,12 +101,12 @@ class Region:
         return self.stop - self.start <= LARGEST_COPY
 
     def save(self) -> None:
-        """Keep the bytes from before the first store."""
+        """Save the bytes before the first store."""
         if self.before is None and self.can_be_copied:
             self.before = self.bytes.copy()
 
     def granules(self, addresses: np.ndarray, width: int) -> np.ndarray:
-        """The granules that accesses of ``width`` bytes inside of the region cover; [lanes * granules of an element]."""
+        """Return the granules that accesses of ``width`` bytes inside the region cover; [lanes * granules of an element]."""
         offsets = addresses.astype(np.int64) - self.start
         if self.granule > 1 and (width % self.granule or (offsets % self.granule).any()):
             self._split()
@@ -123,24 +123,24 @@ class Region:
         self.loads = [(event, since, (at[:, None] * size + np.arange(size)).ravel()) for event, since, at in self.loads]
 
     def of(self, name: str) -> np.ndarray:
-        """The last event of a sort on each granule."""
+        """Return the last event of a sort on each granule."""
         if name not in self.events:
             self.events[name] = np.zeros((self.stop - self.start) // self.granule, np.int32)
         return self.events[name]
 
     @property
     def is_one_way(self) -> bool:
-        """Whether this launch has loaded from it alone, or stored to it alone, so that no program could see what another one did."""
+        """Whether this launch only loaded from the region, or only stored to it, so that no program could see another's stores."""
         sorts = set(self.events)
         return sorts <= {"load", "load before"} or (sorts == {"store"} and not self.loads)
 
     def stored(self) -> np.ndarray | None:
-        """The granules that were stored to in this launch, None if there is none."""
+        """Return a mask of the granules that were stored to in this launch, None if there are none."""
         kinds = [self.events[name] for name in ("store", "atomic") if name in self.events]
         return np.logical_or.reduce([events > 0 for events in kinds]) if kinds else None
 
     def differ(self, one: np.ndarray | None, other: np.ndarray) -> np.ndarray:
-        """Which bytes of two states differ; a NaN is like any other, since processors do not agree on its bits."""
+        """Return a mask of the bytes that differ between two states; all NaN are equal, since processors differ in their bits."""
         assert one is not None
         differs: np.ndarray = one != other
         dtype = self.views[0].tensor.dtype
@@ -155,7 +155,7 @@ class Region:
         return differs
 
     def is_stored(self, at: np.ndarray) -> np.ndarray:
-        """Which of some granules were."""
+        """Return which of some granules were stored to."""
         stored = np.zeros(at.size, bool)
         for name in ("store", "atomic"):
             if name in self.events:
@@ -163,7 +163,7 @@ class Region:
         return stored
 
     def element(self, granule: int) -> tuple[str, tuple[int, ...] | None]:
-        """The argument that a granule belongs to and the index in it."""
+        """Return the argument to which a granule belongs, and the index in it."""
         address = self.start + granule * self.granule
         for view in self.views:
             if (index := view.index(address)) is not None:
@@ -172,7 +172,7 @@ class Region:
 
 
 def regions(all_views: Iterable[View]) -> list[Region]:
-    """The regions of tensors, in the order of their addresses; a tensor without elements covers nothing."""
+    """Return the regions of tensors, in the order of their addresses; a tensor without elements covers nothing."""
     groups: list[list[View]] = []
     stop = 0
     for view in sorted((view for view in all_views if view.stop > view.start), key=lambda view: view.start):
@@ -185,5 +185,5 @@ def regions(all_views: Iterable[View]) -> list[Region]:
 
 
 def memory(start: int, stop: int) -> np.ndarray:
-    """The bytes from one address to another, as they are and will be."""
+    """Return a live view of the bytes from one address to another."""
     return np.ctypeslib.as_array((ctypes.c_ubyte * (stop - start)).from_address(start))
