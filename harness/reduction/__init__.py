@@ -1,1 +1,1 @@
-"""A failure made small, and what it needs."""
+"""Reduction of a failure to its smallest case, and the conditions that the failure needs."""

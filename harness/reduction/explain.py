@@ -1,8 +1,8 @@
-"""What a failure needs, and what does not matter to it: cases around the smallest one are tried, one field changed in each.
+"""The conditions that a failure needs, and the fields that do not matter to it, found on cases near the smallest one.
 
-Hypothesis' explain phase says so of arguments, and a property has one, the case. Here it is said of each field, by trying every value that
-the field may have, or a few where it may have any. What is true of all that fail, and not of some that pass, is what it ``needs``. Failures
-of the same bucket that lack it have another cause.
+Hypothesis' explain phase does this for arguments, but a property has one argument, the case. This module does it for each field: it tries
+every value that the field may have, or a few where it may have any. A failure ``needs`` the features that all failing cases have and some
+passing ones lack. Failures of the same bucket without these features have another cause.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ from .minimise import SEEDS, simpler_cases
 _CONFIGS = [config for width in (32, 64) for config in (KernelConfig(width), KernelConfig(16, width), KernelConfig(16, 16, width))]
 _MOST_EXPERTS = 64
 _TOGETHER = 20
-"""How many cases are tried in which several fields are changed."""
+"""The number of cases tried in which several fields are changed."""
 _LARGEST = 2
-"""How many of the largest cases that failed are tried with other data, and how many seeds of each."""
+"""The number of the largest failing cases that are tried with other data, and the number of seeds for each."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where a failure shows: what is true of every case tried that failed, and what of it each lacks that passed."""
+    """The region of a failure: the features of all tried cases that failed, and which of these each passing case lacks."""
 
     always_true: frozenset[str] = frozenset()
     missing_when_passing: frozenset[frozenset[str]] = frozenset()
 
     @property
     def needs(self) -> frozenset[str]:
-        """What a case must have to fail so, as far as was tried; nothing where every case fails."""
+        """The features that a case needs to fail so, as far as was tried; none where every case fails."""
         return frozenset().union(*self.missing_when_passing)
 
     @property
     def is_exact(self) -> bool:
-        """Whether what it needs tells every case that failed from every case that passed."""
+        """Whether these features distinguish every case that failed from every case that passed."""
         return all(self.missing_when_passing)
 
     def covers(self, case: Case) -> bool:
-        """Whether a case has all that the failure needs."""
+        """Return whether a case has all features that the failure needs."""
         return self.needs <= features(case)
 
     def merge(self, other: Region) -> Region:
-        """The region of one cause for both, which it is if it tells what failed from what passed."""
+        """Return the region of both failures together. It has one cause if ``is_exact`` holds for it."""
         common = self.always_true & other.always_true
         return Region(common, frozenset(lacking & common for lacking in self.missing_when_passing | other.missing_when_passing))
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it; ``of`` reads it."""
+        """Return the region as plain data for JSON; ``of`` reads it."""
         return {"common": sorted(self.always_true), "lacking": sorted(map(sorted, self.missing_when_passing))}
 
     @classmethod
@@ -73,27 +73,27 @@ class Region:
 
 
 def is_explained(case: Case, target: Target, regions: Sequence[Region]) -> bool:
-    """Whether one of the regions covers the case, or the second call of its relation."""
+    """Return whether one of the regions covers the case, or the second call of its relation."""
     return bool(regions) and any(region.covers(one) for one in called(case, target) for region in regions)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of a smallest case: the fields that do not matter, and the region of its failure."""
+    """The fields of a smallest case that do not matter, and the region of its failure."""
 
     irrelevant: tuple[str, ...] = ()
     region: Region = Region()
-    tried: int = 0  # so many cases around it
+    tried: int = 0  # the number of cases near it that were tried
 
 
 def explain(
     failure: Failure, fails: Callable[[Case], Failure | None], target: Target, *, seconds: float = 60.0, exclude: Sequence[Region] = ()
 ) -> Explanation:
-    """Try cases around that of a failure; ``fails`` runs a case.
+    """Try cases near that of a failure, and return the explanation; ``fails`` runs a case.
 
-    Irrelevant are the fields that can have any other value that the target takes, and of sizes any larger one: the bucket stays the same.
-    A field for which there was no time, or no other value, is left out. Cases ``exclude`` which a failure is explained are not tried,
-    but for the question whether the data matter.
+    A field is irrelevant if the bucket stays the same for every other value that the target takes, for a size every larger one. A field for
+    which there was no time, or no other value, is left out. Cases that a region of ``exclude`` covers are not tried, except to find out
+    whether the data matter.
     """
     trials = _Trials(failure, fails, target, time.monotonic() + seconds, exclude)
     trials.change_each_field()
@@ -104,7 +104,7 @@ def explain(
 
 
 class _Trials:
-    """The cases around a smallest one that were tried: which failed in its bucket, which passed, and by field whether all failed."""
+    """The tried cases near a smallest one: those that failed in its bucket, those that passed, and the outcomes by field."""
 
     def __init__(
         self, failure: Failure, fails: Callable[[Case], Failure | None], target: Target, stop: float, exclude: Sequence[Region]
@@ -118,12 +118,12 @@ class _Trials:
 
     @property
     def region(self) -> Region:
-        """Where the failure shows, as far as was tried."""
+        """The region of the failure, as far as was tried."""
         return _region(self.failed, self.passed)
 
     @property
     def irrelevant(self) -> tuple[str, ...]:
-        """The fields that had other values, with all of which the case failed."""
+        """The fields for which other values were tried, and the case failed with all of them."""
         return tuple(name for name in _explained(self.case) if self.outcomes.get(name) and all(self.outcomes[name]))
 
     def change_each_field(self) -> None:
@@ -137,7 +137,7 @@ class _Trials:
                 self._sort_in(name, case)
 
     def change_several_fields(self) -> None:
-        """Try cases that differ in what several of those that failed differ in."""
+        """Try cases that combine the differences of several failing cases."""
         for case in _together(self.case, self.failed[1:]):
             if self._is_over():
                 return
@@ -145,7 +145,10 @@ class _Trials:
                 self.failed.append(case)
 
     def change_the_data(self) -> None:
-        """Try other data on the smallest and the largest cases. What passed with data that fail did so by luck: they are mostly zeros."""
+        """Try other data on the smallest and the largest cases. Cases that passed with data that can fail are dropped.
+
+        They passed by chance: such data are mostly zeros.
+        """
         for case in _with_other_data(self.failed):
             if self._is_over():
                 return
@@ -155,15 +158,15 @@ class _Trials:
 
     def _sort_in(self, name: str, case: Case) -> None:
         buckets = {self._shown(case)}
-        if None in buckets:  # with these data it may have passed by luck
+        if None in buckets:  # it may have passed by chance, with these data
             buckets |= {self._shown(other) for other in _seeds(case)}
         if self.bucket in buckets:
             self.failed.append(case)
-        elif buckets == {None} and name != "seed":  # another failure hides whether this one is there
+        elif buckets == {None} and name != "seed":  # a failure of another bucket may hide this one
             self.passed.append(case)
 
     def _shown(self, case: Case) -> Any:
-        """The bucket in which the case fails, if it does."""
+        """Return the bucket in which the case fails, None where it passes."""
         if case not in self.seen:
             found = self.fails(case)
             self.seen[case] = found.bucket if found is not None else None
@@ -185,7 +188,7 @@ def _region(failed: Sequence[Case], passed: Sequence[Case]) -> Region:
 
 
 def in_words(names: tuple[str, ...], case: Case) -> str:
-    """What a report says of a case's irrelevant fields.
+    """Return the irrelevant fields of a case in the words of a report.
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> in_words(("dtype", "seed", "K"), GroupedGemmCase((1,))), in_words((), GroupedGemmCase((1,)))
@@ -195,21 +198,21 @@ def in_words(names: tuple[str, ...], case: Case) -> str:
 
 
 def _explained(case: Case) -> tuple[str, ...]:
-    """The fields of which it is asked whether they matter."""
+    """Return the fields for which a report says whether they matter."""
     return (*case.explained, *case.tiles)
 
 
 def _others(case: Case) -> Iterator[tuple[str, Case]]:
-    """Each explained field with other values, of sizes with larger ones."""
+    """Yield cases with another value of each explained field, for sizes a larger one."""
     for name in _explained(case):
         value = getattr(case, name)
         for choice in (value + 1, 2 * value + 1, value + 16) if name in case.tiles else SEEDS if name == "seed" else case.choices[name]:
-            if choice != value and choice not in FAR_AXES:  # far: gigabytes for a word
+            if choice != value and choice not in FAR_AXES:  # far layouts cost gigabytes for one word of the report
                 yield from _replaced(name, case, **{name: choice})
 
 
 def _around(case: Case) -> Iterator[tuple[str, Case]]:
-    """What is simpler in one step, which mostly passes, and what is larger in one, which mostly fails."""
+    """Yield cases that are simpler by one step, which mostly pass, and cases that are larger by one step, which mostly fail."""
     for simpler in simpler_cases(case):
         if simpler.seed == case.seed:
             yield "", simpler
@@ -227,7 +230,7 @@ def _around(case: Case) -> Iterator[tuple[str, Case]]:
 
 
 def _other_rows(sizes: tuple[int, ...], topk: int) -> Iterator[tuple[int, ...]]:
-    """Yield loads with an expert more before and behind, with more rows, with as many for other experts, and turned round."""
+    """Yield loads with one more expert at either end, with more rows, with rows split or spread evenly over experts, and reversed."""
     yield from ((*sizes, more) for more in (0, topk, 5 * topk))
     yield from ((more, *sizes) for more in (0, topk, 5 * topk))
     for e, size in enumerate(sizes):
@@ -240,7 +243,7 @@ def _other_rows(sizes: tuple[int, ...], topk: int) -> Iterator[tuple[int, ...]]:
 
 
 def _together(case: Case, failed: list[Case]) -> Iterator[Case]:
-    """Cases that differ in what several of those that failed differ in."""
+    """Yield cases that combine the differences of several failing cases."""
     chance = random.Random(0)  # noqa: S311
     for _ in range(_TOGETHER if len(failed) > 1 else 0):
         changed: dict[str, Any] = {}
@@ -252,7 +255,7 @@ def _together(case: Case, failed: list[Case]) -> Iterator[Case]:
 
 
 def _with_other_data(failed: Sequence[Case]) -> Iterator[Case]:
-    """The smallest case with other data, and the largest that failed too: where a case is small, a sum is soon 0 by luck."""
+    """Yield the smallest and the largest failing cases with other data: in a small case a sum may be 0 by chance."""
     largest = sorted(failed, key=_volume, reverse=True)[:_LARGEST]
     for recipe in failed[0].choices.get("data", ()):
         for case in (failed[0], *largest):

@@ -1,7 +1,7 @@
-"""Case-level minimising: the simplest case that still shows a failure of the same bucket.
+"""Minimisation of cases: find the simplest case that still fails in the same bucket.
 
-Hypothesis shrinks the choices that a strategy made, one at a time; what took two choices to hide, as a smaller size together with another
-data seed, it leaves standing. Here a step simplifies one field of the case and may take another seed along.
+Hypothesis shrinks the choices that a strategy made, one at a time, so it misses a simpler case that needs two changes at once, as of a size
+and of the data seed. Here a step simplifies one field of the case, and may change the seed with it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SEEDS = (0, 1, 2, 3)
 
 
 def minimise(failure: Failure, fails: Callable[[Case], Failure | None], *, seconds: float = 60.0) -> Failure:
-    """The failure on the simplest case that can be reached in single steps; ``fails`` runs a case. Ends after ``seconds`` at the latest.
+    """Return the failure on the simplest case within reach of single steps; ``fails`` runs a case. Ends after ``seconds`` at the latest.
 
-    Every step that is taken makes one field simpler, and a field that pays for it (the seed; m_sizes for topk) pays a bounded amount
-    only, so there is an end.
+    Every step makes one field simpler. Another field (the seed; m_sizes for topk) may get less simple for it, but only by a bounded amount,
+    so the search ends.
     """
     stop = time.monotonic() + seconds
     best, improved = failure, True
@@ -42,7 +42,7 @@ def minimise(failure: Failure, fails: Callable[[Case], Failure | None], *, secon
 
 
 def simpler_cases(case: Case) -> Iterator[Case]:
-    """Valid cases with one field simpler, each with the case's seed and with the first few others; the largest steps first.
+    """Yield valid cases with one field simpler, each with the case's seed and with the first few others; the largest steps first.
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> [case for case in simpler_cases(GroupedGemmCase((1,), K=2)) if case.seed == 0]
@@ -68,14 +68,14 @@ def _steps(case: Case) -> Iterator[dict[str, Any]]:
 
 
 def _simpler_rows(sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield loads with an expert less, with fewer rows for one, with two experts in one, and with a row less for each of two."""
+    """Yield loads with one expert less, with fewer rows for one, with two experts merged, and with one row less for each of two."""
     experts = range(len(sizes))
     if len(sizes) > 1:
         yield from (sizes[:e] + sizes[e + 1 :] for e in experts)
     yield from ((*sizes[:e], smaller, *sizes[e + 1 :]) for e in experts for smaller in _smaller(sizes[e], 0))
     yield from ((*sizes[:e], sizes[e] + sizes[e + 1], *sizes[e + 2 :]) for e in experts[:-1])
     for e, f in ((e, f) for e in experts for f in experts if e != f and sizes[e] and sizes[f]):
-        yield tuple(size - (i in (e, f)) for i, size in enumerate(sizes))  # two at once keep a multiple of topk
+        yield tuple(size - (i in (e, f)) for i, size in enumerate(sizes))  # two rows at once may keep the sum a multiple of topk
 
 
 def _simpler_choices(case: Case, name: str) -> Sequence[Any]:
@@ -92,7 +92,7 @@ def _default(case: Case, name: str) -> Any:
 
 
 def _smaller(value: int, smallest: int) -> Iterator[int]:
-    """Candidates below ``value``, the largest step first: the smallest, tile edges, the half, one less."""
-    tiles = (value % 16, value % 16 + 16, value - 16)  # what a remainder decides
+    """Yield candidates below ``value``, the largest step first: the smallest, tile edges, the half, one less."""
+    tiles = (value % 16, value % 16 + 16, value - 16)  # the same remainder, on which a failure may depend
     candidates = {smallest, smallest + 1, *tiles, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, value // 2, value - 1}
     yield from sorted(candidate for candidate in candidates if smallest <= candidate < value)

@@ -1,6 +1,6 @@
-"""Reducing: a failure that an explorer met becomes the smallest case that shows it, by Hypothesis' reuse and shrink phases and ours.
+"""Reduction of a failure to the smallest case that shows it, by Hypothesis' reuse and shrink phases and then by ``minimise``.
 
-What the reports of its bucket explain already counts as right meanwhile, so that a bug behind another does not slip into it.
+Cases that the reports of its bucket explain count as right meanwhile, so that a second bug is not reduced to the first one.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from moefuzz.harness.verdict.check import failure_of
 from moefuzz.harness.verdict.isolation import confirmed, isolation_for
 
 SECONDS = 90.0
-"""How long smaller cases of a failure are looked for: a third of it by Hypothesis, then by ``minimise``, whose steps are larger."""
+"""The time limit of the search for smaller cases: a third for Hypothesis, the rest for ``minimise``, whose steps are larger."""
 
 AGAIN = 3
-"""How often a case is run to see whether it fails each time, now and then, or never again."""
+"""The number of runs of a case that tell whether it fails always, sometimes, or never again."""
 
 
 def reduced(
@@ -43,11 +43,11 @@ def reduced(
     seconds: float = SECONDS,
     keep: Callable[[Failure, bytes], None] = lambda *_: None,
 ) -> Failure | None:
-    """The failure on the simplest case that ``exclude`` does not explain, confirmed; None if nothing is left of it.
+    """Return the failure on the simplest case that ``exclude`` does not explain, confirmed; None if no failure is left.
 
-    ``choices`` are those of Hypothesis that led to it with ``strategy``. ``keep`` gets the failure on every smaller case, and its choices,
-    so that a process that is ended meanwhile loses nothing. The search ends after ``seconds``, of which Hypothesis has a third at most. A
-    failure that does not come back is Unreproducible, or NonDeterministic.
+    ``choices`` are those of Hypothesis that led to it with ``strategy``. ``keep`` is called with the failure on every smaller case, and its
+    choices, so that a process that is ended meanwhile loses nothing. The search ends after ``seconds``, of which Hypothesis has a third at
+    most. A failure that does not recur is Unreproducible, or NonDeterministic.
     """
     search = _Search(failure, target, exclude, keep)
     if is_explained(failure.case, target, exclude):
@@ -67,28 +67,28 @@ def reduced(
 
 
 class _Search:
-    """Runs cases in search of a smaller one that fails in the bucket of a failure, and keeps the smallest by now."""
+    """A search for smaller cases that fail in the bucket of a failure; it keeps the smallest so far."""
 
     def __init__(self, failure: Failure, target: Target, exclude: Sequence[Region], keep: Callable[[Failure, bytes], None]) -> None:
         self.smallest, self._bucket, self._target, self._exclude, self._keep = failure, failure.bucket, target, exclude, keep
 
     def fails(self, case: Case) -> Failure | None:
-        """Run a case that no region explains: its failure, if it is of the bucket."""
+        """Run a case unless a region explains it; return its failure, if it is of the bucket."""
         if is_explained(case, self._target, self._exclude):
             return None
         found = failure_of(case, self._target)
         return found if found is not None and found.bucket == self._bucket else None
 
     def fails_sometimes(self, case: Case) -> Failure | None:
-        """Run a case several times: the first failure of the bucket."""
+        """Run a case several times; return the first failure of the bucket."""
         return next(filter(None, (self.fails(case) for _ in range(AGAIN))), None)
 
     def smaller(self, case: Case) -> Failure | None:
-        """Run a case that is smaller than the smallest by now."""
+        """Run a case that is smaller than the smallest so far; return its failure, if it is of the bucket."""
         return self._kept(self.fails(case), b"")
 
     def shrunk(self, case: Case) -> Failure | None:
-        """Run a case that Hypothesis shrank, whose choices are kept too."""
+        """Run a case that Hypothesis shrank, and keep its choices too; return its failure, if it is of the bucket."""
         found = self.fails(case)
         return self._kept(found, b"" if found is None else choices_of_example())
 
@@ -101,14 +101,14 @@ class _Search:
 
 @contextmanager
 def hurrying(failure: Failure, target: Target) -> Iterator[None]:
-    """While it lasts, a case that hangs is given up soon."""
+    """Shorten the time limit of cases within the block, if the failure is a hang."""
     isolation = isolation_for(target)
     with isolation.hurrying() if isolation and isinstance(failure, Hang) else nullcontext():
         yield
 
 
 class _Given(ExampleDatabase):
-    """Holds one example, of whatever test; in the secondary corpus, since what comes from the primary one is not shrunk again."""
+    """A database of one example, for any test; in the secondary corpus, since examples of the primary one are not shrunk again."""
 
     def __init__(self, choices: bytes) -> None:
         self.choices = choices
@@ -126,7 +126,7 @@ class _Given(ExampleDatabase):
 def _shrunk(
     failure: Failure, fails: Callable[[Case], Failure | None], strategy: st.SearchStrategy[Any], choices: bytes, seconds: float
 ) -> Failure:
-    """The smallest failure to which Hypothesis shrinks the choices, as a test does that finds them in its database."""
+    """Return the smallest failure to which Hypothesis shrinks the choices, as in a test that finds them in its database."""
     smallest, stop = failure, time.monotonic() + seconds
     failed: set[Case] = set()
 
@@ -155,13 +155,13 @@ def _shrunk(
         attempt()
     except Failure as found:
         return found
-    except FlakyFailure:  # what failed once on the way need not be the smallest
+    except FlakyFailure:  # a case that failed only once need not be the smallest
         pass
     return smallest
 
 
 def _classify_vanished(failure: Failure, target: Target) -> Failure | None:
-    """What a failure is that did not come back: of a kernel with a memory, or a race."""
+    """Classify a failure that did not recur, as of a race or a kernel with state; return it, or None for a known issue."""
     if isolation_for(target):
         return confirmed(failure, functools.partial(failure_of, target=target), target)
     return _classify_flaky(failure, "when the case was run again")
