@@ -60,14 +60,14 @@ class Reached:
 
     @property
     def lines(self) -> dict[int, bool]:
-        """Return the line of each statement, and whether it was reached."""
+        """The line of each statement, and whether it was reached."""
         statements = [node for node in self._nodes() if isinstance(node, ast.stmt)]
         reached = {line for arc in self.arcs for line in arc}
         return {node.lineno: node.lineno in reached for node in sorted(statements, key=lambda node: node.lineno) if not _is_text(node)}
 
     @property
     def branches(self) -> dict[tuple[int, bool], bool]:
-        """Return both ways of each reached ``if``, and whether each was taken."""
+        """Both ways of each reached ``if``, and whether each was taken."""
         return {(node.lineno, way): self._taken(node, way=way) for node in self._conditions() for way in (True, False)}
 
     def _conditions(self) -> list[ast.If]:
@@ -81,7 +81,7 @@ class Reached:
 
     @property
     def masked(self) -> dict[int, set[bool]]:
-        """Return the lines of accesses with a mask, and the values of the mask."""
+        """The lines of accesses with a mask, and the values of the mask."""
         lines = {
             line
             for node in self._nodes()
