@@ -1,4 +1,4 @@
-"""Import paths of version 0.1 that reports, entry points and replay lines name. They work until version 0.3."""
+"""Import paths of version 0.1 that reports, entry points and replay lines name. They work for one more release."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ MOVED = {
     "moefuzz.harness.cases": "moefuzz.harness.levels.cases",
     "moefuzz.harness.faults": "moefuzz.harness.planted.faults",
     "moefuzz.harness.hub": "moefuzz.harness.models.hub",
+    "moefuzz.harness.minimise": "moefuzz.harness.reduction.minimise",
     "moefuzz.harness.known_issues": "moefuzz.harness.verdict.known_issues",
     "moefuzz.harness.mutants": "moefuzz.harness.planted.mutants",
     "moefuzz.harness.plugin": "moefuzz.harness.pytest_plugin.plugin",

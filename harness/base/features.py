@@ -11,7 +11,7 @@ from moefuzz.kernels.kernel_config import FLAGS, KernelConfig
 
 from .case import Case
 
-_EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024)
+_EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024, *(1 << n for n in range(11, 17)))
 _MULTIPLES = (2, 4, 8, 16, 32, 64)
 
 
@@ -23,6 +23,34 @@ def features(case: Case) -> frozenset[str]:
     ['K > 16', 'K is no multiple of 2', 'an expert without rows']
     """
     return frozenset(_all(case))
+
+
+def thresholds(case: Case) -> frozenset[str]:
+    """The thresholds that the case passes by one: of a smallest case those that its failure may need, which no list of edges has.
+
+    >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
+    >>> sorted(thresholds(GroupedGemmCase((0, 137), K=1501)))
+    ['K > 1500', 'a load > 136', 'experts > 1', 'rows > 136']
+    """
+    return frozenset(f"{name} > {count - 1}" for name, count in _counts(case).items() if count > 1)
+
+
+def holding(case: Case, needs: Iterable[str]) -> frozenset[str]:
+    """Those of some thresholds that a case passes."""
+    counts = _counts(case)
+    split = ((need, *need.rpartition(" > ")[::2]) for need in needs)
+    return frozenset(need for need, name, number in split if number.isdecimal() and counts.get(name, 0) > int(number))
+
+
+def _counts(case: Case) -> dict[str, int]:
+    """What thresholds are said of."""
+    of_rows = {
+        "experts": len(case.rows),
+        "experts with rows": sum(load > 0 for load in case.rows),
+        "a load": max(case.rows, default=0),
+        "rows": sum(case.rows),
+    }
+    return {name: getattr(case, name) for name in case.sizes} | of_rows | {"topk": case.topk}
 
 
 def in_words(needs: Iterable[str]) -> list[str]:
@@ -40,8 +68,17 @@ def in_words(needs: Iterable[str]) -> list[str]:
     said = {need for _, need in strongest.values()}
     exactly = {need.partition(" is ")[0] for need in said if " is " in need and " is not " not in need}
     implied = {weaker for need in said for weaker in _IMPLIED.get(need, ())}
+    for stronger, weaker in _AT_LEAST:
+        most = max(_numbers(said, stronger).values(), default=-1)
+        implied |= {need for need, number in _numbers(said, weaker).items() if number <= most}
     implied |= {need for need in said if " is not " in need and need.partition(" is ")[0] in exactly}
     return sorted(said - implied)
+
+
+def _numbers(needs: Iterable[str], name: str) -> dict[str, int]:
+    """The thresholds of something among needs."""
+    split = ((need, *need.rpartition(" > ")[::2]) for need in needs)
+    return {need: int(number) for need, of, number in split if of == name and number.isdecimal()}
 
 
 _NOTHING = "none"
@@ -49,12 +86,9 @@ _WITHOUT, _BEFORE, _LAST = "an expert without rows", "an expert without rows bef
 _IMPLIED: dict[str, Sequence[str]] = {
     _BEFORE: (_WITHOUT, "experts > 1", "rows > 0"),
     _LAST: (_WITHOUT,),
-    **{f"a load > {edge}": [f"rows > {lower}" for lower in _EDGES[: i + 1]] for i, edge in enumerate(_EDGES)},
-    **{
-        f"experts with rows > {edge}": [f"{of} > {lower}" for of in ("experts", "rows") for lower in _EDGES[: i + 1]]
-        for i, edge in enumerate(_EDGES)
-    },
 }
+_AT_LEAST = (("a load", "rows"), ("experts with rows", "experts"), ("experts with rows", "rows"))
+"""Of what one is no larger than the other: a threshold of the first says all lower ones of the second."""
 
 
 def _all(case: Case) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moefuzz.harness.base.case import FAR_AXES, Case, round_up
-from moefuzz.harness.base.features import features
+from moefuzz.harness.base.features import features, holding, thresholds
 from moefuzz.harness.base.features import in_words as features_in_words
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.targets import Target
@@ -53,7 +53,7 @@ class Region:
 
     def covers(self, case: Case) -> bool:
         """Return whether a case has all features that the failure needs."""
-        return self.needs <= features(case)
+        return self.needs <= features(case) | holding(case, self.needs)
 
     def merge(self, other: Region) -> Region:
         """Return the region of both failures together. It has one cause if ``is_exact`` holds for it."""
@@ -183,8 +183,13 @@ class _Trials:
 
 
 def _region(failed: Sequence[Case], passed: Sequence[Case]) -> Region:
-    common = frozenset.intersection(*map(features, failed))
-    return Region(common, frozenset(common - features(case) for case in passed))
+    of_smallest = thresholds(failed[0])
+
+    def said(case: Case) -> frozenset[str]:
+        return features(case) | holding(case, of_smallest)
+
+    common = frozenset.intersection(*map(said, failed))
+    return Region(common, frozenset(common - said(case) for case in passed))
 
 
 def in_words(names: tuple[str, ...], case: Case) -> str:
@@ -221,7 +226,7 @@ def _around(case: Case) -> Iterator[tuple[str, Case]]:
     for name in case.tiles:
         size = getattr(case, name)
         tile = round_up(size, 16)
-        for larger in (size + 2, size + 3, size + 4, size + 15, 2 * size, 2 * size + 2, tile + 8, tile + 16, 130):
+        for larger in (size + 2, size + 3, size + 4, size + 15, 2 * size, 2 * size + 2, tile + 8, tile + 16, round_up(size + 1, 64), 130):
             yield from _replaced("", case, **{name: larger})
     for config in (*_CONFIGS, None) if "config" in case.choices else ():
         yield from _replaced("", case, config=config)

@@ -14,6 +14,8 @@ from typing import Any
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.failures import Failure
 
+from .large import MANY, from_large, is_large
+
 SEEDS = (0, 1, 2, 3)
 
 
@@ -26,17 +28,27 @@ def minimise(failure: Failure, fails: Callable[[Case], Failure | None], *, secon
     stop = time.monotonic() + seconds
     best, improved = failure, True
     tried: set[Case] = {failure.case}
+
+    def is_smaller(candidate: Case) -> bool:
+        nonlocal best
+        if candidate in tried or time.monotonic() > stop:
+            return False
+        tried.add(candidate)
+        found = fails(candidate)
+        if found is None or found.bucket != failure.bucket:
+            return False
+        best = found
+        return True
+
+    if is_large(failure.case):
+        from_large(failure.case, is_smaller)
     while improved:
         improved = False
         for candidate in simpler_cases(best.case):
             if time.monotonic() > stop:
                 return best
-            if candidate in tried:
-                continue
-            tried.add(candidate)
-            found = fails(candidate)
-            if found is not None and found.bucket == failure.bucket:
-                best, improved = found, True
+            if is_smaller(candidate):
+                improved = True
                 break
     return best
 
@@ -69,13 +81,23 @@ def _steps(case: Case) -> Iterator[dict[str, Any]]:
 
 def _simpler_rows(sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Yield loads with one expert less, with fewer rows for one, with two experts merged, and with one row less for each of two."""
-    experts = range(len(sizes))
+    experts = _some_experts(sizes)
     if len(sizes) > 1:
         yield from (sizes[:e] + sizes[e + 1 :] for e in experts)
     yield from ((*sizes[:e], smaller, *sizes[e + 1 :]) for e in experts for smaller in _smaller(sizes[e], 0))
-    yield from ((*sizes[:e], sizes[e] + sizes[e + 1], *sizes[e + 2 :]) for e in experts[:-1])
+    yield from ((*sizes[:e], sizes[e] + sizes[e + 1], *sizes[e + 2 :]) for e in experts if e + 1 < len(sizes))
     for e, f in ((e, f) for e in experts for f in experts if e != f and sizes[e] and sizes[f]):
         yield tuple(size - (i in (e, f)) for i, size in enumerate(sizes))  # two rows at once may keep the sum a multiple of topk
+
+
+def _some_experts(sizes: tuple[int, ...]) -> Sequence[int]:
+    """Return all experts; of many the first and the last ones, and those that have a load first or last."""
+    if len(sizes) <= MANY:
+        return range(len(sizes))
+    count = len(sizes)
+    values = sorted(set(sizes), key=sizes.count)[: MANY // 2]
+    first, last = ({order.index(value) for value in values} for order in (sizes, sizes[::-1]))
+    return sorted({0, 1, count - 2, count - 1, *first, *(count - 1 - e for e in last)})
 
 
 def _simpler_choices(case: Case, name: str) -> Sequence[Any]:

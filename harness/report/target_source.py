@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from moefuzz.harness.aliases import current
 from moefuzz.harness.targets import Target
 from moefuzz.harness.targets.registry import imported, named_targets
 from moefuzz.harness.verdict.isolation import isolation_for
@@ -41,6 +42,7 @@ def code_of_name(name: str) -> TargetCode | None:
     module, colon, attribute = spec.partition(":")
     if not colon or not attribute.isidentifier():
         return None
+    module = current(module)
     home = imported(module)
     source = inspect.getsource(home)
     path = Path(str(home.__file__)).absolute()

@@ -16,7 +16,7 @@ from moefuzz.kernels.triton_interpreter.launches import Launch
 from .allocated import Allocated
 from .findings import Finding
 from .launches import Watched
-from .regions import Region, View, views
+from .regions import MemoryRegion, View, views
 
 __all__ = ["CannotSanitize", "Finding", "Findings", "sanitize"]
 
@@ -108,7 +108,7 @@ class _Sanitizer(Watcher):
         if self._launch:
             self._launch.access(access)
 
-    def _pairs(self, launch: Watched) -> Iterator[tuple[Region, Allocated]]:
+    def _pairs(self, launch: Watched) -> Iterator[tuple[MemoryRegion, Allocated]]:
         """Yield each region of a launch with each allocation in it."""
         for region in launch.regions:
             allocated = self._allocated.get(region.views[0].tensor.untyped_storage().data_ptr())

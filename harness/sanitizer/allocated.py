@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from moefuzz.harness.execution.memory import extent, finite_poison
 
-from .regions import Region, View, memory
+from .regions import MemoryRegion, View, memory
 
 
 @dataclass(eq=False)
@@ -66,7 +66,7 @@ class Allocated:
             self.written[:] = True
         self._version = version
 
-    def enter(self, region: Region) -> None:
+    def enter(self, region: MemoryRegion) -> None:
         """Mark in a region of a launch what was not written before it."""
         start, stop = max(self.start, region.start), min(self.stop, region.stop)
         if start >= stop:
@@ -81,7 +81,7 @@ class Allocated:
         granules = (np.arange(start, stop)[~of_bytes] - region.start) // region.granule
         region.unwritten[granules] = True
 
-    def leave(self, region: Region, kernel: str) -> None:
+    def leave(self, region: MemoryRegion, kernel: str) -> None:
         """Mark the bytes that a launch stored."""
         start, stop = max(self.start, region.start), min(self.stop, region.stop)
         stored = region.stored() if start < stop else None

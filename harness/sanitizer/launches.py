@@ -14,7 +14,7 @@ from moefuzz.kernels.triton_interpreter.launches import Launch
 
 from .findings import Finding, Kind, source_of
 from .order import AccessEvent, Conflict, Order
-from .regions import Region, View, regions
+from .regions import MemoryRegion, View, regions
 
 _OF = {"load": "load of", "store": "store to", "atomic": "atomic on"}
 
@@ -32,7 +32,7 @@ class Watched:
         self._races: dict[tuple[Line, Line, str, str, str], Finding] = {}
         self.undefined: dict[Line, tuple[str, tuple[int, int, int]]] = {}  # loads with a dead lane and no other: what and by which program
         self._with_dead_lanes: set[Program] = set()
-        self._usual: dict[Line, Region] = {}  # the region of the last access of each line
+        self._usual: dict[Line, MemoryRegion] = {}  # the region of the last access of each line
 
     def _report(self, finding: Finding) -> None:
         shape = next((tuple(view.tensor.shape) for view in self.views if view.name == finding.argument), ())
@@ -64,7 +64,7 @@ class Watched:
             for conflict in self._order.conflicts(region, at, access):
                 self._race(region, conflict)
 
-    def inside(self, access: Access, line: Line | None = None) -> list[tuple[Region, np.ndarray]]:
+    def inside(self, access: Access, line: Line | None = None) -> list[tuple[MemoryRegion, np.ndarray]]:
         """Return the regions of an access with its addresses there; lanes outside are cleared, and reported if a line is given."""
         addresses = access.addresses if access.active.all() else access.addresses[access.active]
         if not addresses.size:
@@ -80,19 +80,19 @@ class Watched:
             return [(region, addresses)]
         return self._scattered(access, line)
 
-    def _at(self, address: int) -> Region | None:
+    def _at(self, address: int) -> MemoryRegion | None:
         n = bisect_right(self._starts, address) - 1
         return self.regions[n] if n >= 0 and address < self.regions[n].stop else None
 
     @staticmethod
-    def _valid(region: Region, addresses: np.ndarray, access: Access) -> np.ndarray:
+    def _valid(region: MemoryRegion, addresses: np.ndarray, access: Access) -> np.ndarray:
         """Return a mask of the lanes, within the ends of a region, that lie in no gap."""
         granules = region.granules(addresses, access.width)  # may split the granules of the region, and so of ``valid``
         assert region.valid is not None
         inside: np.ndarray = region.valid[granules].reshape(addresses.size, -1).all(1)
         return inside
 
-    def _scattered(self, access: Access, line: Line | None) -> list[tuple[Region, np.ndarray]]:
+    def _scattered(self, access: Access, line: Line | None) -> list[tuple[MemoryRegion, np.ndarray]]:
         lanes = np.flatnonzero(access.active)
         addresses = access.addresses[lanes]
         which = np.searchsorted(np.array(self._starts, np.uint64), addresses, "right").astype(np.int64) - 1
@@ -113,7 +113,7 @@ class Watched:
             self._usual[line] = max(found, key=lambda item: item[1].size)[0]
         return found
 
-    def _outside(self, addresses: np.ndarray, access: Access, line: Line, found: list[tuple[Region, np.ndarray]]) -> None:
+    def _outside(self, addresses: np.ndarray, access: Access, line: Line, found: list[tuple[MemoryRegion, np.ndarray]]) -> None:
         """Report lanes outside all regions, for the argument of the other lanes, of the line's last access, or the nearest one."""
         region = max(found, key=lambda item: item[1].size)[0] if found else self._usual.get(line)
         address = int(addresses[0])
@@ -124,10 +124,10 @@ class Watched:
         stray = _found("OutOfBounds", self.name, _OF[access.kind], view.name if view else "", None, event)
         self._report(replace(stray, where=where, count=len(addresses)))
 
-    def _nearest(self, address: int) -> Region | None:
+    def _nearest(self, address: int) -> MemoryRegion | None:
         return min(self.regions, key=lambda region: max(region.start - address, address - region.stop), default=None)
 
-    def _check_written(self, region: Region, at: np.ndarray, event: AccessEvent) -> None:
+    def _check_written(self, region: MemoryRegion, at: np.ndarray, event: AccessEvent) -> None:
         assert region.unwritten is not None
         unwritten = region.unwritten[at] & ~region.is_stored(at)
         if unwritten.any():
@@ -136,7 +136,7 @@ class Watched:
             )
             self._report(replace(found, count=int(unwritten.sum())))
 
-    def _check_written_once(self, region: Region, at: np.ndarray, event: AccessEvent) -> None:
+    def _check_written_once(self, region: MemoryRegion, at: np.ndarray, event: AccessEvent) -> None:
         before = region.of("store")[at]
         if before.any():
             earlier = self._order.events[int(before[before > 0][0]) - 1]
@@ -147,7 +147,7 @@ class Watched:
             found = _found("WrittenTwice", self.name, "two lanes of one store to", *region.element(int(cells[counts > 1][0])), event)
             self._report(replace(found, count=int((counts > 1).sum())))
 
-    def _race(self, region: Region, conflict: Conflict) -> None:
+    def _race(self, region: MemoryRegion, conflict: Conflict) -> None:
         at, earlier_events = conflict
         now = self._order.events[-1]
         for number in np.unique(earlier_events):
@@ -197,7 +197,7 @@ class Watched:
         backwards = self._run_again(self.launch.programs[::-1], set())
         return None if backwards is None else self._difference(self._stored(), backwards, atomics=False) is not None
 
-    def _stored(self) -> dict[Region, np.ndarray]:
+    def _stored(self) -> dict[MemoryRegion, np.ndarray]:
         """Return the bytes of the regions that were stored to."""
         return {region: region.bytes.copy() for region in self.regions if region.before is not None}
 
@@ -207,7 +207,7 @@ class Watched:
         apart = not self._races and all(region.has_state and region.is_one_way for region in self.regions)
         return [program for program in programs if program in self._with_dead_lanes] if apart else programs
 
-    def _run_again(self, programs: list[Program], poisoned: set[Line]) -> dict[Region, np.ndarray] | None:
+    def _run_again(self, programs: list[Program], poisoned: set[Line]) -> dict[MemoryRegion, np.ndarray] | None:
         """Run some programs again, with a number in the dead lanes of some loads, and restore the memory.
 
         Return the stored bytes, or None if the run did not end.
@@ -231,7 +231,7 @@ class Watched:
 
     @staticmethod
     def _difference(
-        one: dict[Region, np.ndarray], other: dict[Region, np.ndarray], *, atomics: bool = True
+        one: dict[MemoryRegion, np.ndarray], other: dict[MemoryRegion, np.ndarray], *, atomics: bool = True
     ) -> tuple[str, tuple[int, ...] | None] | None:
         """Return the first element in which two runs differ, None where they agree."""
         for region, stored in other.items():

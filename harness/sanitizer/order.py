@@ -14,7 +14,7 @@ import numpy as np
 
 from moefuzz.kernels.triton_interpreter.accesses import Access, Line, Program
 
-from .regions import Region
+from .regions import MemoryRegion
 
 KEPT_LOADS = 1 << 22  # granules of loads that wait for a first store
 
@@ -50,7 +50,7 @@ class Order:
         self.events.append(AccessEvent(line, access.program, access.kind))
         return len(self.events)
 
-    def conflicts(self, region: Region, at: np.ndarray, access: Access) -> Iterator[Conflict]:
+    def conflicts(self, region: MemoryRegion, at: np.ndarray, access: Access) -> Iterator[Conflict]:
         """Enter the newest event; yield the conflicts with earlier ones, those of each sort together."""
         if not access.writes and not access.atomic and not region.events:
             self._put_off(region, at)
@@ -69,26 +69,26 @@ class Order:
         if access.releases:
             self._release(region, at)
 
-    def _put_off(self, region: Region, at: np.ndarray) -> None:
+    def _put_off(self, region: MemoryRegion, at: np.ndarray) -> None:
         """Keep a load until the first store of its region; before that it conflicts with nothing."""
         region.loads.append((len(self.events), self._since, at))
         region.waiting += at.size
         if region.waiting > KEPT_LOADS:
             self._enter_loads(region)
 
-    def _enter_store(self, region: Region, at: np.ndarray) -> None:
+    def _enter_store(self, region: MemoryRegion, at: np.ndarray) -> None:
         for name in region.events:
             if name != "release":
                 region.events[name][at] = 0  # an access that conflicts with them conflicts with this store too
         region.of("store")[at] = len(self.events)
 
-    def _enter_loads(self, region: Region) -> None:
+    def _enter_loads(self, region: MemoryRegion) -> None:
         for event, since, at in region.loads:
             self._enter(region, "load", at, event, since)
         region.loads, region.waiting = [], 0
 
     @staticmethod
-    def _enter(region: Region, name: str, at: np.ndarray, event: int, since: int) -> None:
+    def _enter(region: MemoryRegion, name: str, at: np.ndarray, event: int, since: int) -> None:
         last = region.of(name)
         previous = last[at]
         of_others = (previous < since) & (previous > 0)
@@ -104,7 +104,7 @@ class Order:
                 unordered &= events > self._clock[np.maximum(program, 0)]
             yield at[unordered], events[unordered]
 
-    def _acquire(self, region: Region, at: np.ndarray) -> None:
+    def _acquire(self, region: MemoryRegion, at: np.ndarray) -> None:
         if "release" in region.events:
             for released in np.unique(region.events["release"][at]):
                 if released:
@@ -115,7 +115,7 @@ class Order:
         clock[: other.size] = np.maximum(clock[: other.size], other)
         self._clock = clock
 
-    def _release(self, region: Region, at: np.ndarray) -> None:
+    def _release(self, region: MemoryRegion, at: np.ndarray) -> None:
         clock = np.zeros(len(self._starts), np.int64) if self._clock is None else self._clock.copy()
         releases = region.of("release")
         for released in np.unique(releases[at]):  # a later atomic on the element carries on what an earlier one released

@@ -68,7 +68,7 @@ def views(arguments: Mapping[str, Any], extra: Iterable[torch.Tensor]) -> Iterat
     yield from (View(f"extra[{i}]", tensor) for i, tensor in enumerate(extra))
 
 
-class Region:
+class MemoryRegion:
     """A range of addresses and its state in one launch. Events are numbers of accesses in their order; 0 means none."""
 
     def __init__(self, covering: list[View]) -> None:
@@ -171,7 +171,7 @@ class Region:
         return self.views[0].name, None
 
 
-def regions(all_views: Iterable[View]) -> list[Region]:
+def regions(all_views: Iterable[View]) -> list[MemoryRegion]:
     """Return the regions of tensors, in the order of their addresses; a tensor without elements covers nothing."""
     groups: list[list[View]] = []
     stop = 0
@@ -181,7 +181,7 @@ def regions(all_views: Iterable[View]) -> list[Region]:
         else:
             groups.append([view])
         stop = max(stop, view.stop)
-    return [Region(group) for group in groups]
+    return [MemoryRegion(group) for group in groups]
 
 
 def memory(start: int, stop: int) -> np.ndarray:

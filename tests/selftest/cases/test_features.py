@@ -46,6 +46,15 @@ def test_what_a_made_up_bug_needs_is_found() -> None:
     assert odd.covers(GroupedGemmCase((1, 2, 3, 4), N=37, K=9)) and not odd.covers(GroupedGemmCase((1, 2, 3), N=6))
 
 
+def test_a_threshold_is_exact_whatever_it_is() -> None:
+    deep = explained(lambda case: case.K > 1_500, GroupedGemmCase((0,), K=1_501)).region
+    assert "K > 1500" in deep.in_words() and deep.covers(GroupedGemmCase((3,), K=1_502)) and not deep.covers(GroupedGemmCase((0,), K=1_500))
+    many = explained(lambda case: case.E > 136, GroupedGemmCase((0,) * 137)).region
+    assert many.in_words() == ["experts > 136"] and Region.of(many.plain()).covers(GroupedGemmCase((1,) * 138))
+    both = explained(lambda case: max(case.m_sizes) > 300 and case.E > 3, GroupedGemmCase((0, 0, 0, 301))).region
+    assert both.in_words() == ["a load > 300", "a load > block_m", "experts > 3"]
+
+
 def test_a_failure_that_comes_always_needs_nothing() -> None:
     assert explained(lambda _: True, GroupedGemmCase((0,))).region.needs == frozenset()
 
