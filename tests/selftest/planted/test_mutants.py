@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
 import runpy
 
 import pytest
@@ -36,13 +38,30 @@ SAMPLE = (
 """The beginnings of names."""
 
 
+@functools.cache
+def statements(file: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text of a kernel file, and where each of its top-level statements begins and ends."""
+    text = next(SOURCE.rglob(file)).read_text()
+    ends = list(itertools.accumulate(map(len, text.splitlines(keepends=True)), initial=0))
+    nodes = ast.parse(text).body
+    first = [min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]) for node in nodes]
+    return text, [(ends[line - 1], ends[node.end_lineno or line]) for line, node in zip(first, nodes, strict=True)]
+
+
+def tree(text: str) -> str:
+    return ast.dump(ast.parse(text))
+
+
 def test_every_mutant_has_a_name_of_its_own_and_changes_its_file() -> None:
     names = [mutant.name for mutant in mutants()]
     assert len(set(names)) == len(names) > 400
     for mutant in mutants():
-        text = next(SOURCE.rglob(mutant.file)).read_text()
+        text, places = statements(mutant.file)
         edited = mutant.edited(mutant.file, text)
-        assert ast.dump(ast.parse(edited)) != ast.dump(ast.parse(text)) and mutant.edited("another.py", text) == text
+        start, end = next((start, end) for start, end in places if start <= mutant.start < end)
+        assert edited[:start] == text[:start] and edited[end + len(edited) - len(text) :] == text[end:]
+        assert tree(edited[start : end + len(edited) - len(text)]) != tree(text[start:end])
+        assert mutant.edited("another.py", text) == text
 
 
 def test_what_is_proven_equivalent_is_a_mutant() -> None:
