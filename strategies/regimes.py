@@ -93,8 +93,10 @@ def tail_cases(target: Target) -> Cases | None:
     return grouped_gemm_cases(target, tail_rows=st.integers(1, 40)) if target.tail_rows == "zero" else None
 
 
-def frozen_cases(target: Target) -> Cases:
+def frozen_cases(target: Target) -> Cases | None:
     """Only some inputs require grad: frozen experts, or no gradient into the hidden states."""
+    if not target.backward:
+        return None
     return grouped_gemm_cases(target, grads=st.sampled_from(cases.GRADS[1:]), fuse_mul_post=st.just(False))
 
 

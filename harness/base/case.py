@@ -80,7 +80,7 @@ class Case:
     @property
     def guarded(self) -> str:
         """How the inputs are guarded while a target runs, as words."""
-        return "inputs guarded"
+        return ""
 
     def features(self) -> Iterator[str]:
         """Yield features of the case beyond those that ``features.py`` derives from its sizes, rows and choices."""
@@ -160,7 +160,11 @@ _TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
 
 @functools.cache
 def _types_of(kind: Any) -> dict[str, tuple[str, Callable[[object], bool]]]:
-    return {field.name: _TYPES[str(field.type)] for field in dataclasses.fields(kind)}
+    names = {
+        field.name: field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+        for field in dataclasses.fields(kind)
+    }
+    return {field: _TYPES.get(name, ("a value", lambda _: True)) for field, name in names.items()}
 
 
 def round_up(n: int, block: int) -> int:

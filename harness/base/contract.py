@@ -43,7 +43,12 @@ _REGISTERED: dict[str, tuple[Contract, Any]] = {}
 
 
 def register(contract: Contract, level: Any) -> None:
-    """Add a level of another package: its contract and its Level. Call it in the module of its targets."""
+    """Add a level of another package: its contract and its Level. Call it where the module of its targets is imported.
+
+    A later registration takes the place of an earlier one. Raises ValueError for the name of a level of moefuzz's own.
+    """
+    if contract.level in LEVELS:
+        raise ValueError(f"{contract.level!r} is a level of moefuzz's own: give another name")
     _REGISTERED[contract.level] = contract, level
 
 

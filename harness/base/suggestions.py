@@ -46,7 +46,8 @@ def without_file(spec: str) -> str:
     if not colon or not said.endswith(".py"):
         return spec
     file, module, after = _file_of(said)
-    return f"{module}:{attribute}" if file is not None and not after and attribute in _bound_in(file) else spec
+    is_module = file is not None and not after and all(part.isidentifier() for part in module.split("."))
+    return f"{module}:{attribute}" if file is not None and is_module and attribute in _bound_in(file) else spec
 
 
 def _bound_in(file: Path) -> set[str]:

@@ -55,9 +55,9 @@ def described(console: Console, target: Target, regimes: Regimes) -> None:
     from moefuzz.harness.levels.level import level_of
 
     drawn = {name: regime(target) for name, regime in regimes.items()}
-    related = next(regime for name, regime in regimes.items() if name.startswith("related"))
+    related = next((regime for name, regime in regimes.items() if name.startswith("related")), None)
     relations = {name: _sentence(held) for name, held in level_of(target.level).relations.items()}
-    left_out = [name for name in relations if related(target, name) is None]
+    left_out = [] if related is None else [name for name in relations if related(target, name) is None]
     console.print(f"[bold]{escape(target.name)}[/]", highlight=False, soft_wrap=True)
     _section(console, "", _declaration(target))
     _section(console, "regimes", {name: _sentence(regimes[name]) for name, cases in drawn.items() if cases is not None})

@@ -12,7 +12,7 @@ from moefuzz.harness.base.exit_codes import FOUND, INFRASTRUCTURE
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.report.folder import Report
 from moefuzz.harness.targets import BadTarget
-from moefuzz.harness.targets.registry import declared_target
+from moefuzz.harness.targets.registry import declared_target, default_target
 from moefuzz.harness.verdict import forkserver
 from moefuzz.harness.verdict.sanitizing import sanitizing, why_not
 
@@ -88,6 +88,7 @@ def _checked(case: Case, target: str | None, *, isolate: bool, sanitize: bool) -
         refuse(why)
     with isolated() if isolate else nullcontext() as isolation, sanitizing(sanitize):
         if target is None:
+            typer.echo(f"moefuzz: no target is named: this is {default_target(case.level).name}", err=True)
             return check(case)
         return check(case, named_target(target) if isolation is None else isolation.load(target))
 

@@ -49,7 +49,10 @@ def guarded_call(
             raise NoRoom(lack) from error
         if device.type == "cpu" and (lack := _lack_of_gpu(error)):
             raise NeedsGpu(f"target {target.name!r} needs a CUDA GPU, and there is none: {lack}; {_ON_A_CPU}") from error
-        raise failure_from_exception(case, target.name, error) from error
+        failure = failure_from_exception(case, target.name, error)
+        if "does not require grad and does not have a grad_fn" in text_of(error):
+            failure.finding += "; a target with a forward pass alone declares it: Target(..., backward=False)"
+        raise failure from error
     for name, byte in arena.changes() if arena is not None else ():
         if name is None:
             assert arena is not None

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.contract import inputs, passes
 from moefuzz.harness.base.exception_text import text_of
+from moefuzz.kernels import kernel_config
 
 from .facts import Mismatch, Origin
 from .kinds import OF_INPUTS, OF_RESULTS, Kind, titled
@@ -195,16 +196,18 @@ def misuse(case: Case, target: str, kind: str, argument: str, finding: str) -> F
 
 def said_by(error: BaseException) -> str:
     """Return what a target raised, and where: in the innermost of its own frames, or of all frames if all belong to libraries."""
-    frames = traceback.extract_tb(error.__traceback__)
+    of_kernel = error.__cause__ if _type_name(error) == "InterpreterError" else None  # which Triton raises from what a kernel raised
+    frames = traceback.extract_tb((of_kernel or error).__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename and not _is_ours(frame.filename)]
     at = (own or frames)[-1]
     return f"raised {_type_name(error)}: {text_of(error)[:1000]}, at {Path(at.filename).name}:{at.lineno} in {at.name}"
 
 
 def _is_ours(file: str) -> bool:
-    """Return whether a file belongs to moefuzz and is no adapter; an adapter counts as part of the target."""
-    home = Path(__file__).parents[1]
-    return Path(file).is_relative_to(home) and not Path(file).is_relative_to(home / "targets" / "adapters")
+    """Return whether a file is moefuzz's own, and no adapter, which stands for the target; kernels of ours are a target like any other."""
+    home, path = Path(__file__).parents[1], Path(file)
+    adapters, interpreter = home / "targets" / "adapters", Path(kernel_config.__file__).with_name("triton_interpreter")
+    return path.is_relative_to(interpreter) or (path.is_relative_to(home) and not path.is_relative_to(adapters))
 
 
 def _type_name(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,22 @@ class _Place:
 
     def source(self, node: ast.AST) -> str:
         """Return the text of a node."""
-        return ast.get_source_segment(self.text, node) or ""
+        return _segment(self.text, node)
+
+
+def _segment(text: str, node: Any) -> str:
+    """Return the text of a node, as ``ast.get_source_segment`` does, which splits the whole text for each."""
+    if getattr(node, "end_lineno", None) is None:
+        return ""
+    lines = _lines(text)[node.lineno - 1 : node.end_lineno]
+    last = lines[-1][: node.end_col_offset]
+    whole = b"".join([*lines[:-1], last])
+    return whole[node.col_offset :].decode()
+
+
+@functools.cache
+def _lines(text: str) -> list[bytes]:
+    return text.encode().splitlines(keepends=True)
 
 
 Change = tuple[str, ast.AST, str]
@@ -36,7 +52,7 @@ Change = tuple[str, ast.AST, str]
 
 def changes(function: ast.FunctionDef, text: str) -> Iterator[Change]:
     """Yield every change of a function."""
-    place = _Place(text, bool(function.decorator_list) and "jit" in (ast.get_source_segment(text, function.decorator_list[0]) or ""))
+    place = _Place(text, bool(function.decorator_list) and "jit" in _segment(text, function.decorator_list[0]))
     for statement in function.body:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue  # the docstring

@@ -142,14 +142,19 @@ def _want_gpu(profile: str) -> None:
 
 def _target_names() -> str:
     """The targets of the run; one that cannot be used ends the run with one line."""
+    from moefuzz.harness.base.contract import LEVELS
     from moefuzz.harness.targets import BadTarget
     from moefuzz.harness.targets.registry import OWN_TARGETS, load_target
 
     specs = os.environ.get(TARGET_VARIABLE, "").split() or [own[0] for own in OWN_TARGETS.values()]
     try:
-        return ", ".join(load_target(spec).name for spec in specs)
+        targets = [load_target(spec) for spec in specs]
     except BadTarget as error:
         pytest.exit(f"moefuzz: {error}", USAGE)
+    for one in targets:
+        if one.level not in LEVELS:
+            pytest.exit(f"moefuzz: target {one.name!r} is of level {one.level}, of which there are no properties: use moefuzz fuzz", USAGE)
+    return ", ".join(one.name for one in targets)
 
 
 def _runs_tests(config: pytest.Config) -> bool:

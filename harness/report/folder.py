@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moefuzz.harness.base.case import Case
-from moefuzz.harness.base.case_text import case_from_json
+from moefuzz.harness.base.case_text import case_from_json, case_kinds
 from moefuzz.harness.failures import Bucket, Failure, bucket_of, class_of
 from moefuzz.harness.failures.kinds import Kind, titled
+from moefuzz.harness.targets import BadTarget
+from moefuzz.harness.targets.registry import declared_target
 from moefuzz.kernels.kernel_config import KernelConfig
 
 if TYPE_CHECKING:
@@ -75,9 +77,13 @@ def read(path: Path) -> Report:
         said = {name: fields[name] for name in ("id", "target", "kind", "tensor", "finding")}
         if not all(isinstance(text, str) for name, text in said.items() if name != "tensor" or text is not None):
             raise BadReport(f"{file}: id, target, kind, tensor and finding must be texts")
+        if fields["case"].get("kind") not in case_kinds():
+            declared_target(said["target"])  # whose module may bring the level of the case
         kind = Kind.read(said["kind"])
         class_of(kind, said["tensor"])  # raises for what no failure is
         return Report(**{**said, "kind": kind}, case=case_from_json(json.dumps(fields["case"])))
+    except BadTarget as error:
+        raise BadReport(f"{file} is of a case that no level has, and its target brings none: {error}") from None
     except OSError as error:
         raise BadReport(f"{file}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -136,6 +137,7 @@ def declared_target(spec: str) -> Target:
         return dataclasses.replace(declared_target(named[spec].value), name=spec)
     module_name, colon, attribute = spec.partition(":")
     module_name = current(module_name)
+    _raise_if_outside(spec, module_name)
     if not colon or not module_name or not attribute:
         meant = did_you_mean_target(spec, named)
         raise BadTarget(f"target {spec!r} must have the form pkg.mod:attr, or be a name that `moefuzz targets` lists{meant}")
@@ -166,6 +168,12 @@ def declared_target(spec: str) -> Target:
     _check_signature(found, spec, level)
     own = f"{module_name}:{attribute}" in OWN_TARGETS.get(level, ())
     return Target(spec, found, level=level, **contract_of(level).own_fields if own else {})
+
+
+def _raise_if_outside(spec: str, file: str) -> None:
+    """Raise BadTarget for a target that is named by a file outside of the working directory, from which modules are imported."""
+    if file.endswith(".py") and os.path.isfile(file) and not Path(file).resolve().is_relative_to(Path.cwd()):  # noqa: PTH113 - False for no path
+        raise BadTarget(f"target {spec!r} lies outside of the working directory: run the command in the folder of {Path(file).name}")
 
 
 def _level_of(function: Callable[..., Any]) -> str:

@@ -6,6 +6,7 @@ from moefuzz.harness.base.case import Case
 from moefuzz.harness.base.resources import NoRoom, room_noted
 from moefuzz.harness.base.signals import end_if_told
 from moefuzz.harness.failures import Failure
+from moefuzz.harness.levels.level import level_of
 from moefuzz.harness.targets import BadTarget, Target, UndeclaredCase
 from moefuzz.harness.targets.registry import default_target, load_target, remember_target
 
@@ -35,6 +36,8 @@ def check(case: Case, target: Target | None = None) -> Agreement:
         raise BadTarget(f"target {target.name!r} is of level {target.level} and cannot run a case of level {case.level}")
     if not target.takes(case):
         raise UndeclaredCase(f"target {target.name!r} does not declare that it takes {case!r}")
+    if case.relation and case.relation not in level_of(case.level).relations:
+        raise ValueError(f"relation must be one of {tuple(level_of(case.level).relations)}, got {case.relation!r}")
     isolation = isolation_for(target)
     if isolation is None and target.is_declaration:
         target = load_target(target.name)

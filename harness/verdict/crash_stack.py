@@ -17,12 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
+from moefuzz.kernels import kernel_config
+
 EXITED = 254
 """The exit status of a worker whose target called ``os._exit``; pebble would take a 0 for a worker that has nothing to do."""
 
-_CALLERS = tuple(
-    str(Path(__file__).parents[1] / name)
-    for name in ("base", "execution", "levels", "sanitizer", "verdict", "targets/__init__.py", "targets/registry.py")
+_CALLERS = (
+    *(
+        str(Path(__file__).parents[1] / name)
+        for name in ("base", "execution", "levels", "sanitizer", "verdict", "targets/__init__.py", "targets/registry.py")
+    ),
+    str(Path(kernel_config.__file__).with_name("triton_interpreter")),
 )
 """The files of moefuzz that stand between a worker and its target in a stack."""
 

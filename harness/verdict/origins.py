@@ -42,4 +42,4 @@ def guards_in_words(case: Case) -> str:
     "inputs guarded, torch's allocations guarded and poisoned, reads watched"
     """
     other = "reads watched" if triton_interpreter.in_force() else "freed blocks poisoned for what operators take; reads not watched"
-    return f"{case.guarded}, torch's allocations guarded and poisoned, {other}"
+    return ", ".join(filter(None, (case.guarded, "torch's allocations guarded and poisoned", other)))

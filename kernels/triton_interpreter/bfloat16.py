@@ -1,6 +1,6 @@
 """bfloat16 under Triton's interpreter, which has it as bit patterns (uint16): here it means what it means on a GPU.
 
-``interpreter.repair`` says what was wrong; the tests hold each change against torch.
+``triton_interpreter.repair`` says what was wrong; the tests hold each change against torch.
 """
 
 from __future__ import annotations

@@ -59,6 +59,11 @@ class ExpertsCase(RoutedCase):
         topk = min(fields.get("topk", 1), len(loads))
         return cls(loads=filled(loads, topk), **fields | {"topk": topk})
 
+    @property
+    def guarded(self) -> str:
+        """How the inputs are guarded while a target runs, in words."""
+        return "inputs guarded"
+
     def features(self) -> Iterator[str]:
         """Yield which gradients are asked for."""
         yield f"gradients of {self.grads}"
