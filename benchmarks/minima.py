@@ -34,7 +34,7 @@ SECONDS = 300.0
 ONLY_ON_A_GPU = ("races_below_seventeen_deep",)
 HANG = ("loops_on_odd_columns",)
 
-Row = tuple[str, str, str, Case, bool]  # target, regime, class of the failure, its smallest case, in a process of its own
+Row = tuple[str, str, str, Case, bool]  # target, regime, class of the failure, its smallest case, whether it runs in a worker
 
 
 def rows() -> Iterator[Row]:

@@ -38,7 +38,7 @@ from moefuzz.harness.verdict.sanitizing import sanitizing
 STAGES = (15, 60)  # examples of every regime before the full number: most mutants are killed early
 
 Outcome = dict[str, Any]
-"""suite: for each seed (regime, examples, kind, tier, case), or None if the mutant survived; grid: by tolerance, the point that kills it."""
+"""suite: for each seed (regime, examples, kind, tier, case), or None if the mutant survived; grid: by tolerance, which point kills it."""
 
 
 class KilledError(Exception):
