@@ -1,6 +1,6 @@
 """A corpus: cases of one or several runs that are worth keeping as regression tests, one line of JSON each.
 
-It holds the smallest case of each report, and few other cases that together cover every label that the runs recorded as new.
+It holds the smallest case of each report, and of the other cases that covered a new label as few as cover all labels of these.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def fuzz_command(
     the run is a long one: several processes explore, each failure becomes a report in the run's folder, and its page summary.html shows
     findings and coverage. A long run that was interrupted is resumed with --run.
 
-    Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: device or disk can no longer be used, 4: an error of moefuzz itself,
-    5: no example ran, 130: interrupted.
+    Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: no more cases can run (device, memory or disk), 4: an error of
+    moefuzz itself, 5: no example ran, 130: interrupted.
     """
     asked = FuzzOptions(
         specs=tuple(dict.fromkeys(target or ())), time=time, regimes=tuple(regime or ()), examples=examples, seed=seed,

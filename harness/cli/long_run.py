@@ -75,7 +75,7 @@ def watched(
         status = workers.watch(look, enough)
     page = _page(run.path)
     if not (run.path / "summary.html").exists():
-        status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder takes no file any more"
+        status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder cannot be written to any more"
     new = _New(len(_reported(run)) - reports, read_state(run.path).examples - examples, sum(not one.outcome for one in run.found()))
     _say_ended(run, new, page, workers.why if status == INFRASTRUCTURE else "", say)
     return status or new.status

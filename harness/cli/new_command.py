@@ -37,11 +37,11 @@ def new_command(
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
     except FileExistsError:
-        refuse(f"{file} is there already")
+        refuse(f"{file} exists already")
     except OSError as error:
         refuse(f"{file}: {error.strerror}")
     spec = f"{_module(file)}:target"
-    typer.echo(f"{file} holds a target of level {level} that is right as it stands\n")
+    typer.echo(f"{file} holds a correct target of level {level} in plain torch\n")
     typer.echo(f"    moefuzz describe {spec}\n    moefuzz fuzz -t {spec} --time 30s")
 
 

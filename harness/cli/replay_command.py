@@ -96,7 +96,7 @@ def _checked(case: Case, target: str | None, *, isolate: bool, sanitize: bool) -
 def _print(agreement: Agreement, fixed: Report | None) -> None:
     """Print how the target agrees; ``fixed`` is the report of a failure that no longer occurs."""
     if agreement.refused:
-        typer.echo(f"refused, as it may: {agreement.case!r}\n{agreement.refused}")
+        typer.echo(f"refused, as allowed: {agreement.case!r}\n{agreement.refused}")
         return
     if fixed is not None:
         typer.echo(f"fixed, it was {fixed.title}")

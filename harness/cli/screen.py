@@ -146,7 +146,7 @@ def _time_left(state: RunState, now: float) -> str:
     if state.ended:
         return f"{state.ended} after {duration(state.elapsed)}"
     left = state.left(now)
-    return f"{duration(state.since(now))} gone" if left is None else f"{duration(left)} left"
+    return f"{duration(state.since(now))} elapsed" if left is None else f"{duration(left)} left"
 
 
 def _rate_now(state: RunState, now: float) -> str:

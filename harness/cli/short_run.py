@@ -85,7 +85,7 @@ class ShortRun:
         asked, options = self.asked, self.options
         self._say(f"{' and '.join(asked.targets)} on {describe()}", style="bold")
         again = f", the same with --examples {options.examples}" if options.examples else ""
-        self._say(f"{versions()}\nseed {asked.seed}{again}; every case runs {'beside' if asked.isolate else 'in'} this process\n")
+        self._say(f"{versions()}\nseed {asked.seed}{again}; every case runs in {'a worker' if asked.isolate else 'this'} process\n")
         each = max(_REDUCING_SECONDS, asked.seconds)
         return Campaign(RunFolder(folder, self.reports), self.targets, self.regimes, seed=str(asked.seed), seconds_each=min(each, 150.0))
 
@@ -106,7 +106,7 @@ class ShortRun:
         """Note the other failures that were found and are not reduced."""
         self._ended_early = True
         self.tally.notes.append(f"ended after {several(len(self.tally.failures), 'failure')}, as --max-failures asks")
-        self.tally.notes += [f"found besides, and not reduced: {one.failure.title} on {one.case!r}" for one in campaign.waiting()]
+        self.tally.notes += [f"also found, and not reduced: {one.failure.title} on {one.case!r}" for one in campaign.waiting()]
 
     def _steps(self, campaign: Campaign, left: list[InterruptedCase]) -> Iterator[Step]:
         """Yield the steps: the cases during which an earlier run ended, in a worker process, then the run itself."""
@@ -125,9 +125,9 @@ class ShortRun:
         else:
             self.progress.doing = "exploring"
             if step.failure is None or step.found.outcome in ("same", "gone"):
-                self._say(f"no failure of its own: {step.found.failure.title}: {step.said}\n", style="dim")
+                self._say(f"not reported separately: {step.found.failure.title}: {step.said}\n", style="dim")
                 if step.found.outcome == "gone":
-                    self.tally.notes.append(f"{step.found.failure.title} on {step.found.case!r} came to nothing: {step.said}")
+                    self.tally.notes.append(f"{step.found.failure.title} on {step.found.case!r} has no report of its own: {step.said}")
                 return
             self.console.print(f"[red]FAILED[/] in regime {step.found.regime}, minimised:\n", highlight=False)
             self._report(step)

@@ -68,7 +68,7 @@ def _asked(options: FuzzOptions, folder: Path) -> tuple[RunSettings, list[Target
         refuse(str(error), INFRASTRUCTURE)
     names = tuple(target.name for target in targets)
     if before is not None and before.targets and set(before.targets) != set(names):
-        refuse(f"--run {folder}: it is a run of {' and '.join(before.targets)}; another target wants another folder")
+        refuse(f"--run {folder}: it is a run of {' and '.join(before.targets)}; use another folder for another target")
     return replace(asked, targets=names), targets
 
 

@@ -47,7 +47,7 @@ def print_summary(console: Console, outcome: RunOutcome) -> None:
     if not outcome.failures and not outcome.examples:
         console.print("[yellow]no example ran[/]: nothing is known of the target; give it more --time")
     elif not outcome.failures and failing:
-        console.print(f"[yellow]nothing new[/]: {several(failing, 'example')} failed, and came to nothing", highlight=False)
+        console.print(f"[yellow]nothing new[/]: {several(failing, 'example')} failed, without a report of their own", highlight=False)
     elif not outcome.failures:
         console.print("[green]nothing found[/]" + (" until then" if outcome.status else ""))
     if outcome.unreached:

@@ -28,7 +28,7 @@ class TargetCode:
 def code_of(target: Target) -> TargetCode | None:
     """Return the code of a target; None if it needs moefuzz, or if the target cannot be imported by its name.
 
-    If a worker process has the target's function, the code is read in the worker.
+    If only a worker process has the target's function, the code is read there while isolation is on.
     """
     isolation = isolation_for(target) if target.is_declaration else None
     return code_of_name(target.name) if isolation is None else isolation.run_in_worker(code_of_name, target.name)

@@ -20,7 +20,7 @@ def merge(runs: Sequence[Path], into: Path) -> Path:
     """
     said = [said_of(run) for run in runs]
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise BadRun(f"{into} is there already, and not empty")
+        raise BadRun(f"{into} exists already and is not empty")
     (into / "events").mkdir(parents=True, exist_ok=True)
     workers = _Workers(into)
     for run in runs:

@@ -7,7 +7,7 @@ from moefuzz.harness.run_log.outcome import ReportedFailure, RunOutcome
 
 _ENDINGS = {
     2: "wrong usage",
-    3: "stopped, since nothing can run here any more",
+    3: "stopped, since no more cases can run",
     4: "stopped by an internal error of moefuzz",
     5: "no example ran",
     130: "interrupted",
