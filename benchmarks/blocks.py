@@ -1,11 +1,11 @@
-"""Milliseconds of a whole Qwen3 MoE block with each experts implementation, in one run on one GPU: forward, and forward with backward.
+"""Measure a whole Qwen3 MoE block with each experts implementation, in milliseconds, in one run on one GPU: forward, and with backward.
 
     python benchmarks/blocks.py [--model qwen3-30b] [--tokens 64 1024 4096 16384] [--graph] [--results FILE.json]
                                 [--profile]
 
-bfloat16, random hidden states and weights, so that the router spreads tokens evenly but for chance. A number is the median of 50 calls from
-Python, or with ``--graph`` of replays of a CUDA graph, which leaves the GPU's time; the implementations take turns. ``--profile`` prints
-which GPU kernels our block spends its time in as well.
+bfloat16, random hidden states and weights, so that the router spreads tokens evenly up to chance. A number is the median of 50 calls from
+Python, or with ``--graph`` of replays of a CUDA graph, which measures the GPU's time alone; the implementations take turns. ``--profile``
+also prints in which GPU kernels our block spends its time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IMPLEMENTATIONS = ("grouped_mm", "batched_mm", NAME)
 
 
 def block_of(model: str) -> Qwen3MoeSparseMoeBlock:
-    """With weights of the size that training starts from."""
+    """Return a block with weights as large as those at the start of training."""
     E, topk, hidden, intermediate = MODELS[model]
     config = Qwen3MoeConfig(
         num_experts=E, num_experts_per_tok=topk, hidden_size=hidden, moe_intermediate_size=intermediate, norm_topk_prob=True
@@ -42,7 +42,7 @@ def block_of(model: str) -> Qwen3MoeSparseMoeBlock:
 
 
 def calls(block: Qwen3MoeSparseMoeBlock, name: str, X: torch.Tensor, dY: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """What is measured with the experts implementation of that name, by pass."""
+    """Return the calls that are measured with the experts implementation of that name, by pass."""
     leaves = [X, *block.parameters()]
 
     def output() -> torch.Tensor:
@@ -70,13 +70,13 @@ def main() -> None:
     for T in options.tokens:
         X, dY = normal(1, T, MODELS[options.model][2]).requires_grad_(), normal(1, T, MODELS[options.model][2])
         for which in ("forward", "forward + backward"):
-            most = 1024 if options.graph and which == PASSES[0] else 64  # for what copies the weights of each token's experts
+            most = 1024 if options.graph and which == PASSES[0] else 64  # for one that copies the weights of each token's experts
             names = [name for name in IMPLEMENTATIONS if name != "batched_mm" or most >= T]
             called = {name: calls(block, name, X, dY)[which] for name in names}
             made = {name: captured(call) if options.graph else prepared(call) for name, call in called.items()}
             took = {name: 1e3 * seconds for name, seconds in in_turn(made).items()}
             del made
-            torch.cuda.empty_cache()  # a graph has memory of its own
+            torch.cuda.empty_cache()  # each graph has its own memory
             results += [{"T": T, "pass": which, "name": name, "ms": round(ms, 3)} for name, ms in took.items()]
             cells = [f"{took[name]:.2f}" if name in took else "-" for name in IMPLEMENTATIONS]
             table.add_row(f"{T}, {which}", *cells, f"{took['grouped_mm'] / took[NAME]:.2f}")

@@ -1,11 +1,11 @@
-"""Head room: the largest share of the bound that right kernels use, over many distinct clean examples of each dtype, in parts.
+"""Measure the largest share of the bound that right kernels use, over many distinct examples of each dtype, in parts.
 
     python benchmarks/calibrate.py [--examples 100000] [--minutes 9] [--workers N] [--results calibration.jsonl]
 
-Parts of 1,000 examples, each with a seed of its own, are run by worker processes until the time is up: every other part draws anything, the
-rest take the regimes in turn, but for the far one, whose inputs fill a GPU. Each finished part is a line of the results file, and a later
-call goes on where the file ends. Prints the table of ``docs/evidence/calibration.md``. Nothing here changes a constant of the bound: it is
-derived, and this says how much room it leaves. A disagreement is printed as a report and ends the run with exit code 1.
+Worker processes run parts of 1,000 examples, each with its own seed, until the time is up. Every other part draws from all regimes, the
+rest take the regimes in turn, except the far one, whose inputs fill a GPU. Each finished part is a line of the results file, and a later
+call continues where the file ends. It prints the table of ``docs/evidence/calibration.md``. The constants of the bound are derived and not
+fitted: this only measures how much room they leave. A disagreement is printed as a report and ends the run with exit code 1.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TURNS = [name for other in REGIMES["grouped_gemm"] if other not in ("any", "far"
 
 
 def run_part(dtype: str, number: int) -> dict[str, Any]:
-    """One part: how many distinct cases it had, and by tensor the largest share with its case; or a failure's report."""
+    """Run one part; return its number of distinct cases, and by tensor the largest share with its case; or a failure's report."""
     one_thread()
     regime, target = TURNS[number % len(TURNS)], replace(default_target(), dtypes=(dtype,))
     strategy = REGIMES["grouped_gemm"][regime](target)
@@ -63,7 +63,7 @@ def run_part(dtype: str, number: int) -> dict[str, Any]:
 
 
 def missing_parts(done: Iterable[dict[str, Any]], examples: int) -> list[tuple[str, int]]:
-    """(dtype, part) that are still to be run, dtypes in turn, until each has so many distinct examples."""
+    """Return the (dtype, part) that are still to be run, dtypes in turn, until each has so many distinct examples."""
     lacking = dict.fromkeys(DTYPES, examples)
     after = dict.fromkeys(DTYPES, 0)
     for part in done:
@@ -74,7 +74,7 @@ def missing_parts(done: Iterable[dict[str, Any]], examples: int) -> list[tuple[s
 
 
 def table(parts: list[dict[str, Any]]) -> str:
-    """The largest shares over all parts, by tensor and dtype."""
+    """Return a table of the largest shares over all parts, by tensor and dtype."""
     columns = [[part for part in parts if part["dtype"] == dtype] for dtype in DTYPES]
     lines = ["| | " + " | ".join(DTYPES) + " |", "|---|" + "---:|" * len(DTYPES)]
     lines.append("| distinct examples | " + " | ".join(f"{sum(part['distinct'] for part in column):,}" for column in columns) + " |")

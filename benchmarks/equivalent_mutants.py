@@ -1,4 +1,4 @@
-"""Mutants that compute what the original computes, each with its proof. Names are those of ``harness/planted/mutants.py``."""
+"""Equivalent mutants, which compute the same as the original, each with its proof. Names are those of ``harness/planted/mutants.py``."""
 
 _PROVEN = (
     (

@@ -1,9 +1,9 @@
-"""Examples a second of the fuzz loop: drawing, building, running, judging. On the GPU if there is one, else under the interpreter.
+"""Measure the examples per second of the fuzz loop (draw, build, run, judge), on the GPU if there is one, else under the interpreter.
 
     python benchmarks/examples.py [--target TARGET] [--examples 1000] [--seed 0] [--once] [--forward] [--profile]
 
-On a GPU the run is made twice with the same examples: the first compiles, and its compiled variants are counted; the second is the steady
-state. ``--forward`` asks for no gradients. ``--profile`` prints where the time of the second run goes.
+On a GPU the same examples are run twice: the first run compiles, and its compiled variants are counted; the second is the steady state.
+``--forward`` leaves out gradients. ``--profile`` prints where the time of the second run is spent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CASES = {"grouped_gemm": grouped_gemm_cases, "experts": experts_cases, "moe_bloc
 def run(
     cases: st.SearchStrategy[Case], target: Target, examples: int, which: int
 ) -> tuple[float, Counter[str], dict[tuple[str, str], float]]:
-    """Seconds for so many examples, how many had which dtype, and the largest share of a bound by tensor and dtype."""
+    """Run so many examples; return the seconds, the number of each dtype, and the largest share of a bound by tensor and dtype."""
     seen: Counter[str] = Counter()
     shares: dict[tuple[str, str], float] = {}
 
@@ -51,7 +51,7 @@ def run(
 
 
 def compiled_variants() -> int:
-    """How many variants of our kernels Triton holds in this process; 0 under the interpreter."""
+    """Return the number of compiled variants of our kernels in this process; 0 under the interpreter."""
     modules = [module for name, module in sys.modules.items() if name.startswith("moefuzz.kernels.")]
     kernels = {id(value): value for module in modules for value in vars(module).values() if hasattr(value, "device_caches")}
     return sum(len(cache[0]) for kernel in kernels.values() for cache in kernel.device_caches.values())

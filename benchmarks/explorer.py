@@ -1,9 +1,10 @@
-"""What exploring costs: examples a second of the plain property loop, and of the explorer of a long run on the same regime.
+"""Measure the cost of exploring: examples per second of a plain property loop, and of the explorer of a long run on the same regime.
 
     python benchmarks/explorer.py [--seconds 20] [--rounds 3] [--isolate] [--target triton] [--regime any]
 
-Both take turns, so that what else the machine does falls on both. The plain loop is one Hypothesis test that calls ``check``; the explorer
-labels, counts, writes its case ahead and its turns down as a worker does. Prints both rates by round, and the ratio of all together.
+Both take turns, so that other load of the machine affects both. The plain loop is one Hypothesis test that calls ``check``; the explorer
+labels and counts cases, and writes each case before it runs and each turn after it, as a worker does. It prints both rates by round, and
+the ratio of the totals.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class TimeIsUpError(KeyboardInterrupt):
 
 
 def plain(strategy: object, target: object, seconds: float) -> tuple[int, float]:
-    """Examples, and seconds that they took."""
+    """Run the plain loop; return the number of examples and the seconds that they took."""
     count, began = 0, time.monotonic()
 
     @drawn(sys.maxsize)
@@ -53,7 +54,7 @@ def plain(strategy: object, target: object, seconds: float) -> tuple[int, float]
 
 
 def explored(explorer: Explorer, events: EventLog, seconds: float) -> tuple[int, float]:
-    """Examples of turns, and seconds that they took."""
+    """Run turns of the explorer; return the number of examples and the seconds that they took."""
     count, began = 0, time.monotonic()
     while time.monotonic() < began + seconds:
         turn = explorer.turn(began + seconds)

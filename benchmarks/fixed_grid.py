@@ -1,7 +1,8 @@
-"""What a test suite with a fixed grid and flat tolerances sees: the baseline of ``mutants.py``, modelled on those that projects have today.
+"""A test suite with a fixed grid and flat tolerances, as projects have today: the baseline of ``mutants.py``.
 
 T in {128, 1024} tokens, E in {4, 16} experts, topk in {1, 4}, N = K in {32, 128, 512}, bfloat16, X and W a tenth of normal numbers, random
-routing; forward, dX and dW beside a bfloat16 torch product for each expert, by ``torch.allclose`` with atol = rtol = 1e-3 or 1e-2.
+routing; forward, dX and dW are compared with a bfloat16 torch product for each expert, by ``torch.allclose`` with atol = rtol = 1e-3 or
+1e-2.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ GRID = tuple(itertools.product((32, 128, 512), (128, 1024), (4, 16), (1, 4), ("n
 
 
 def points() -> list[tuple[int, int, int, int, str]]:
-    """The grid; without a GPU only its T = 128 with N and K up to 128, since one pass over all of it takes six minutes there."""
+    """Return the grid; without a GPU only T = 128 with N and K up to 128, since all of it takes six minutes there."""
     return [point for point in GRID if device().type == "cuda" or (point[0] <= 128 and point[1] == 128)]
 
 
 def disagreements(function: Callable[..., torch.Tensor], size: int, T: int, E: int, topk: int, permute: str) -> Iterator[tuple[str, float]]:
-    """The tensors that differ by more than a tolerance, with it. Whatever the function raises is raised."""
+    """Yield each tensor that differs by more than a tolerance, with that tolerance. Raises what the function raises."""
     numbers = np.random.default_rng(3407)
     draw = lambda *shape: torch.from_numpy(numbers.standard_normal(shape) / 10).to(device(), torch.bfloat16)
     experts = torch.from_numpy(numbers.random((T, E))).topk(topk).indices.flatten().to(device())
@@ -48,7 +49,7 @@ def disagreements(function: Callable[..., torch.Tensor], size: int, T: int, E: i
 
 
 def main() -> None:
-    """Print at how many points of the whole grid our own, right, kernels fail."""
+    """Print at how many points of the whole grid our own kernels fail, although they are right."""
     from moefuzz.kernels.grouped_gemm import grouped_gemm
 
     found = [{tolerance for _, tolerance in disagreements(grouped_gemm, *point)} for point in GRID]

@@ -1,10 +1,10 @@
-"""How the fuzz loop's examples a second fall as the work grows: with E, with M, and with the number of processes on one GPU.
+"""Measure how the examples per second of the fuzz loop depend on E, on M, and on the number of processes on one GPU.
 
     python benchmarks/fuzzing.py [--target TARGET] [--seconds 2] [--plot fuzzing.png]
                                  [--experts 8 32 128 512] [--rows 100 1000 10000 100000 1000000] [--processes 1 2 4 8]
 
-Each number is the rate in the steady state: the same examples were run, and their kernels compiled, once before. Along E and M cases are
-drawn at the grouped_gemm level with all gradients, float64 reference and comparison; processes draw whatever the target declares.
+Each number is the rate in the steady state: the same examples were run once before, so that their kernels are compiled. For E and M, cases
+are drawn at the grouped_gemm level with all gradients, float64 reference and comparison; processes draw all that the target declares.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def rate(
     at_once: int = 10,
     ready: Callable[[], object] = lambda: None,
 ) -> float:
-    """Examples a second, compiled before: chunks of ``at_once`` until so many seconds are over, then the same chunks again as long, timed.
+    """Return examples per second: run chunks of ``at_once`` for so many seconds, to compile, then the same chunks as long, timed.
 
     ``ready`` is called between the two.
     """
     target = load_target(spec)
 
     def until_over(chunks: Iterator[int]) -> tuple[int, float]:
-        """How many chunks were run, and their seconds."""
+        """Run chunks until the time is over; return how many were run, and their seconds."""
         count, took = 0, 0.0
         while took < seconds:
             took += run(cases, target, at_once, first_seed + next(chunks))[0]
@@ -60,7 +60,7 @@ def rate(
 
 
 def counts(E: int, M: int) -> st.SearchStrategy[list[int]]:
-    """Expert counts of a sum of M: rows dealt by chance to experts of drawn popularity."""
+    """Return a strategy for expert counts with the sum M: rows are distributed at random over experts of drawn popularity."""
 
     def dealt(drawn_seed: int) -> list[int]:
         chance = np.random.default_rng(drawn_seed)
@@ -70,7 +70,7 @@ def counts(E: int, M: int) -> st.SearchStrategy[list[int]]:
 
 
 def of_size(spec: str, E: int, M: int) -> st.SearchStrategy[Case]:
-    """Cases of E experts and M rows in the configuration that the target itself chooses."""
+    """Return a strategy for cases of E experts and M rows in the configuration that the target itself chooses."""
     sizes = st.sampled_from([16, 31, 32, 33, 64])
     fields = {"N": sizes, "K": sizes, "topk": st.just(1), "tail_rows": st.just(0), "config": st.none()}
     return grouped_gemm_cases(load_target(spec), counts=counts(E, M), **fields)
@@ -82,7 +82,7 @@ def _share(spec: str, seconds: float, which: int, barrier: Barrier) -> float:
 
 
 def together(spec: str, processes: int, seconds: float) -> float:
-    """The rates of so many processes, added, whose timed parts begin together and take as long."""
+    """Return the sum of the rates of so many processes, whose timed parts begin together and take equally long."""
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, mp_context=context) as pool:
         barrier = manager.Barrier(processes)
@@ -90,7 +90,7 @@ def together(spec: str, processes: int, seconds: float) -> float:
 
 
 def measured(options: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
-    """(axis, value, examples a second)."""
+    """Yield (axis, value, examples per second)."""
     spec, seconds = options.target, options.seconds
     axes: list[tuple[str, list[int], Callable[[int], float]]] = [
         ("E", options.experts, lambda E: rate(spec, of_size(spec, E, 1_000), seconds)),
@@ -103,7 +103,7 @@ def measured(options: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
 
 
 def draw(results: list[tuple[str, int, float]], path: Path) -> None:
-    """One panel an axis."""
+    """Write a plot with one panel for each axis."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, LogLocator
 

@@ -1,4 +1,4 @@
-"""Work in a process of its own, which may crash or hang: it sends notes as it goes, and the last ones say where it stopped."""
+"""Run work that may crash or hang in a separate process; it sends notes during its work, of which the last say where it stopped."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-SECONDS_A_NOTE = 120.0  # longer without a note is a hang
+SECONDS_A_NOTE = 120.0  # a longer time without a note counts as a hang
 
 Send = Callable[[tuple[Any, ...]], None]
 
 
 def isolated(work: Callable[..., None], *arguments: Any, seconds_a_note: float = SECONDS_A_NOTE) -> tuple[list[tuple[Any, ...]], str]:
-    """Call ``work(*arguments, send)`` in a new process: the notes that it sent, and how it ended: "", "Crash" or "Hang"."""
+    """Call ``work(*arguments, send)`` in a new process; return the notes that it sent, and how it ended: "", "Crash" or "Hang"."""
     ours, theirs = context().Pipe(duplex=False)
     process = context().Process(target=_run, args=(work, arguments, theirs), daemon=True)
     process.start()
@@ -36,7 +36,7 @@ def isolated(work: Callable[..., None], *arguments: Any, seconds_a_note: float =
 
 
 def context() -> Any:
-    """Processes come from a server that has everything imported, and has asked for a GPU in the one way that may be forked."""
+    """Return the context for new processes: a fork server that has all imports, and has looked for a GPU in a way that permits forks."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["moefuzz.strategies.regimes", "moefuzz.harness.verdict.check"])

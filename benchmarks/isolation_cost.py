@@ -1,4 +1,4 @@
-"""What a case costs in a process of its own: medians of the same cases, here and in a worker in turn, and how soon a dead one is replaced.
+"""Measure the cost of isolation: the median time of the same cases here and in a worker, and the time to replace a crashed worker.
 
     python benchmarks/isolation_cost.py [--examples 200]
 
@@ -33,7 +33,7 @@ def milliseconds(run: Callable[[], object]) -> float:
 
 
 def both(name: str, examples: int, isolation: Isolation) -> tuple[float, float]:
-    """Medians here and in the worker, of cases in turn: a machine is not equally fast at all times."""
+    """Return the medians here and in the worker; the calls alternate, since the speed of a machine varies."""
     target, case = load_target(name), CASES[name]
     ways = (check_here, isolation.check)
     for way in ways:

@@ -1,4 +1,4 @@
-"""The pictures of benchmarks/kernels.py."""
+"""The plots of benchmarks/kernels.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PASSES = ("forward", "dX", "dW")
 
 
 def by_tokens(results: list[dict[str, object]], file: Path) -> None:
-    """Share of the ceiling by tokens, uniform routing: a row of pictures for each model and GEMM, a column for each pass."""
+    """Plot the share of the ceiling by tokens, uniform routing: a row of plots for each model and GEMM, a column for each pass."""
     rows = list(dict.fromkeys((one["model"], one["gemm"]) for one in results))
     colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(one["name"] for one in results))}
     figure, axes = plt.subplots(len(rows), 3, figsize=(13, 3.2 * len(rows)), squeeze=False, sharex=True)
@@ -34,7 +34,7 @@ def by_tokens(results: list[dict[str, object]], file: Path) -> None:
 
 
 def rooflines(results: list[dict[str, object]], tflops: float, terabytes: float, file: Path) -> None:
-    """A picture a pass: TFLOP/s of every shape by its operations for each byte, under what the GPU computes and moves a second."""
+    """Plot for each pass the TFLOP/s of every shape by its operations per byte, under the peak rates of compute and memory."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True)
     names = list(dict.fromkeys(one["name"] for one in results))
     intensities = [float(str(one["intensity"])) for one in results]
@@ -44,7 +44,7 @@ def rooflines(results: list[dict[str, object]], tflops: float, terabytes: float,
         for i, name in enumerate(names):
             here = [one for one in results if (one["name"], one["pass"]) == (name, which)]
             at, speeds = ([float(str(one[key])) for one in here] for key in ("intensity", "tflops"))
-            shifted = [each * 1.04 ** (i - len(names) / 2) for each in at]  # side by side: all have the same shapes
+            shifted = [each * 1.04 ** (i - len(names) / 2) for each in at]  # side by side, since all have the same shapes
             axis.scatter(shifted, speeds, s=14, label=str(name), color=f"C{i}", alpha=0.8)
         axis.set(title=which, xscale="log", yscale="log", xlabel="operations for each byte")
         axis.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""What the results of benchmarks/kernels.py come to, as tables in Markdown: ours to each of the others, by tokens, and every number.
+"""Print the results of benchmarks/kernels.py as tables in Markdown: ratios of ours to each of the others, by tokens, and every number.
 
     python benchmarks/kernel_tables.py RESULTS.json [...]
 
@@ -17,14 +17,14 @@ from kernel_plots import PASSES
 
 Shape = tuple[str, str, str, int]  # model, GEMM, routing, tokens
 Speeds = dict[tuple[Shape, str], dict[str, float]]
-"""By shape and pass the TFLOP/s of each name, and the ceiling."""
+"""The TFLOP/s of each name, and the ceiling, by shape and pass."""
 OURS = "moefuzz"
 BEST = "the best"
 CEILING = "ceiling"
 
 
 def speeds(results: Iterable[dict[str, object]]) -> Speeds:
-    """Raises ValueError for a speed that is none, and for a number that is there twice: a ratio is one of numbers of the same run."""
+    """Return the speeds of all results. Raises ValueError for an invalid speed, and for duplicates: a ratio needs numbers of one run."""
     found: Speeds = {}
     for one in results:
         key = (str(one["model"]), str(one["gemm"]), str(one["routing"]), int(str(one["tokens"]))), str(one["pass"])
@@ -43,7 +43,7 @@ def _others(by_name: dict[str, float]) -> dict[str, float]:
 
 
 def ratio(found: Speeds, which: str, other: str, *, to: str = OURS, tokens: int | None = None) -> str:
-    """``to`` over ``other`` in one pass."""
+    """Return the ratio of ``to`` over ``other`` in one pass as text."""
     values = []
     for (shape, pass_), by_name in found.items():
         others = _others(by_name)

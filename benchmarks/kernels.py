@@ -1,20 +1,20 @@
-"""TFLOP/s of the grouped GEMM beside others, in one run on one GPU: forward, dX and dW of both GEMMs of a block.
+"""Measure the TFLOP/s of our grouped GEMM and of others, in one run on one GPU: forward, dX and dW of both GEMMs of a block.
 
     python benchmarks/kernels.py [--models qwen3-30b qwen3-235b] [--tokens 64 1024 4096 16384] [--routing uniform power half]
                                  [--tuned [unsloth quack moefuzz]] [--eager] [--rounds 50] [--results FILE.json] [--plot FILE.png]
                                  [--roofline FILE.png]
 
-bfloat16, random data. A number is the median of so many calls, the L2 cache cleared before each; all contenders take turns, so that each
-meets the GPU as hot as the others do. A call is what a user calls, schedule and autograd included, captured in a CUDA graph, so that it is
-the GPU's time; with ``--eager`` it is called from Python each time.
-``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: the first expert has half of them. Where asked
-for, ``last``: the last one has.
-Others are measured where they can be imported: torch.nn.functional.grouped_mm; unsloth's kernels, the best of three configurations with TMA
-loads; quack's, which SonicMoE runs on, in its default configuration. ``--tuned`` puts those named (without a name: ours, unsloth's and
-quack's) beside these, as each tunes itself for a shape, which takes minutes a shape where nothing is compiled yet.
-The ceiling is the lesser of what the GPU computes, a dense product of 8192 measured in the same run, and of what it moves: all operands and
-the result once, at the measured rate of a copy. The last table has ours to each of the others; kernel_tables.py makes it of several runs,
-of other shapes each.
+bfloat16, random data. A number is the median of ``--rounds`` calls, with the L2 cache cleared before each; all contenders take turns, so
+that the GPU is equally warm for each. A call is what a user calls, schedule and autograd included, captured in a CUDA graph, so that only
+the GPU's time counts; with ``--eager`` it is called from Python each time.
+``uniform``: each expert has the same rows; ``power``: rows fall as 1 / (e + 1); ``half``: the first expert has half of them. ``last``, only
+if it is asked for: the last one has half of them.
+Others are measured if they can be imported: torch.nn.functional.grouped_mm; unsloth's kernels, the best of three configurations with TMA
+loads; quack's, which SonicMoE uses, in its default configuration. ``--tuned`` adds those named (without a name: ours, unsloth's and
+quack's) with their own autotuning for each shape, which takes minutes per shape if nothing is compiled yet.
+The ceiling is the lower of the compute limit, a dense product of 8192 measured in the same run, and the memory limit: all operands and the
+result moved once, at the measured rate of a copy. The last table has the ratios of ours to each of the others; kernel_tables.py makes it
+from several runs with different shapes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CALLS = 50
 Key = TypeVar("Key")
 Gemm = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Calls = dict[str, list[Callable[[], object]]]
-"""By pass the calls of which the fastest counts."""
+"""The calls of each pass, of which the fastest counts."""
 Contender = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], Calls]  # X [M, K], W [E, N, K], dY [M, N], m_sizes [E]
 
 
@@ -62,12 +62,12 @@ class Shape:
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        """E, M, N, K."""
+        """The sizes E, M, N, K."""
         E, topk, hidden, intermediate = MODELS[self.model]
         return (E, self.tokens * topk, *((2 * intermediate, hidden) if self.gemm == "gate_up" else (hidden, intermediate)))
 
     def rows(self) -> list[int]:
-        """Of each expert."""
+        """The rows of each expert."""
         E, M, _, _ = self.sizes
         shares = [1 / (e + 1) for e in range(E)] if self.routing == "power" else [1.0] * E
         if self.routing in ("half", "last"):
@@ -77,7 +77,7 @@ class Shape:
         return counts[::-1] if self.routing == "last" else counts
 
     def intensity(self, which: str) -> float:
-        """Operations for each byte that a pass moves at least: operands and result once, and of W what experts with rows have."""
+        """Return operations per byte that a pass must move: operands and result once, and of W only the experts with rows."""
         E, M, N, K = self.sizes
         experts = E if which == "dW" else sum(count > 0 for count in self.rows())
         return M * N * K / (M * K + M * N + experts * N * K)
@@ -100,7 +100,7 @@ def by_autograd(gemm: Gemm) -> Contender:
 
 
 def unsloth(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor) -> Calls:
-    """Its kernels with TMA loads: tiles of M, N, K, warps and stages."""
+    """Return the calls of unsloth's kernels with TMA loads, for three configurations of tiles of M, N, K, warps and stages."""
     from unsloth.kernels.moe.grouped_gemm import interface
 
     def tiles(*numbers: int) -> dict[str, int]:
@@ -124,12 +124,12 @@ def unsloth(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.T
 
 
 def unsloth_autotuned(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Tensor) -> Calls:
-    """Its kernels as they tune themselves, without TMA loads."""
+    """Return the calls of unsloth's kernels with their own autotuning, without TMA loads."""
     from unsloth.kernels.moe.grouped_gemm import interface
 
     for name, kernel in vars(interface).items():
         if name.startswith("_autotuned_"):
-            kernel.cache.clear()  # it tunes for an N and a K once, whatever the number of rows
+            kernel.cache.clear()  # else it would not tune again for another number of rows
     return {
         "forward": [lambda: interface.grouped_gemm_forward(X, W, 1, m_sizes, autotune=True)],
         "dX": [lambda: interface.grouped_gemm_dX(dY, W, None, m_sizes, 1, autotune=True)],
@@ -150,7 +150,7 @@ def quack(X: torch.Tensor, W: torch.Tensor, dY: torch.Tensor, m_sizes: torch.Ten
 
 
 def contenders(tuned: Sequence[str]) -> dict[str, Contender]:
-    """By name, what can be measured here, and as "NAME, tuned" those of ``tuned``."""
+    """Return by name what can be measured here, and as "NAME, tuned" those of ``tuned``."""
     found = {
         "torch": by_autograd(lambda X, W, m: torch.nn.functional.grouped_mm(X, W.mT, offs=m.cumsum(0, dtype=torch.int32))),
         "unsloth": unsloth,
@@ -166,7 +166,7 @@ def contenders(tuned: Sequence[str]) -> dict[str, Contender]:
 
 
 def in_turn(calls: Mapping[Key, Callable[[], object]], rounds: int = CALLS) -> dict[Key, float]:
-    """The median seconds of each call, which take turns; the L2 cache is cleared before each."""
+    """Return the median seconds of each call; the calls take turns, and the L2 cache is cleared before each."""
     cache = torch.empty(256 << 20, dtype=torch.int8, device="cuda")
     taken: dict[Key, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = {key: [] for key in calls}
     for _ in range(rounds):
@@ -186,7 +186,7 @@ def normal(*shape: int) -> torch.Tensor:
 
 
 def start() -> Console:
-    """Same data in each run; all work in one stream, which may be captured, and is what a backward pass of earlier calls joins."""
+    """Prepare a run and return its console: fixed seed, and all work in one stream, which can be captured with its backward passes."""
     if not torch.cuda.is_available():
         sys.exit("this benchmark needs a CUDA GPU")
     torch.manual_seed(0)
@@ -197,14 +197,14 @@ def start() -> Console:
 
 
 def prepared(call: Callable[[], object]) -> Callable[[], object]:
-    """The call, of which all is compiled, loaded and made that is so once."""
+    """Return the call after a warm-up, so that all one-time work such as compilation is done."""
     for _ in range(2):
         call()
     return call
 
 
 def captured(call: Callable[[], object]) -> Callable[[], object]:
-    """The call as a CUDA graph."""
+    """Return the call as a CUDA graph."""
     prepared(call)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
@@ -215,12 +215,12 @@ def captured(call: Callable[[], object]) -> Callable[[], object]:
 def measured(
     shape: Shape, contenders: dict[str, Contender], rounds: int, *, eager: bool, say: Callable[[str], None]
 ) -> dict[tuple[str, str], float]:
-    """By name and pass the TFLOP/s. ``say`` is told what is going on."""
+    """Return the TFLOP/s by name and pass; ``say`` is called with each step as text."""
     E, M, N, K = shape.sizes
     X, W, dY = normal(M, K), normal(E, N, K), normal(M, N)
     m_sizes = torch.tensor(shape.rows(), dtype=torch.int32, device="cuda")
     found: dict[tuple[str, str], float] = {}
-    made = {name: contender(X, W, dY, m_sizes) for name, contender in contenders.items()}  # which hold what their graphs read
+    made = {name: contender(X, W, dY, m_sizes) for name, contender in contenders.items()}  # they hold what the graphs read
     for which in PASSES:
         calls: dict[tuple[str, int], Callable[[], object]] = {}
         for name, i, call in ((name, i, call) for name, passes in made.items() for i, call in enumerate(passes[which])):
@@ -232,12 +232,12 @@ def measured(
         for (name, _), took in in_turn(calls, rounds).items():
             found[name, which] = max(found.get((name, which), 0.0), 2 * M * N * K / took / 1e12)
         del calls
-        torch.cuda.empty_cache()  # a graph has memory of its own
+        torch.cuda.empty_cache()  # each graph has its own memory
     return found
 
 
 def ceilings() -> tuple[float, float]:
-    """Floating-point operations, and bytes, a second."""
+    """Return the measured floating-point operations, and bytes, per second."""
     a, b = normal(8192, 8192), normal(8192, 8192)
     source, target = normal(1 << 30), normal(1 << 30)
     took = in_turn({"product": lambda: a @ b, "copy": lambda: target.copy_(source)})

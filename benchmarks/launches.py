@@ -1,9 +1,9 @@
-"""Microseconds of the host for one call of the experts: our Python, torch's and Triton's. It needs no GPU, and uses none.
+"""Measure the host's microseconds for one call of the experts: our Python, torch's and Triton's. It needs no GPU, and uses none.
 
     python benchmarks/launches.py [--tokens 64] [--calls 200] [--repeats 15] [--profile]
 
-128 experts, 8 a token, of so small a size that torch's own operators, on the CPU here, take few microseconds. Kernels are compiled for
-Hopper and launched nowhere: what the driver does, and the descriptors that it is given, are not in the time.
+128 experts, 8 per token, so small that torch's own operators, on the CPU here, take few microseconds. Kernels are compiled for Hopper and
+not launched: the time does not include the driver and the creation of its descriptors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ E, TOPK, H, I = 128, 8, 64, 64
 
 
 def calls(T: int) -> dict[str, Callable[[], object]]:
-    """What is measured, by name."""
+    """Return the calls that are measured, by name."""
     from moefuzz.kernels.experts import triton_experts
 
     def numbers(stream: int, *shape: int) -> torch.Tensor:
@@ -62,7 +62,7 @@ def main() -> None:
             began = time.perf_counter()
             for _ in range(options.calls):
                 call()
-                launches.clear()  # which keep their tensors
+                launches.clear()  # they keep their tensors alive
             times.append(1e6 * (time.perf_counter() - began) / options.calls)
         print(f"{name}: {statistics.median(times):.0f} us, at least {min(times):.0f}, for {launched} launches")  # noqa: T201
         if options.profile:

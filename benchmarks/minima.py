@@ -1,10 +1,10 @@
-"""Planted faults whose smallest case is known: is it reached, and how long does it take to a finished report?
+"""Measure for planted faults whose smallest case is known whether it is reached, and the time until the report is finished.
 
     python benchmarks/minima.py [--seeds 3] [--only NAME ...] [--reports FOLDER]
 
-The faults are those of ``harness/planted/faults.py`` and ``process_faults.py``; each is fuzzed in the regime that has it, as `moefuzz fuzz`
-does, until it fails as the table says (a fault may show in other tensors too); those that may end a process run in one of their own. A race
-shows on a GPU alone. The time is that from the first example to the report with its script run.
+The faults are those of ``harness/planted/faults.py`` and ``process_faults.py``; each is fuzzed in the regime that triggers it, as
+`moefuzz fuzz` does, until it fails as the table says (a fault may affect other tensors too). Those that can end a process run in a worker.
+A race occurs only on a GPU. The time is that from the first example to the report, including the run of its script.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECONDS = 300.0
 ONLY_ON_A_GPU = ("races_below_seventeen_deep",)
 HANG = ("loops_on_odd_columns",)
 
-Row = tuple[str, str, str, Case, bool]  # target, regime, class of the failure, its smallest case, in a process of its own
+Row = tuple[str, str, str, Case, bool]  # target, regime, class of the failure, its smallest case, whether it runs in a worker
 
 
 def rows() -> Iterator[Row]:
@@ -46,7 +46,7 @@ def rows() -> Iterator[Row]:
 
 
 def first_found(spec: str, regime: str, failure: str, seed: int, folder: Path) -> tuple[Reduced | None, int]:
-    """The first such failure, with its report, and the examples until it was met."""
+    """Return the first such failure with its report, and the number of examples until it was found."""
     examples, regimes = 0, {"grouped_gemm": {regime: REGIMES["grouped_gemm"][regime]}}
     for step in fuzz([load_target(spec)], SECONDS, regimes, reports=folder, seed=str(seed)):
         examples += step.examples if isinstance(step, Turn) else 0

@@ -1,12 +1,12 @@
-"""Detection power: how many mutants of our own kernels the suite kills and how soon, and how many a fixed grid with flat tolerances does.
+"""Mutation testing: how many mutants of our own kernels the suite kills and how soon, and how many a fixed grid with flat tolerances does.
 
     python benchmarks/mutants.py [--only TEXT] [--sample N] [--seeds 3] [--examples 200] [--workers 2] [--skip suite|grid]
                                  [--sanitize] [--results FILE] [--markdown FILE]
 
-Each mutant runs in a process of its own, which may crash or hang. Regime by regime, for each seed, examples are drawn until the mutant
-fails; it is killed by the first failure, and has survived where one seed finds none. A mutant that survives is either proven equivalent,
-in ``EQUIVALENT``, and left out of the score, or a gap. The grid is ``fixed_grid.py``. ``--results`` keeps each outcome, and does not run
-again what the file holds. Exit code 1 where a mutant survives that is not proven equivalent, or one dies that is said to be.
+Each mutant runs in a separate process, which may crash or hang. Regime by regime, for each seed, examples are drawn until the mutant
+fails. The first failure kills it; it survives if any seed finds none. A mutant that survives is either proven equivalent, in
+``EQUIVALENT``, and not counted in the score, or it is a gap. The grid is ``fixed_grid.py``. ``--results`` saves each outcome, and does not
+run again what the file holds. Exit code 1: a mutant survives that is not proven equivalent, or one is killed that is said to be.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from moefuzz.harness.targets import Target
 from moefuzz.harness.verdict.check import check
 from moefuzz.harness.verdict.sanitizing import sanitizing
 
-STAGES = (15, 60)  # examples of every regime, before the full number: most mutants die at once
+STAGES = (15, 60)  # examples of every regime before the full number: most mutants are killed early
 
 Outcome = dict[str, Any]
-"""suite: for each seed (regime, examples, kind, tier, case), or None where the mutant survived; grid: by tolerance where it was killed."""
+"""suite: for each seed (regime, examples, kind, tier, case), or None if the mutant survived; grid: by tolerance, which point kills it."""
 
 
 class KilledError(Exception):
@@ -46,7 +46,7 @@ class KilledError(Exception):
 
 
 def suite(mutant: Mutant, seeds: int, examples: int, sanitize: bool, send: Send) -> None:
-    """In the mutant's process: a note before every example, and for each seed how the mutant was killed; None ends it."""
+    """Run the suite in the mutant's process: send a note before every example, and for each seed how the mutant was killed, or None."""
     from moefuzz.strategies.regimes import REGIMES
 
     targets = [mutant.target(level) for level in mutant.levels]
@@ -62,7 +62,7 @@ def suite(mutant: Mutant, seeds: int, examples: int, sanitize: bool, send: Send)
 
 
 def first_failure(strategy: Any, target: Target, most: int, which: int, regime: str, send: Send) -> tuple[str, int, str, str, str] | None:
-    """(regime, examples, failure, tier, case) of the first failure among so many examples of one seed."""
+    """Return (regime, examples, failure, tier, case) of the first failure among so many examples of one seed, or None."""
     count, killed = 0, None
 
     @seed(which)
@@ -89,7 +89,7 @@ def first_failure(strategy: Any, target: Target, most: int, which: int, regime: 
 
 
 def grid(mutant: Mutant | None, false_alarms: frozenset[Any] | None, send: Send) -> None:
-    """In the mutant's process: what disagrees at each point. Ends when both tolerances found it; with None for the alarms, goes on."""
+    """Run the grid in the mutant's process: send what disagrees at each point, until both tolerances found it (never without alarms)."""
     from moefuzz.kernels.grouped_gemm import grouped_gemm
 
     function = mutant.target().function if mutant else grouped_gemm
@@ -107,7 +107,7 @@ def grid(mutant: Mutant | None, false_alarms: frozenset[Any] | None, send: Send)
 
 
 def outcome_of_suite(mutant: Mutant, seeds: int, examples: int, *, sanitize: bool) -> list[Any]:
-    """For each seed how the mutant was killed; a crash or a hang ends the process and stands for the seeds that are left."""
+    """Return for each seed how the mutant was killed; a crash or a hang ends the process and counts for the remaining seeds."""
     notes, ending = isolated(suite, mutant, seeds, examples, sanitize)
     outcomes = [note[1] for note in notes if note[0] == "seed"]
     last = next((note[1:] for note in reversed(notes) if note[0] == "example"), ("import", 0))
@@ -115,7 +115,7 @@ def outcome_of_suite(mutant: Mutant, seeds: int, examples: int, *, sanitize: boo
 
 
 def outcome_of_grid(mutant: Mutant, false_alarms: frozenset[Any]) -> dict[str, Any]:
-    """By tolerance where the fixed grid kills the mutant, or None."""
+    """Return for each tolerance the point at which the fixed grid kills the mutant, or None."""
     notes, ending = isolated(grid, mutant, false_alarms)
     outcome: dict[str, Any] = {str(tolerance): ending or None for tolerance in fixed_grid.TOLERANCES}
     for point, found in reversed(notes):
@@ -124,7 +124,7 @@ def outcome_of_grid(mutant: Mutant, false_alarms: frozenset[Any]) -> dict[str, A
 
 
 def alarms_on_right_kernels() -> frozenset[Any]:
-    """(point, tensor, tolerance) at which the fixed grid fails on our own kernels: no suite could keep it, and it kills nobody."""
+    """Return (point, tensor, tolerance) at which the fixed grid fails on our own kernels; such points do not count as kills."""
     notes, ending = isolated(grid, None, None)
     if ending:
         raise SystemExit(f"the fixed grid on our own kernels ended in a {ending}")
@@ -146,7 +146,7 @@ def rows(chosen: list[Mutant], outcomes: dict[str, Outcome]) -> Iterator[str]:
 
 
 def report(chosen: list[Mutant], outcomes: dict[str, Outcome], seeds: int, console: Console) -> bool:
-    """Print the scores; whether every mutant did what is expected of it."""
+    """Print the scores; return whether every mutant was killed or proven equivalent as expected."""
     say = lambda text: console.print(text, highlight=False, markup=False)
     live = [mutant.name for mutant in chosen if mutant.name not in EQUIVALENT]
     ran = {name: outcome["suite"] for name, outcome in outcomes.items() if "suite" in outcome}
@@ -201,7 +201,7 @@ def main() -> int:
         if options.skip != "suite" and "suite" not in outcomes[mutant.name]:
             much = (
                 (1, 5) if mutant.name in EQUIVALENT and not options.sanitize else (options.seeds, options.examples)
-            )  # a proof is checked lightly
+            )  # fewer examples for a mutant that is proven equivalent
             outcome["suite"] = outcome_of_suite(mutant, *much, sanitize=options.sanitize)
         gridded = options.skip != "grid" and mutant.levels == ("grouped_gemm",) and mutant.name not in EQUIVALENT
         if gridded and "grid" not in outcomes[mutant.name]:

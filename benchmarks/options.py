@@ -1,4 +1,4 @@
-"""Types of the benchmarks' options, so that what cannot be measured is refused in one line and before anything is."""
+"""Types of the benchmarks' options, so that an invalid value is refused in one line before anything is measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 
 def _in_its_words(read: Callable[[str], Value]) -> Callable[[str], Value]:
-    """``read`` as a type of argparse, which would say of what is refused no more than that it is invalid."""
+    """Return ``read`` as an argparse type that shows the message of its error, where argparse would only say "invalid"."""
 
     def checked(text: str) -> Value:
         try:
@@ -37,7 +37,7 @@ def positive(text: str) -> int:
 
 
 def output_file(text: str) -> Path:
-    """A file that can be written when all is measured."""
+    """Return the path of a file that can be written at the end of the measurement."""
     file = Path(text)
     if file.is_dir() or not file.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{file} is a folder" if file.is_dir() else f"there is no folder {file.parent}")
@@ -52,7 +52,7 @@ def picture(text: str) -> Path:
 
 
 def grouped_gemm_name(text: str) -> str:
-    """The name, which other processes can load, of a target of the grouped_gemm level."""
+    """Return the name of a target of the grouped_gemm level, which other processes can load."""
     level = target(text).level
     if level != "grouped_gemm":
         raise argparse.ArgumentTypeError(f"{text} is a target of the {level} level, and not of grouped_gemm")

@@ -1,10 +1,10 @@
-"""What the sanitizer costs: time per example with it and without, and what it finds there, which should be nothing.
+"""Measure the cost of the sanitizer: time per example with it and without, and its findings, of which there should be none.
 
     python benchmarks/sanitizer_cost.py [--examples 300]
     python benchmarks/sanitizer_cost.py --zoo [--examples 40]
 
-Examples of our grouped GEMM, forward and backward, as the properties draw them, the same both times; or the right kernels of the tests'
-zoo, each launched so many times, of which the fastest counts. The first run of each is not counted.
+It runs examples of our grouped GEMM, forward and backward, as the properties draw them, the same both times; or the right kernels of the
+tests' zoo, each launched so many times, of which the fastest counts. The first run of each is not counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 
 
 def drawn(examples: int, target: Target) -> list[GroupedGemmCase]:
-    """So many cases; the same ones each time."""
+    """Return so many cases, the same in each call."""
     cases: list[GroupedGemmCase] = []
 
     @seed(0)
@@ -47,7 +47,7 @@ def drawn(examples: int, target: Target) -> list[GroupedGemmCase]:
 
 
 def milliseconds(run: Callable[[], object], watched: Callable[[], AbstractContextManager[object]]) -> float:
-    """The time of a run; entering the sanitizer counts."""
+    """Return the time of a run in milliseconds, including entering the sanitizer."""
     began = time.perf_counter()
     with watched():
         run()
@@ -55,7 +55,7 @@ def milliseconds(run: Callable[[], object], watched: Callable[[], AbstractContex
 
 
 def zoo(times: int) -> None:
-    """A line for each right kernel, the dearest last."""
+    """Print a line for each right kernel, the most expensive last."""
     from moefuzz.tests.selftest.sanitizer.zoo import right, right_together
 
     warnings.simplefilter("ignore")  # block pointers are deprecated
@@ -71,7 +71,7 @@ def zoo(times: int) -> None:
 
 
 def grouped_gemm(examples: int) -> None:
-    """The sums over drawn examples, and what was found."""
+    """Print the sums over drawn examples, and the findings."""
     target = load_target("triton")
     plain, sanitized, ratios, found = [], [], [], 0
     for case in drawn(examples, target):

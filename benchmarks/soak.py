@@ -1,11 +1,12 @@
-"""A long run against ten planted faults, killed at random: is each found, with one report, and is nothing lost?
+"""Test a long run on ten planted faults while its processes are killed at random: each must be found, with one report, and nothing lost.
 
     python benchmarks/soak.py [--minutes 6] [--kills 20] [--workers 2] [--gpus all] [--redis] [--whole] [--run FOLDER] [--seed 0]
 
-Kills workers, the processes in which cases run, the supervisor, and the whole tree, and starts the run again with its folder where it must;
-with ``--redis`` examples go through a Redis server (Debian: redis-server), which is killed as well, and comes back after a while. Ends when
-all ten are reported and all kills are done, or when the time is up; ``--whole`` goes on until then. Prints by fault the time to its report,
-and its smallest case. Exit code 1: a fault was not found, or twice, a report has no fault or several, or a page or an event is broken.
+It kills workers, the processes in which cases run, the supervisor, and all processes, and restarts the run in its folder if needed.
+With ``--redis`` examples are shared through a Redis server (Debian: redis-server), which is also killed, and restarted after a while. It
+ends when all ten are reported and all kills are done, or when the time is up; with ``--whole`` only then. It prints for each fault the time
+to its report and its smallest case. Exit code 1: a fault was not found, or found twice, a report has no fault or several, or a page or an
+event is broken.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ KINDS = ("worker", "case", "supervisor", "tree")
 
 
 class Redis:
-    """A server in a folder, on a port of its own."""
+    """A Redis server in a folder, on its own port."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -53,7 +54,7 @@ class Redis:
         time.sleep(2)
 
     def kill(self) -> bool:
-        """Kill it, and start it again when the run has been without it for some time."""
+        """Kill the server, and restart it after some time."""
         self.process.kill()
         self.process.wait()
         time.sleep(5)
@@ -62,7 +63,7 @@ class Redis:
 
 
 class Run:
-    """The command, started again when it is killed."""
+    """The command under test, which is restarted when it was killed."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder, self.options = folder, options
@@ -71,7 +72,7 @@ class Run:
         self.process = self.started()
 
     def started(self) -> subprocess.Popen[bytes]:
-        """The command, for the time that is left."""
+        """Start the command for the remaining time, and return its process."""
         seconds = max(1.0, self.stop - time.monotonic())
         command = [sys.executable, "-m", "moefuzz.harness", "fuzz", "-t", TARGET, "--run", str(self.folder), "--time", f"{seconds:.0f}s"]
         command += ["--case-time", "10s", "--workers", str(self.options.workers)]
@@ -81,7 +82,7 @@ class Run:
             return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
 
     def kill(self, kind: str, chance: random.Random) -> bool:
-        """Kill something of a kind; whether there was one."""
+        """Kill a process of this kind; return whether there was one."""
         if kind == "redis":
             return self.redis is not None and self.redis.kill()
         with contextlib.suppress(psutil.Error):
@@ -97,7 +98,7 @@ class Run:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
             self.process.wait()
-            for one in workers:  # which end when they see that they are alone
+            for one in workers:  # workers end by themselves without their supervisor
                 with contextlib.suppress(psutil.Error):
                     one.wait(30)
             self.process = self.started()
@@ -106,7 +107,7 @@ class Run:
 
 
 def reports_of(folder: Path) -> dict[str, list[tuple[float, Report]]]:
-    """By fault its reports, with the time at which each was made; under "unclear" those that show no fault, or several of their kind."""
+    """Return by fault its reports, each with its time; under "unclear" those that show no fault, or several of their kind."""
     found: dict[str, list[tuple[float, Report]]] = {}
     for report in read_all(folder / "reports"):
         page = folder / "reports" / (report.id if isinstance(report, Report) else "") / "report.md"
@@ -118,7 +119,7 @@ def reports_of(folder: Path) -> dict[str, list[tuple[float, Report]]]:
 
 
 def events_of(folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """All events, and how many lines are none."""
+    """Return all events, and the number of lines that are no events."""
     events, broken = [], 0
     for file in (folder / "events").glob("*.ndjson"):
         for line in file.read_text().splitlines():

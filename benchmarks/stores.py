@@ -1,10 +1,10 @@
-"""Which stores the compiler makes of our kernels, and of the two mutants that exchange the branches before the last store. Needs no GPU.
+"""Compare the compiled stores of our kernels with those of the two mutants that swap the branches before the last store. Needs no GPU.
 
     python benchmarks/stores.py
 
-Those branches differ in a promise of alignment alone. This compiles kernel and mutant for sm_90 and prints the widths of their stores:
-where nothing is aligned they are single elements in both, since no mask is known to be constant over more; where all is aligned the mutant
-only loses the wide stores, which compute the same. It is the proof in ``equivalent_mutants.py`` that neither can be seen in a result.
+The branches differ only in a promise of alignment. This compiles kernel and mutant for sm_90 and prints the widths of their stores. Without
+alignment both store single elements, since no mask is known to be constant over more. With alignment the mutant only loses the wide stores,
+which store the same values. This is the proof in ``equivalent_mutants.py`` that neither mutant changes a result.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TYPES = {"float32": "*fp32", "bfloat16": "*bf16"}  # float16 is as wide as bfloa
 
 
 def stores(target: Target, kernel: str, config: KernelConfig, dtype: str) -> Counter[str]:
-    """How many stores of which width, as PTX names them, a kernel of a target compiles to; no permutation, no fused product."""
+    """Return the number of stores by width, as PTX names them, in a target's compiled kernel without permutation and fused product."""
     package = target.function.__module__.rpartition(".")[0]
     function = getattr(importlib.import_module(f"{package}.{kernel}"), f"_{kernel}_kernel").fn
     flags: dict[str, Any] = dict.fromkeys(("GATHER", "SCATTER", "FUSE_MUL", "PERMUTE_X", "PERMUTE_Y", "W_ALONG_N"), False)

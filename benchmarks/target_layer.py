@@ -1,9 +1,9 @@
-"""What share of an example the target layer costs: finding the target, its declaration, and the keywords that it is called with.
+"""Measure the share of the target layer in the time of an example: finding the target, its declaration, and the keywords of its call.
 
     python benchmarks/target_layer.py [--examples 300]
 
-Each function of the layer is timed where it is called, the timing included, so that the share is an upper end. For the fastest adapter,
-in which an example is shortest, and for our own kernels.
+Each function of the layer is timed where it is called, including the cost of timing, so that the share is an upper limit. It is measured
+for the fastest adapter, for which an example is shortest, and for our own kernels.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ depth = 0
 
 
 def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, its time added to ``spent``; one inside another counts once."""
+    """Return the function with its time added to ``spent``; nested calls count once."""
 
     @functools.wraps(function)
     def call(*args: Any, **keywords: Any) -> Any:
@@ -56,7 +56,7 @@ def timed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def share(spec: str, examples: int) -> tuple[float, int]:
-    """The layer's share of the time of ``check``, and over how many examples."""
+    """Return the layer's share of the time of ``check``, and the number of examples."""
     global spent
     target, seconds, count, spent = load_target(spec), 0.0, 0, 0.0
     strategy = next(iter(REGIMES[target.level].values()))(target)

@@ -1,4 +1,4 @@
-"""How far the expert weights' gradients of each experts implementation of transformers lie from float64, by the tokens of one expert.
+"""Measure the error of the expert weights' gradients of each experts implementation of transformers, by the tokens of one expert.
 
     python benchmarks/weight_gradients.py [--tokens 16 256 4096] [--dtype bfloat16]
 

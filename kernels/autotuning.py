@@ -1,6 +1,6 @@
-"""Which kernel configuration a launch takes: the caller's, the default for its shapes, or the fastest of the candidates.
+"""Choose the kernel configuration of a launch: the caller's, the default for its shapes, or the fastest of the candidates.
 
-Candidates are timed on fresh scratch outputs, so no timed launch ever touches memory whose content survives.
+Candidates are timed on scratch outputs, so that no timed launch writes to memory that is used afterwards.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _fastest: dict[Hashable, KernelConfig] = {}
 class Choice:
     """One launch that needs a configuration: the pass ("forward", "dX", "dW"), its two operands, M and E.
 
-    ``a`` is [*, depth] (for dW: dY [*, N]); ``b`` is W [E, N, K] (for dW: X [*, K]); ``context`` is whatever else the speed depends on, and
-    ``plain`` says that no row is gathered, scattered or weighed.
+    ``a`` is [*, depth] (for dW: dY [*, N]); ``b`` is W [E, N, K] (for dW: X [*, K]); ``context`` is anything else that affects the speed;
+    ``plain`` says that no row is gathered, scattered or weighted.
     """
 
     kind: str
@@ -40,9 +40,9 @@ class Choice:
     plain: bool = False
 
     def config(self, given: KernelConfig | None, launch: Callable[[KernelConfig], torch.Tensor] | None) -> KernelConfig:
-        """The caller's own config, checked; else, with ``launch``, the fastest candidate; else the default.
+        """Return the caller's own config, checked; else, with ``launch``, the fastest candidate; else the default.
 
-        Raises ValueError where the caller's config promises an alignment that the operands do not have, or needs another device.
+        Raises ValueError if the caller's config promises an alignment that the operands do not have, or needs another device.
         """
         if given is not None:
             if given.wide and not self.is_aligned(given):
@@ -82,7 +82,7 @@ class Choice:
         return _CANDIDATES[self.kind]
 
     def is_aligned(self, config: KernelConfig) -> bool:
-        """Whether both operands keep the promise of a config that is ``wide``."""
+        """Return whether both operands are aligned as a ``wide`` config promises."""
         if config.tma and self.kind == "dW" and self.M > 1 << 30:  # ragged boxes
             return False
         if config.tma or self.kind == "dW":  # a contraction of any length
@@ -96,7 +96,7 @@ class Choice:
 
 
 def _milliseconds(launch: Callable[[KernelConfig], torch.Tensor], config: KernelConfig) -> float:
-    """The median time of a launch; infinite for tiles that the GPU has no room for, as the widest in float32."""
+    """Return the median time of a launch; infinity for tiles that do not fit into shared memory, as the widest in float32."""
     try:
         milliseconds: float = triton.testing.do_bench(lambda: launch(config), warmup=5, rep=20, return_mode="median")
     except OutOfResources:
@@ -111,7 +111,7 @@ def _rows_of_16_bytes(operand: torch.Tensor) -> bool:
     if last != 1 or operand.data_ptr() % 16:
         return False
     quantum = 16 // operand.element_size()
-    for size, stride in zip(operand.shape, outer, strict=False):  # noqa: SIM110  # sooner than a generator: each launch comes here
+    for size, stride in zip(operand.shape, outer, strict=False):  # noqa: SIM110  # faster than a generator, in every launch
         if size > 1 and (stride <= 0 or stride % quantum):
             return False
     return True

@@ -1,4 +1,4 @@
-"""The experts of an MoE block on the Triton grouped GEMM, and as an experts implementation of transformers 5, selected by name.
+"""The experts of an MoE block on the Triton grouped GEMM, also as an experts implementation of transformers 5, selected by name.
 
     from moefuzz.kernels.experts import register
     register()
@@ -33,7 +33,7 @@ def triton_experts(
     down_proj: torch.Tensor,  # [E, H, I]
     act: Act,
 ) -> torch.Tensor:
-    """[T, H] in the dtype of the hidden states; differentiable in all four floating inputs. Nothing is read back from the device."""
+    """Return [T, H] in the dtype of the hidden states, differentiable in all four floating inputs. No value is read on the host."""
     return _experts(hidden_states, top_k_index, top_k_weights, gate_up_proj, down_proj, lambda first: fused_gated(first, act))
 
 
@@ -45,7 +45,7 @@ def torch_experts(
     down_proj: torch.Tensor,
     act: Act,
 ) -> torch.Tensor:
-    """The twin of ``triton_experts``: a loop over experts, each row computed in float32 and rounded at the end."""
+    """Compute what ``triton_experts`` does in plain torch: a loop over experts, each row in float32 and rounded at the end."""
     wide = torch.promote_types(hidden_states.dtype, torch.float32)
     h, weights, first, second = (t.to(wide) for t in (hidden_states, top_k_weights, gate_up_proj, down_proj))
     out = torch.zeros_like(h, memory_format=torch.contiguous_format)
@@ -57,13 +57,13 @@ def torch_experts(
 
 
 def gated(first: torch.Tensor, act: Act) -> torch.Tensor:
-    """act(gate half) * up half: [M, 2I] -> [M, I]."""
+    """Return act(gate half) * up half: [M, 2I] -> [M, I]."""
     gate, up = first.chunk(2, dim=1)
     return act(gate) * up
 
 
 def fused_gated(first: torch.Tensor, act: Act) -> torch.Tensor:
-    """``gated``, in one kernel where there is one for the activation."""
+    """Return what ``gated`` does, computed in one kernel if there is one for the activation."""
     name = act_name(act)
     return gated(first, act) if name is None else gated_activation(first, name)
 
@@ -89,7 +89,7 @@ def _implementation(
     top_k_index: torch.Tensor,
     top_k_weights: torch.Tensor,
 ) -> torch.Tensor:
-    """What transformers calls. Raises ValueError for experts with biases, without a gate, or with transposed weights."""
+    """Compute an experts module for transformers. Raises ValueError for experts with biases, without a gate, or with transposed weights."""
     if self.has_bias or not self.has_gate or self.is_transposed:
         raise ValueError(f"{NAME} takes gated experts without biases, their weights [E, out, in]")
     gate = (lambda first: fused_gated(first, self.act_fn)) if _gates_as_transformers_does(self) else self._apply_gate
@@ -97,7 +97,7 @@ def _implementation(
 
 
 def _gates_as_transformers_does(module: Any) -> bool:
-    """Whether an experts module computes act_fn(gate half) * up half, as the default of transformers does; a model may have its own."""
+    """Return whether an experts module computes act_fn(gate half) * up half, the default of transformers; a model may have its own."""
     from transformers.integrations import moe
 
     default = getattr(moe, "_default_apply_gate", None)
@@ -105,7 +105,7 @@ def _gates_as_transformers_does(module: Any) -> bool:
 
 
 def register() -> None:
-    """Make it known to transformers under NAME. Raises ImportError before transformers 5."""
+    """Register the experts implementation with transformers as NAME. Raises ImportError before transformers 5."""
     try:
         from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
     except ImportError as error:

@@ -2,7 +2,7 @@
 
     y[m, n] = sum_k x[m, k] * w[e(m), n, k]      m_sizes[e] consecutive rows of x belong to expert e
 
-Nothing is read back from the device, so a call can be captured in a CUDA graph. What such a check would need is made under ``validate``.
+No value is read on the host, so a call can be captured in a CUDA graph; only ``validate`` reads values, to check them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def grouped_gemm_of_rows(
     permute_x: bool = False,
     is_first_gemm: bool = True,
 ) -> torch.Tensor:
-    """``grouped_gemm`` without its options, of rows that several calls share."""
+    """Compute ``grouped_gemm`` without its options, for sorted rows that several calls share."""
     call = _Call(topk, permute_x, False, False, is_first_gemm)
     call.check(X, W, rows.m_sizes, rows.gather_indices, None)
     y: torch.Tensor = _GroupedGemm.apply(X, W, rows, None, call, (None, None, None), False)  # type: ignore[no-untyped-call]
@@ -101,7 +101,7 @@ class _Call(NamedTuple):
 
     @property
     def tokens_in(self) -> bool:
-        """X holds one row a token rather than one a (token, choice)."""
+        """Whether X holds one row per token rather than one per (token, choice)."""
         return self.permute_x and self.is_first_gemm
 
     @property
@@ -116,7 +116,7 @@ class _Call(NamedTuple):
         gather_indices: torch.Tensor | None,
         topk_weights: torch.Tensor | None,
     ) -> int:
-        """Check what the host knows and return M, the number of rows of the result."""
+        """Check shapes, dtypes and devices, which the host knows, and return M, the number of rows of the result."""
         if self.topk < 1:
             raise ValueError(f"topk must be at least 1, got {self.topk}")
         for name, tensor, rank in (("X", X, 2), ("W", W, 3), ("m_sizes", m_sizes, 1)):
@@ -163,7 +163,7 @@ class _Call(NamedTuple):
             raise ValueError("fuse_mul_post has no backward pass: call it without inputs that require grad, or under torch.no_grad()")
 
     def check_values(self, m_sizes: torch.Tensor, gather_indices: torch.Tensor | None, M: int) -> None:
-        """Check what only the device knows. Synchronises."""
+        """Check the values that only the device knows; this synchronises. Raises ValueError."""
         smallest, total = int(m_sizes.min()), int(m_sizes.sum())
         if smallest < 0:
             raise ValueError(f"m_sizes must not be negative, got {smallest}")
@@ -196,7 +196,7 @@ class _GroupedGemm(torch.autograd.Function):
             y = X.new_zeros(rows.M, W.shape[1]) if call.permute_y else X.new_empty(rows.M, W.shape[1])
             return _rows(X, W, y, rows.schedule(config.block_m), row_map, config=config, block_n=config.block_n, block_k=config.block_k)
 
-        ctx.save_for_backward(X, W, rows.m_sizes, rows.gather_indices)  # the last two so that they are not changed meanwhile
+        ctx.save_for_backward(X, W, rows.m_sizes, rows.gather_indices)  # the last two so that autograd detects changes to them
         ctx.rows, ctx.call, ctx.configs, ctx.autotune = rows, call, configs, autotune
         choice = autotuning.Choice("forward", X, W, rows.M, W.shape[0], call, plain=row_map.is_identity)
         return launch(choice.config(configs[0], launch if autotune else None))
@@ -221,7 +221,7 @@ def _rows(
     block_n: int,
     block_k: int,
 ) -> torch.Tensor:
-    """The rows of the forward pass or dX by the kernel that a config asks for."""
+    """Compute the rows of the forward pass or of dX with the kernel that the config selects."""
     whole = block_k % 64 == 0  # boxes of x and w are whole swizzled columns too
     if row_map.is_identity and whole and (stages := stages_of(config, y, config.block_m, block_n, block_k)):
         return grouped_gemm_rows_hopper(x, w, y, schedule, block_n=block_n, block_k=block_k, stages=stages)
@@ -234,7 +234,7 @@ def _dx(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.T
     rows: SortedRows = ctx.rows
 
     def launch(config: KernelConfig) -> torch.Tensor:
-        # One row a slot: where X holds tokens they stay sorted, in float32, and are added up below.
+        # One row per slot; if X holds tokens, rows stay sorted, in float32, and are summed below.
         scatter = call.permute_x and not call.tokens_in
         made = torch.zeros if scatter else torch.empty
         dx = made(rows.M, W.shape[2], dtype=torch.float32 if call.tokens_in else X.dtype, device=X.device)
@@ -254,7 +254,7 @@ def _dw(ctx: Any, dY: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> torch.T
     rows: SortedRows = ctx.rows
     given, gather_x = ctx.configs[2], call.permute_x
     if gather_x and given is None and rows.gather_indices is not None:
-        # Each row is read for every tile of columns: sorted once, it comes in boxes.
+        # Each row is read for every tile of columns: once sorted, rows can be loaded as boxes.
         X, gather_x = gathered_rows(X, rows.gather_indices, rows.row_ends, call.x_divisor), False
 
     def launch(config: KernelConfig) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What may differ between two launches of the same kernel on the same problem: tile sizes, warps, stages, and the promise of alignment."""
+"""The configuration of a kernel's launch: tile sizes, warps, stages, and the promise of alignment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 NUMBERS = ("block_m", "block_n", "block_k", "num_warps", "num_stages")
 FLAGS = ("aligned", "tma", "specialized")
-"""How the tiles of a config move, beside how large they are."""
+"""The flags of a config, which select how tiles are moved."""
 
 LARGEST_BLOCK, MOST_STAGES = 1 << 20, 100
 """A tensor of Triton has at most 2**20 elements."""
 
 
 def shown(value: object) -> str:
-    """A value as an error's one line shows it, shortened where it is long.
+    """Return a value as text for an error message of one line, shortened if it is long.
 
     >>> shown(1), shown((0,) * 100)
     ('1', '(0, 0, 0, 0, 0, 0, ...)')
@@ -31,15 +31,15 @@ class KernelConfig:
 
     ``aligned`` is a promise about every operand: innermost stride 1, all other strides and the address multiples of 16 bytes, N and K
     multiples of 8, and a contraction (K forward, N for dX) that is a multiple of its block. The kernel then loads 16 bytes at a time
-    and leaves that contraction unmasked. ``tma`` is the same promise but for the contraction, which may have any length: the tensor memory
-    accelerator, of GPUs from compute capability 9.0 on, moves whole tiles and fills them with zeros. The launcher checks both promises and
-    raises ValueError where one does not hold.
+    and leaves that contraction unmasked. ``tma`` is the same promise except for the contraction, which may have any length: the tensor
+    memory accelerator, of GPUs from compute capability 9.0 on, moves whole tiles and fills them with zeros. The launcher checks both
+    promises and raises ValueError if one does not hold.
 
-    ``specialized`` is a wish beside ``tma``: warps that load beside warps that multiply, in programs that walk over tiles
-    (hopper_pipeline.py). It is granted on Hopper for operands and results of 16 bits in tiles of 128 rows (``block_m``, for dW
-    ``block_n``) and columns in multiples of 64, where two stages fit into shared memory and no row is gathered, scattered or weighed;
-    but for dW, the contraction's block must be a multiple of 64 too. Elsewhere, and under the interpreter, the same tiles are computed
-    without.
+    ``specialized`` is a request in addition to ``tma``: some warps load while others multiply, in persistent programs that process several
+    tiles (hopper_pipeline.py). It has an effect on Hopper for operands and results of 16 bits in tiles of 128 rows (``block_m``, for dW
+    ``block_n``) and columns in multiples of 64, if two stages fit into shared memory and no row is gathered, scattered or weighted; except
+    for dW, the contraction's block must be a multiple of 64 too. Otherwise, and under the interpreter, the same tiles are computed
+    without it.
 
     >>> KernelConfig(block_m=32)
     KernelConfig(block_m=32, block_n=16, block_k=16, num_warps=4, num_stages=2, aligned=False, tma=False, specialized=False)
@@ -80,15 +80,15 @@ class KernelConfig:
 
     @property
     def wide(self) -> bool:
-        """Whether it promises operands whose rows start on 16 bytes."""
+        """Whether the config promises operands whose rows start on 16 bytes."""
         return self.aligned or self.tma
 
 
 INTERPRETER_CONFIG = KernelConfig(block_m=64, block_n=64, block_k=64)
-"""Few programs with few operations each: what is fast under the interpreter."""
+"""The config under the interpreter, which is fast with few programs of few operations each."""
 
 SAFE_CONFIG = KernelConfig(block_m=64, block_n=64, block_k=32, num_warps=4, num_stages=3)
-"""For operands that are not aligned."""
+"""The config for operands that are not aligned."""
 
 FORWARD_CONFIGS = (
     KernelConfig(block_m=128, block_n=128, block_k=64, num_warps=8, num_stages=3, aligned=True),

@@ -1,8 +1,8 @@
-"""``launching.jit``: ``triton.jit`` for kernels that are launched often, whose variant is found sooner than by Triton.
+"""``launching.jit``: ``triton.jit`` with a faster lookup of the compiled variant, for kernels that are launched often.
 
-Each launch through Triton works out, argument by argument, which compiled variant of the kernel it needs. Kernels of this package never
-depend on sizes, strides or addresses: a variant follows from the dtypes of tensors, the blocks of descriptors and the constants. Under that
-key a variant is found again that Triton has compiled; the rest of a launch is Triton's own, hooks included.
+Each launch through Triton determines from every argument which compiled variant of the kernel it needs. Kernels of this package never
+depend on sizes, strides or addresses: a variant follows from the dtypes of tensors, the blocks of descriptors and the constants. These are
+the key under which a variant that Triton has compiled is looked up; the rest of a launch is Triton's own, hooks included.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ triton_interpreter.repair()
 def jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
     """Decorate a kernel: tensors and integers in ``do_not_specialize``, integers annotated, constants last and passed by name.
 
-    Under the interpreter this is ``triton.jit``. Raises TypeError for a parameter by whose value Triton would compile.
+    Under the interpreter this is ``triton.jit``. Raises TypeError for a parameter on whose value Triton would specialise.
     """
     if triton_interpreter.in_force():
         return triton.jit(do_not_specialize=do_not_specialize)  # type: ignore[no-any-return]
@@ -35,7 +35,7 @@ def jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
 
 
 def gluon_jit(do_not_specialize: list[str]) -> Callable[[Callable[..., None]], Any]:
-    """``jit`` for a kernel in Gluon, which the interpreter does not run."""
+    """Decorate a kernel in Gluon, as ``jit`` does one in Triton; the interpreter does not run Gluon."""
     return lambda function: _GluonKernel(function, do_not_specialize=do_not_specialize)
 
 
@@ -59,7 +59,7 @@ class _Kernel(JITFunction[Any]):  # type: ignore[misc]  # Triton has no types
         if self.pre_run_hooks or _compiles_otherwise() or len(args) != self._inputs:
             return self.run(*args, grid=grid, warmup=False, **constants)
         device = driver.active.get_current_device()
-        variants: dict[Any, Any] = self.device_caches[device][1]  # Triton's own, by keys of its own: what empties it empties ours
+        variants: dict[Any, Any] = self.device_caches[device][1]  # Triton's own cache, so that clearing it also clears ours
         dtypes, blocks = [args[i].dtype for i in self._tensors], [_blocks(args[i]) for i in self._descriptors]
         key = (*dtypes, *blocks, *constants, *constants.values())
         found = variants.get(key)
@@ -82,7 +82,7 @@ _DESCRIPTOR = ("_desc", "_ragged")
 
 
 def _compiles_otherwise() -> bool:
-    """Whether something is set that Triton would put into its key."""
+    """Return whether a setting is on that Triton includes in its own key."""
     runtime, compilation = knobs.runtime, knobs.compilation
     return bool(
         runtime.debug

@@ -1,6 +1,6 @@
-"""Hugging Face's Qwen3 MoE block, read and written alike whatever version of transformers is installed.
+"""Read and write Hugging Face's Qwen3 MoE block in the same way for all supported versions of transformers.
 
-The one place that knows where the versions differ:
+Only this file depends on the differences between versions:
 
     transformers 5.x   experts.gate_up_proj [E, 2I, H] and experts.down_proj [E, H, I], parameters; a block returns hidden states
     transformers 4.57  experts[e].{gate,up}_proj.weight [I, H] and experts[e].down_proj.weight [H, I]; a block returns (hidden, logits)
@@ -28,9 +28,9 @@ def qwen3_config(
     norm_topk_prob: bool = True,
     hidden_act: str = "silu",
 ) -> Qwen3MoeConfig:
-    """A configuration of one's own, with the eager experts pinned: the plain loop over experts is what the verdict is about."""
+    """Return a new configuration with eager experts: results are compared with the plain loop over experts."""
     made = _qwen3_config(num_experts, num_experts_per_tok, hidden_size, moe_intermediate_size, norm_topk_prob, hidden_act)
-    return copy.deepcopy(made)  # which takes a fifteenth of the time: transformers validates every field
+    return copy.deepcopy(made)  # 15 times as fast as a new one, for which transformers validates every field
 
 
 @functools.lru_cache(maxsize=1024)
@@ -48,12 +48,12 @@ def _qwen3_config(
         num_attention_heads=1,
         num_key_value_heads=1,
     )
-    config._experts_implementation = "eager"  # in 4.57, which has only the loop, an attribute that nobody reads
+    config._experts_implementation = "eager"  # unused in 4.57, which has only the loop
     return config
 
 
 def qwen3_block(config: Qwen3MoeConfig, dtype: torch.dtype, device: torch.device | str) -> Qwen3MoeSparseMoeBlock:
-    """A block with zeros for weights, allocated once, in ``dtype`` on ``device``."""
+    """Return a block with zero weights in ``dtype`` on ``device``, allocated only once."""
     with torch.device("meta"):
         block = Qwen3MoeSparseMoeBlock(config).to(dtype)
     block.to_empty(device=device)
@@ -64,7 +64,7 @@ def qwen3_block(config: Qwen3MoeConfig, dtype: torch.dtype, device: torch.device
 
 
 def config_of(block: Qwen3MoeSparseMoeBlock) -> Qwen3MoeConfig:
-    """The configuration that the block was made from."""
+    """Return the configuration that the block was made from."""
     experts: Any = block.experts
     config: Qwen3MoeConfig = experts[0].config if _is_list(block) else experts.config
     return config
@@ -100,7 +100,7 @@ def set_weights(
 
 
 def clone_experts(block: Qwen3MoeSparseMoeBlock) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Detached copies of (gate_proj [E, I, H], up_proj [E, I, H], down_proj [E, H, I])."""
+    """Return detached copies of (gate_proj [E, I, H], up_proj [E, I, H], down_proj [E, H, I])."""
     experts: Any = block.experts
     if _is_list(block):
         gate, up, down = (torch.stack([weight.detach() for weight in weights]) for weights in _weight_lists(block))
@@ -128,7 +128,7 @@ def rebind_experts_to_shared_buffer(block: Qwen3MoeSparseMoeBlock) -> tuple[torc
 
 
 def expert_grads(block: Qwen3MoeSparseMoeBlock) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(gate_proj.grad [E, I, H], up_proj.grad [E, I, H], down_proj.grad [E, H, I]), zeros where an expert's parameter has none."""
+    """Return (gate_proj.grad [E, I, H], up_proj.grad [E, I, H], down_proj.grad [E, H, I]), zeros for a parameter without one."""
     experts: Any = block.experts
     if _is_list(block):
         gate, up, down = (torch.stack([grad_or_zeros(weight) for weight in weights]) for weights in _weight_lists(block))
@@ -138,24 +138,24 @@ def expert_grads(block: Qwen3MoeSparseMoeBlock) -> tuple[torch.Tensor, torch.Ten
 
 
 def gate_grad(block: Qwen3MoeSparseMoeBlock) -> torch.Tensor:
-    """gate.weight.grad [E, H], zeros where there is none."""
+    """Return gate.weight.grad [E, H], or zeros if there is none."""
     return grad_or_zeros(block.gate.weight)
 
 
 def grad_or_zeros(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor's own .grad, or zeros of its shape and dtype."""
+    """Return the tensor's own .grad, or zeros of its shape and dtype."""
     return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
 
 
 def hidden_states_of(output: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """The hidden states in what a block returned: the pair of 4.57 is unwrapped."""
+    """Return the hidden states from the output of a block, which is a pair in 4.57."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def forward_with_router_logits(block: nn.Module, gate: nn.Module, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Run the block on hidden_states [B, S, H] and return (hidden states [B, S, H], router_logits [T, E]).
 
-    The logits are what ``gate`` put out in this very call; empty, of shape [0], if the block did not call it.
+    The logits are the output of ``gate`` in this call; empty, of shape [0], if the block did not call it.
     """
     captured: list[torch.Tensor] = []
 
@@ -171,7 +171,7 @@ def forward_with_router_logits(block: nn.Module, gate: nn.Module, hidden_states:
 
 
 def _is_list(block: Qwen3MoeSparseMoeBlock) -> bool:
-    """Whether the experts are modules of their own (4.57) rather than two fused parameters (5.x)."""
+    """Return whether each expert is a module (4.57) rather than part of two fused parameters (5.x)."""
     return isinstance(block.experts, nn.ModuleList)
 
 

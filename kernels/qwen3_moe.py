@@ -1,4 +1,4 @@
-"""The Qwen3 MoE block on a grouped GEMM: a torch twin and a block on the Triton op, with Hugging Face's block as the model.
+"""The Qwen3 MoE block on a grouped GEMM: one block in plain torch and one on the Triton op, both modelled on Hugging Face's block.
 
     logits = h gate^T;  route;  sort slots by expert;  first GEMM;  act(gate half) * up half;  second GEMM;  unsort;  weigh;  sum over topk
 
@@ -28,7 +28,7 @@ from .routing import route, sort_by_expert
 
 @dataclass(frozen=True)
 class GroupedGEMMResult:
-    """Every intermediate of one forward pass, attached to its graph; M = T * topk."""
+    """Every intermediate result of one forward pass, attached to the autograd graph; M = T * topk."""
 
     token_counts_by_expert: torch.Tensor  # [E] int32
     gather_indices: torch.Tensor  # [M] int32
@@ -41,10 +41,10 @@ class GroupedGEMMResult:
 
 
 class GroupedGEMMBlock(nn.Module, ABC):
-    """What the two blocks of this file share: parameters, routing, activation, and the weighted sum.
+    """The base of the two blocks of this file, with their parameters, routing, activation and weighted sum.
 
-    ``gate`` [E, H], ``gate_up_proj`` [E, 2I, H] and ``down_proj`` [E, H, I] become parameters with memory of their own.
-    Raises ValueError where their shapes do not fit each other or num_experts_per_tok.
+    ``gate`` [E, H], ``gate_up_proj`` [E, 2I, H] and ``down_proj`` [E, H, I] are copied into parameters.
+    Raises ValueError if their shapes do not fit each other or num_experts_per_tok.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class GroupedGEMMBlock(nn.Module, ABC):
 
     @classmethod
     def from_hf(cls, block: Qwen3MoeSparseMoeBlock, **keywords: Any) -> Self:
-        """A block with copies of a Hugging Face block's weights, frozen where they are; ``keywords`` go to the constructor."""
+        """Return a block with copies of a Hugging Face block's weights, frozen if they are; ``keywords`` go to the constructor."""
         config = config_of(block)
         ours = cls(
             **_fused_weights(block),
@@ -88,28 +88,28 @@ class GroupedGEMMBlock(nn.Module, ABC):
 
     @abstractmethod
     def first_grouped_gemm(self, tokens: torch.Tensor, m_sizes: torch.Tensor, gather_indices: torch.Tensor) -> torch.Tensor:
-        """Tokens [T, H] in token order -> [M, 2I] sorted by expert."""
+        """Compute the first GEMM: tokens [T, H] in token order -> [M, 2I] sorted by expert."""
 
     @abstractmethod
     def second_grouped_gemm(
         self, intermediate: torch.Tensor, m_sizes: torch.Tensor, gather_indices: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Intermediate [M, I] sorted by expert -> (what the GEMM stored [M, H], the same in flat-slot order [M, H])."""
+        """Compute the second GEMM: intermediate [M, I] sorted by expert -> (its output [M, H], the same in flat-slot order [M, H])."""
 
     def gated(self, first_gemm: torch.Tensor) -> torch.Tensor:
-        """[M, 2I] -> act(gate half) * up half [M, I]."""
+        """Return act(gate half) * up half: [M, 2I] -> [M, I]."""
         return gated(first_gemm, self.act)
 
     def weighted_sum(self, unpermuted: torch.Tensor, topk_weights: torch.Tensor) -> torch.Tensor:
-        """Rows [M, H] in flat-slot order and weights [T, topk] -> [T, H]."""
+        """Return the weighted sum over the slots of each token: rows [M, H] in flat-slot order, weights [T, topk] -> [T, H]."""
         return (unpermuted.view(*topk_weights.shape, unpermuted.shape[1]) * topk_weights[..., None]).sum(1)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """hidden_states [B, S, H] -> [B, S, H]."""
+        """Compute the block: hidden_states [B, S, H] -> [B, S, H]."""
         return self.run(hidden_states)[0]
 
     def run(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, GroupedGEMMResult]:
-        """hidden_states [B, S, H] -> (hidden states [B, S, H], router_logits [T, E], all intermediates); T = B * S."""
+        """Compute the block: hidden_states [B, S, H] -> (hidden states [B, S, H], router_logits [T, E], all intermediates); T = B * S."""
         tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
         router_logits = nn.functional.linear(tokens, self.gate)
         topk_weights, topk_ids = route(router_logits, self.num_experts_per_tok, self.norm_topk_prob)
@@ -143,7 +143,7 @@ class GroupedGEMMBlock(nn.Module, ABC):
 
 
 class Qwen3MoeGroupedGEMMBlock(GroupedGEMMBlock):
-    """The torch twin: plain, in any float type (float64 throughout for float64 weights), and reading the expert loads on the host."""
+    """The block in plain torch, for any float type (float64 throughout for float64 weights); it reads the expert loads on the host."""
 
     def first_grouped_gemm(self, tokens: torch.Tensor, m_sizes: torch.Tensor, gather_indices: torch.Tensor) -> torch.Tensor:
         rows = sort_rows(tokens, gather_indices, self.num_experts_per_tok)
@@ -157,10 +157,10 @@ class Qwen3MoeGroupedGEMMBlock(GroupedGEMMBlock):
 
 
 class Qwen3MoeFusedGroupedGEMMBlock(GroupedGEMMBlock):
-    """The block on the Triton op, its SiLU or ReLU and its weighted sum kernels as well; nothing is read on the host.
+    """The block on the Triton op, with Triton kernels for SiLU or ReLU and for the weighted sum; no value is read on the host.
 
     - ``permute_x``: the first GEMM gathers its rows from the tokens, instead of reading a sorted copy.
-    - ``permute_y``: the second GEMM stores its rows in flat-slot order, instead of leaving that to a copy.
+    - ``permute_y``: the second GEMM stores its rows in flat-slot order, so that no copy is needed.
     - ``autotune`` and ``kernel_config_*``: as in ``grouped_gemm``, for both GEMMs.
     """
 
@@ -207,19 +207,19 @@ class Qwen3MoeFusedGroupedGEMMBlock(GroupedGEMMBlock):
 
 
 def sort_rows(tokens: torch.Tensor, gather_indices: torch.Tensor, topk: int) -> torch.Tensor:
-    """Tokens [T, H] in token order -> [M, H]: sorted row r is tokens[gather_indices[r] // topk]."""
-    # One row a slot first: the gradient of the expansion is one sum over topk, accumulated in float32 and rounded once, while that of
-    # tokens[gather_indices // topk] adds in the dtype, and on a GPU in no fixed order.
+    """Sort tokens by expert: [T, H] in token order -> [M, H]; sorted row r is tokens[gather_indices[r] // topk]."""
+    # Expand to one row per slot first: the gradient of that is one sum over topk, accumulated in float32 and rounded once, while that of
+    # tokens[gather_indices // topk] adds in the dtype, on a GPU in no fixed order.
     slots = tokens[:, None].expand(-1, topk, -1).reshape(-1, tokens.shape[1])
     return slots.index_select(0, gather_indices)
 
 
 def unsort_rows(rows: torch.Tensor, gather_indices: torch.Tensor) -> torch.Tensor:
-    """Sorted rows [M, H] -> flat-slot order [M, H]: slot gather_indices[r] is rows[r]."""
+    """Undo the sorting: sorted rows [M, H] -> flat-slot order [M, H]; slot gather_indices[r] is rows[r]."""
     return torch.zeros_like(rows).index_copy(0, gather_indices.long(), rows)
 
 
 def _fused_weights(block: Qwen3MoeSparseMoeBlock) -> dict[str, torch.Tensor]:
-    """A Hugging Face block's weights under our parameters' names."""
+    """Return a Hugging Face block's weights by the names of the parameters here."""
     gate_proj, up_proj, down_proj = clone_experts(block)
     return {"gate": block.gate.weight.detach(), "gate_up_proj": torch.cat((gate_proj, up_proj), dim=1), "down_proj": down_proj}

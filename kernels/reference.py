@@ -1,8 +1,8 @@
-"""The torch twins: the same signatures as the Triton kernels and the op, slow and obvious.
+"""Plain torch implementations with the same signatures as the Triton kernels and the op: slow, and easy to check by reading.
 
-Given float64 they compute in float64. Given the kernel's own type they compute in float32 and round each result once, as the op's contract
-says: the plainest implementation to compare with. (The reference of the verdict is ``harness/numerics/segments.py``.)
-``m_sizes`` is read on the host. Rows beyond the sum of ``m_sizes`` come back as zeros, whatever they hold.
+For float64 they compute in float64. For the kernel's own types they compute in float32 and round each result once, as the contract of the
+op says. (The reference by which moefuzz judges results is ``harness/numerics/segments.py``.)
+``m_sizes`` is read on the host. Rows beyond the sum of ``m_sizes`` are returned as zeros, whatever they hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def expert_segments(m_sizes: torch.Tensor) -> Iterator[tuple[int, slice]]:
 
 
 def segment_matmul(a: torch.Tensor, b: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """Rows times their expert's matrix: a [M, K], b [E, K, N] -> [M, N]; the forward pass with b = W^T."""
+    """Multiply rows by their expert's matrix: a [M, K], b [E, K, N] -> [M, N]; the forward pass with b = W^T."""
     out = a.new_zeros(a.shape[0], b.shape[2])
     for e, rows in expert_segments(m_sizes):
         out[rows] = a[rows] @ b[e]
@@ -33,7 +33,7 @@ def segment_matmul(a: torch.Tensor, b: torch.Tensor, m_sizes: torch.Tensor) -> t
 
 
 def sorted_rows(X: torch.Tensor, gather_indices: torch.Tensor | None, divisor: int, total: int) -> torch.Tensor:
-    """The ``total`` rows that experts own, in sorted order: X[gather_indices // divisor], or X's own first rows."""
+    """Return the ``total`` rows that experts own, in sorted order: X[gather_indices // divisor], or X's own first rows."""
     return X[:total] if gather_indices is None else X[gather_indices[:total].long() // divisor]
 
 
@@ -54,9 +54,9 @@ def grouped_gemm_reference(
     is_first_gemm: bool = True,
     validate: bool = False,
 ) -> torch.Tensor:  # [M, N]
-    """The op of grouped_gemm.py as a loop over experts, differentiable in X and W through torch's own autograd.
+    """Compute the op of grouped_gemm.py as a loop over experts, differentiable in X and W through torch's own autograd.
 
-    The configs and ``autotune`` are accepted so that one signature serves both; they change nothing here.
+    The configs and ``autotune`` have no effect; they are accepted so that both have the same signature.
 
     >>> X, W = torch.tensor([[1.0], [2.0]]), torch.tensor([[[3.0]], [[5.0]]])
     >>> grouped_gemm_reference(X, W, torch.tensor([1, 1]), topk=1).tolist()

@@ -1,6 +1,6 @@
-"""Which experts a token goes to, and the order that sorts (token, choice) slots by expert.
+"""Choose the experts of each token, and sort the (token, choice) slots by expert.
 
-Flat slot g = t * topk + j is choice j of token t. Nothing is read back from the device, so a call can be captured in a CUDA graph.
+Flat slot g = t * topk + j is choice j of token t. No value is read on the host, so a call can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def route(
     topk: int,
     norm_topk_prob: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # topk_weights [T, topk] in the logits' dtype, topk_ids [T, topk] int64
-    """Choose ``topk`` experts a token and weigh them, step by step as Hugging Face's Qwen3 router does.
+    """Choose ``topk`` experts per token and compute their weights, with the same steps as Hugging Face's Qwen3 router.
 
     The softmax over all experts and the renormalisation are computed in float32, and in float64 for float64 logits (where Hugging Face
     drops to float32). The choice is made among these probabilities, not among the logits. Differentiable in the logits.
@@ -48,7 +48,7 @@ def sort_by_expert(
     """
     slots = topk_ids.reshape(-1)
     keys = slots.to(torch.uint8 if num_experts <= 1 << 8 else torch.int16 if num_experts <= 1 << 15 else torch.int32)
-    order = torch.argsort(keys, stable=True)  # a radix sort takes a pass for every byte of a key or two
+    order = torch.argsort(keys, stable=True)  # a radix sort makes one pass for every one or two bytes of a key
     return count_by_expert(slots, num_experts), order.to(torch.int32)
 
 
@@ -56,6 +56,6 @@ def count_by_expert(
     slots: torch.Tensor,  # [M] int64, each in [0, num_experts)
     num_experts: int,
 ) -> torch.Tensor:  # [num_experts] int32
-    """How many slots each expert has."""
+    """Return the number of slots of each expert."""
     counts = torch.zeros(num_experts, dtype=torch.int32, device=slots.device)
     return counts.scatter_add_(0, slots, torch.ones_like(slots, dtype=torch.int32))

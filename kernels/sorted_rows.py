@@ -1,4 +1,4 @@
-"""What follows from the loads of the experts and from where sorted rows came from: made on the device, once for all that share it."""
+"""Data derived from expert loads and gather indices, computed on the device once for all kernels that share it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .routing import count_by_expert, sort_by_expert
 
 
 class SortedRows:
-    """M rows, ``m_sizes[e]`` consecutive ones of expert e; row r came from flat slot ``gather_indices[r]``, where that is known.
+    """M rows, of which ``m_sizes[e]`` consecutive ones belong to expert e; row r came from flat slot ``gather_indices[r]``, if known.
 
-    The GEMMs of a block share one, forward and backward. Nothing of it is made before it is asked for, or read on the host.
+    The GEMMs of a block share one object, forward and backward. Each part is computed when it is first used; none is read on the host.
     """
 
     def __init__(self, m_sizes: torch.Tensor, gather_indices: torch.Tensor | None, M: int) -> None:
@@ -26,7 +26,7 @@ class SortedRows:
 
     @classmethod
     def by_expert(cls, topk_ids: torch.Tensor, num_experts: int) -> SortedRows:
-        """One row for each slot of ``topk_ids`` [T, topk] int64, as ``sort_by_expert`` sorts them."""
+        """Return one row for each slot of ``topk_ids`` [T, topk] int64, in the order of ``sort_by_expert``."""
         M = topk_ids.numel()
         if M > FEW:
             return cls(*sort_by_expert(topk_ids, num_experts), M)
@@ -43,12 +43,12 @@ class SortedRows:
 
     @functools.cached_property
     def row_ends(self) -> torch.Tensor:
-        """[E]: where the rows of each expert end."""
+        """The end of each expert's rows, [E]."""
         return self.m_sizes.cumsum(0, dtype=torch.int32)
 
     @functools.cached_property
     def row_of_slot(self) -> torch.Tensor:
-        """[M]: the inverse of ``gather_indices`` over the rows that experts own, -1 for other slots."""
+        """The inverse of ``gather_indices`` over the rows that experts own, [M]; -1 for other slots. Raises ValueError without them."""
         if self.gather_indices is None:
             raise ValueError("where the rows came from is not known: gather_indices is None")
         return rows_of_slots(self.m_sizes, self.gather_indices)

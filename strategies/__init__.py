@@ -1,4 +1,4 @@
-"""What can be drawn: plural nouns that build only valid values."""
+"""Hypothesis strategies for cases and their parts; each is named by a plural noun, and draws only valid values."""
 
 from .expert_counts import (
     block_aligned_counts,

@@ -1,4 +1,4 @@
-"""A case drawn field by field."""
+"""Build a strategy that draws a case field by field."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Built = TypeVar("Built")
 def fitted_cases(
     fitted: Callable[..., Built], rows: Mapping[str, st.SearchStrategy[Any]], fields: Mapping[str, st.SearchStrategy[Any] | Sequence[Any]]
 ) -> st.SearchStrategy[Built]:
-    """Return a strategy for what ``fitted`` makes of ``rows`` and ``fields``, each a strategy or the choices, the simplest first.
+    """Return a strategy for ``fitted`` called with ``rows`` and ``fields``; each is a strategy or a sequence of choices, simplest first.
 
-    What has one choice is not drawn: ``st.just`` costs half of what a choice does, for each example.
+    A field with a single choice is not drawn, since ``st.just`` costs half as much as a real choice for each example.
     """
     constants = {name: field[0] for name, field in fields.items() if isinstance(field, Sequence) and len(field) == 1}
     varying = {name: field for name, field in fields.items() if name not in constants}
@@ -26,4 +26,4 @@ def fitted_cases(
     def cases(draw: st.DrawFn) -> Built:
         return fitted(**constants, **{name: draw(part) for name, part in parts.items()})
 
-    return cases()  # and not st.builds: Hypothesis would print that call, of a function of ours, for the case
+    return cases()  # not st.builds, for which Hypothesis would print the call of ``fitted`` instead of the case

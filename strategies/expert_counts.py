@@ -1,6 +1,6 @@
-"""How many rows each expert gets. A regime is a strategy with a name; ``expert_counts`` joins them, the simplest first.
+"""Strategies for how many rows each expert has. A regime is a strategy with a name; ``expert_counts`` joins them, the simplest first.
 
-All return lists of counts, one for each expert, drawn as such: lists shrink to the true minimum.
+All of them draw explicit lists of counts, one for each expert, since these shrink to the true minimum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Counts = st.SearchStrategy[list[int]]
 
 
 def free_counts(*, most_experts: int = 6, largest: int = 20) -> Counts:
-    """Return a strategy for any counts. Drawn example: [3, 0, 17, 1]."""
+    """Return a strategy for arbitrary counts. Drawn example: [3, 0, 17, 1]."""
     return st.lists(st.integers(0, largest), min_size=1, max_size=_experts(most_experts))
 
 
@@ -33,7 +33,7 @@ def one_expert_takes_all(*, most_experts: int = 6, largest: int = 20) -> Counts:
 
 
 def starving_counts(*, most_experts: int = 6, largest: int = 20) -> Counts:
-    """Return a strategy in which experts without rows stand first, last, in the middle or at several places between busy ones.
+    """Return a strategy in which experts without rows are first, last, in the middle or in several places between experts with rows.
 
     Drawn example: [0, 4, 0, 0, 9].
     """
@@ -56,7 +56,7 @@ def power_law_counts(*, most_experts: int = 8, largest: int = 40) -> Counts:
 
 
 def tile_edge_counts(*, block: int = 16, most_experts: int = 4) -> Counts:
-    """Return a strategy in which every count lies at the edge of a row tile of ``block``. Drawn example: [16, 15, 0, 17]."""
+    """Return a strategy in which every count is at the edge of a row tile of ``block``. Drawn example: [16, 15, 0, 17]."""
     return st.lists(tile_edge_sizes(block, largest=2 * block + 1), min_size=1, max_size=_experts(most_experts))
 
 
@@ -95,7 +95,7 @@ def _repeat(count: int, experts: int) -> list[int]:
 
 
 def _with_empty(pairs: Sequence[tuple[bool, int]], ends: tuple[bool, bool]) -> list[int]:
-    """Busy experts, each behind an empty one where its flag says so, with an empty one first and last as ``ends`` says."""
+    """Return counts of experts with rows, each after an empty one if its flag is set; ``ends`` adds an empty expert first and last."""
     between = [count for empty, busy in pairs for count in ([0] if empty else []) + [busy]]
     first, last = ends
     return [0] * first + between + [0] * last

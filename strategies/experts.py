@@ -1,4 +1,4 @@
-"""Cases at the ``experts`` level: routings with a drawn skew, given with their weights, and the sizes of a shrunken Qwen3."""
+"""Strategies for cases of level ``experts``: routings with a drawn skew and their weights, and the sizes of a small Qwen3."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def experts_cases(target: Target | None = None, *, loads: Counts | None = None, 
 
 
 def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> ExpertsCase:
-    """The nearest case that the target declares: sizes rounded up, a token where none is not allowed, no gradients where it has none."""
+    """Return the nearest case that the target declares: sizes rounded up, a token added if it needs one, no gradients if it has none."""
     multiple = target.multiples(fields["dtype"])[1]
     fields |= {name: round_up(fields[name], multiple) for name in ("hidden_size", "moe_intermediate_size")}
     if not target.backward:

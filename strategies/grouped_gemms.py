@@ -1,4 +1,4 @@
-"""Cases at the ``grouped_gemm`` level, inside what a target declares."""
+"""Strategies for cases of level ``grouped_gemm`` within the declaration of a target."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ CONFIGS = (
     KernelConfig(block_m=16, block_n=32, block_k=16, aligned=True),
     KernelConfig(block_m=64, block_n=64, block_k=64, num_warps=8, num_stages=3, aligned=True),
 )
-"""Few, since on a GPU each is compiled once for every dtype and set of flags."""
+"""The configurations that are drawn; few, since on a GPU each is compiled for every dtype and set of flags."""
 
 
 def kernel_configs() -> st.SearchStrategy[KernelConfig]:
-    """Return a strategy for kernel configurations: square and oblong tiles, with and without alignment, as boxes, by specialised warps."""
+    """Return a strategy for kernel configurations: square and oblong tiles, with and without alignment, TMA boxes, specialised warps."""
     return st.sampled_from(CONFIGS)
 
 
@@ -50,7 +50,7 @@ def data_recipes(names: Sequence[str] = cases.RECIPES) -> st.SearchStrategy[str]
 
 
 def layouts(target: Target | None) -> dict[str, Sequence[str]]:
-    """The strides of X, W and dY that a target takes, by field."""
+    """Return the strides of X, W and dY that a target takes, by field."""
     choices = {"x_layout": cases.LAYOUTS, "w_layout": cases.LAYOUTS, "dy_layout": cases.DY_LAYOUTS}
     strided = target is None or target.strides
     return {name: of if strided else of[:1] for name, of in choices.items()}
@@ -75,7 +75,7 @@ def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = 
         "topk": st.integers(1, 8) if "topk" in keywords else [1],
         "permute": permutes,
         "is_first_gemm": [True, False] if "is_first_gemm" in keywords else [True],
-        "fuse_mul_post": [False, False, False, True] if fuses else [False],  # which has no backward pass to be seen
+        "fuse_mul_post": [False, False, False, True] if fuses else [False],  # rarely, since such a call has no backward pass to check
         "tail_rows": st.integers(0, 20) if tail else [0],
         "order": cases.ORDERS,
         **layouts(target),
@@ -89,7 +89,7 @@ def grouped_gemm_cases(target: Target | None = None, *, counts: Counts | None = 
 
 
 def _fitted(target: Target, *, m_sizes: Sequence[int], **fields: Any) -> GroupedGemmCase:
-    """The nearest case that the target declares: sizes rounded up, a row where none is not allowed, no gradients where it has none."""
+    """Return the nearest case that the target declares: sizes rounded up, a row added if it needs one, no gradients if it has none."""
     n_multiple, k_multiple = target.multiples(fields["dtype"])
     fields |= {"N": round_up(fields["N"], n_multiple), "K": round_up(fields["K"], k_multiple)}
     sizes = [round_up(size, target.m_multiple) for size in m_sizes]
@@ -98,5 +98,5 @@ def _fitted(target: Target, *, m_sizes: Sequence[int], **fields: Any) -> Grouped
     if not target.backward:
         fields |= {"grads": ""}
     if target.m_multiple > 1:
-        fields |= {"tail_rows": 0, "topk": math.gcd(fields["topk"], target.m_multiple)}  # no rows are added to come to a multiple of topk
+        fields |= {"tail_rows": 0, "topk": math.gcd(fields["topk"], target.m_multiple)}  # so that no rows are added for a multiple of topk
     return GroupedGemmCase.fitted(m_sizes=sizes, **fields)

@@ -1,4 +1,4 @@
-"""Cases at the ``moe_block`` level: Qwen3 configurations shrunken to what the interpreter can run, and routings with a drawn skew."""
+"""Strategies for cases of level ``moe_block``: Qwen3 configurations small enough for the interpreter, and routings with a drawn skew."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .grouped_gemms import CONFIGS, data_recipes, seeds
 from .sizes import tile_edge_sizes, token_counts
 
 TOPK = (1, 2, 1, 1, 2, 3, 8)
-"""Mostly below the number of experts: where each token chooses every expert there is no routing."""
+"""Experts per token, mostly fewer than there are experts: if each token chooses every expert there is no routing."""
 
 RECIPES = ("normal", *(recipe for recipe in cases.BLOCK_RECIPES if recipe != "normal"))
-"""The simplest first: few whole numbers stay whole through a block."""
+"""Data recipes; "normal" is first, since few whole numbers stay whole through a block."""
 
 
 def with_a_token(target: Target, loads: Sequence[int]) -> Sequence[int]:
-    """The loads, one token more where they have none and the target needs one."""
+    """Return the loads, with one token added if they have none and the target needs one."""
     return loads if any(loads) or target.zero_rows else [*loads[:-1], 1]
 
 
@@ -87,7 +87,7 @@ def moe_block_cases(target: Target | None = None, *, loads: Counts | None = None
 
 
 def _fitted(target: Target, *, loads: Sequence[int], **fields: Any) -> MoeBlockCase:
-    """The nearest case that the target declares: hidden_size and moe_intermediate_size rounded up, a token where none is not allowed."""
+    """Return the nearest case that the target declares: hidden_size and moe_intermediate_size rounded up, a token added if it needs one."""
     multiple = target.multiples(fields["dtype"])[1]
     wanted = {"hidden_size": max(fields["hidden_size"], len(loads)), "moe_intermediate_size": fields["moe_intermediate_size"]}
     return MoeBlockCase.fitted(

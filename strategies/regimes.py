@@ -1,6 +1,7 @@
-"""Regimes: the corners in which whole families of bugs live, each a strategy with a name.
+"""Regimes: named strategies, each for a part of the domain in which a family of bugs is likely.
 
-Each takes the target that is fuzzed and returns None where the target declares that it has no such cases.
+Each takes the target and returns a strategy, or None if the target declares that it has no such cases. `moefuzz describe` prints the
+docstrings.
 """
 
 from __future__ import annotations
@@ -41,67 +42,66 @@ Blocks = st.SearchStrategy[MoeBlockCase]
 
 
 def any_cases(target: Target) -> Cases:
-    """Everything that the target declares."""
+    """Draw everything that the target declares."""
     return grouped_gemm_cases(target)
 
 
 def exact_cases(target: Target) -> Cases | None:
-    """Whole numbers so small that every order of accumulation gives the same bits, in all three passes."""
-    if target.partial_sums > 1:  # which may be rounded
+    """Draw whole numbers so small that every order of accumulation gives the same bits, in all three passes."""
+    if target.partial_sums > 1:  # partial sums may be rounded
         return None
     return grouped_gemm_cases(target, data=data_recipes(("integers", "signs", "positive")))
 
 
 def rounding_cases(target: Target) -> Cases:
-    """Numbers whose sums round, so that the bound decides and not the bits."""
+    """Draw numbers whose sums round, so that results are compared with a bound and not bit by bit."""
     return grouped_gemm_cases(target, data=data_recipes(("normal", "wide", "cancelling")))
 
 
 def tile_edge_cases(target: Target) -> Cases:
-    """Every size at the edge of a tile: rows of each expert, N and K."""
+    """Draw every size at the edge of a tile: rows of each expert, N and K."""
     sizes = tile_edge_sizes(16, smallest=1) | tile_edge_sizes(32, smallest=1, largest=65)
     return grouped_gemm_cases(target, counts=tile_edge_counts(), N=sizes, K=sizes)
 
 
 def skewed_cases(target: Target) -> Cases:
-    """One expert with all rows, experts without any, a power law, fewer rows than experts."""
+    """Draw one expert with all rows, experts without any, a power law, fewer rows than experts."""
     skews = st.one_of(one_expert_takes_all(most_experts=33), starving_counts(), fewer_rows_than_experts(), power_law_counts())
     return grouped_gemm_cases(target, counts=skews)
 
 
 def square_cases(target: Target) -> Cases:
-    """N == K, where exchanged strides go unnoticed by every check of shapes, with weights in any stride."""
+    """Draw N == K, so that no check of shapes detects swapped strides, with weights in any stride."""
     sizes = tile_edge_sizes(16, smallest=1, largest=33)
     return sizes.flatmap(lambda size: grouped_gemm_cases(target, counts=even_counts(most_experts=3), N=st.just(size), K=st.just(size)))
 
 
 def permuted_cases(target: Target) -> Cases | None:
-    """X gathered or Y scattered, with one to eight choices a token."""
+    """Gather X or scatter Y, with one to eight experts per token."""
     if target.permutes == ("none",):
         return None
-    permute, grads = st.sampled_from(target.permutes[1:]), st.sampled_from(cases.GRADS[:3])
-    return grouped_gemm_cases(target, permute=permute, grads=grads, fuse_mul_post=st.just(False))
+    fields = {"permute": st.sampled_from(target.permutes[1:]), "grads": st.sampled_from(cases.GRADS[:3])}
+    return grouped_gemm_cases(target, **fields, fuse_mul_post=st.just(False))
 
 
 def fused_cases(target: Target) -> Cases | None:
-    """The routing weight applied in the epilogue."""
+    """Apply the routing weight in the epilogue."""
     return grouped_gemm_cases(target, fuse_mul_post=st.just(True)) if target.fuses else None
 
 
 def tail_cases(target: Target) -> Cases | None:
-    """NaN in rows beyond the sum of m_sizes; a repeated pass meets memory that held them."""
+    """Put NaN in rows beyond the sum of m_sizes; a repeated pass then runs in memory that held them."""
     return grouped_gemm_cases(target, tail_rows=st.integers(1, 40)) if target.tail_rows == "zero" else None
 
 
 def frozen_cases(target: Target) -> Cases | None:
-    """Only some inputs require grad: frozen experts, or no gradient into the hidden states."""
-    if not target.backward:
-        return None
-    return grouped_gemm_cases(target, grads=st.sampled_from(cases.GRADS[1:]), fuse_mul_post=st.just(False))
+    """Require grad of some inputs only: frozen experts, or no gradient into the hidden states."""
+    drawn = grouped_gemm_cases(target, grads=st.sampled_from(cases.GRADS[1:]), fuse_mul_post=st.just(False))
+    return drawn if target.backward else None
 
 
 def far_cases(target: Target) -> Cases | None:
-    """Entries of X, W or dY, along any axis, so far apart that their offsets pass 2**31 elements."""
+    """Draw strides of X, W or dY so large, along any axis, that offsets exceed 2**31 elements."""
     if not target.strides:
         return None
     counts = st.lists(st.integers(0, 3), min_size=2, max_size=3)
@@ -111,7 +111,7 @@ def far_cases(target: Target) -> Cases | None:
 
 
 def large_cases(target: Target) -> Cases:
-    """Sizes at the edges of tiles of 64 and 128, in the configuration that the target itself would choose for them, or an aligned one."""
+    """Draw sizes at the edges of tiles of 64 and 128, in the configuration that the target itself chooses, or an aligned one."""
     sizes = tile_edge_sizes(64, smallest=1, largest=129) | tile_edge_sizes(128, smallest=64, largest=257)
     counts = tile_edge_counts(block=64, most_experts=3) | tile_edge_counts(block=128, most_experts=2)
     config = st.sampled_from([None, CONFIGS[-1]] if target.configurable else [None])
@@ -119,7 +119,7 @@ def large_cases(target: Target) -> Cases:
 
 
 def outside_cases(target: Target) -> Cases | None:
-    """Beyond one of the limits that the target declares, where it must refuse, or be right."""
+    """Draw cases beyond one of the limits that the target declares, where it must refuse or be right."""
     return _outside(target, grouped_gemm_cases, counts=_NOTHING, tail_rows=st.just(0))
 
 
@@ -127,7 +127,7 @@ _NOTHING = st.lists(st.just(0), min_size=1, max_size=3)
 
 
 def _outside(target: Target, drawn_from: Callable[..., st.SearchStrategy[Any]], **no_rows: Any) -> st.SearchStrategy[Any] | None:
-    """What lies inside one of the targets that are wider than this one and outside of it; only ``no_rows`` is beyond a need of rows."""
+    """Draw cases outside a target's declaration that one wider in a single limit allows; ``no_rows`` are the fields without rows."""
     drawn = []
     for wider in target.wider():
         needs_rows_alone = dataclasses.replace(wider, zero_rows=target.zero_rows) == target
@@ -146,11 +146,11 @@ _FITTING: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 
 
 def related_cases(target: Target, relation: str | None = None) -> Cases | None:
-    """Two calls that must agree, in one relation or in any that the target has; half of them on whole numbers, where bits are compared."""
+    """Draw two calls that must agree, in one relation or any that the target has; half are on whole numbers, where bits are compared."""
     names = [name for name in (cases.RELATIONS if relation is None else [relation]) if _has(target, name)]
     data = data_recipes(("integers", "signs", "positive")) | data_recipes()
     fitting = dict(_FITTING)
-    if "is_first_gemm" not in target.keywords:  # no row of X is then gathered alone
+    if "is_first_gemm" not in target.keywords:  # then X is not gathered alone
         fitting["foreign rows NaN"] = {"permute": st.sampled_from([permute for permute in target.permutes if permute != "x"])}
     fitting |= {"autocast": {"dtype": st.sampled_from([dtype for dtype in target.dtypes if dtype != "float16"])}}
     drawn = [grouped_gemm_cases(target, **{"relation": st.just(name), "data": data, **fitting.get(name, {})}) for name in names]
@@ -168,43 +168,43 @@ def _has(target: Target, relation: str) -> bool:
 
 
 def any_experts(target: Target) -> Experts:
-    """The experts of every MoE block that the target declares."""
+    """Draw the experts of every MoE block that the target declares."""
     return experts_cases(target)
 
 
 def exact_experts(target: Target) -> Experts | None:
-    """ReLU and weights that are powers of two, on data so small that most results are the same in every order of accumulation."""
+    """Draw ReLU and weights that are powers of two, on data so small that most results are the same in every order of accumulation."""
     if "relu" not in target.acts:
         return None
     return experts_cases(target, act=st.just("relu"), data=data_recipes(("signs", "integers")))
 
 
 def skewed_experts(target: Target) -> Experts:
-    """One expert with all tokens, experts without any, a power law, fewer tokens than experts."""
+    """Draw one expert with all tokens, experts without any, a power law, fewer tokens than experts."""
     return experts_cases(target, loads=_skewed_loads())
 
 
 def square_experts(target: Target) -> Experts:
-    """2I == H, where gate, up and down are easily taken for each other, with weights in any stride."""
+    """Draw 2I == H, so that no check of shapes distinguishes gate, up and down, with weights in any stride."""
     halves = st.sampled_from([4, 8, 16])
     return halves.flatmap(lambda half: experts_cases(target, hidden_size=st.just(2 * half), moe_intermediate_size=st.just(half)))
 
 
 def large_experts(target: Target) -> Experts:
-    """Sizes at the edges of a tile of 64."""
+    """Draw sizes at the edges of a tile of 64."""
     sizes = tile_edge_sizes(64, smallest=1, largest=129)
     return experts_cases(target, loads=tile_edge_counts(block=64, most_experts=3), hidden_size=sizes, moe_intermediate_size=sizes)
 
 
 def related_experts(target: Target, relation: str | None = None) -> Experts:
-    """Two calls that must agree, in one relation or in any; half of them with ReLU on small data, where bits are compared."""
+    """Draw two calls that must agree, in one relation or in any; half are with ReLU on small data, where bits are compared."""
     named = st.sampled_from(cases.EXPERTS_RELATIONS if relation is None else [relation])
     exact: dict[str, Any] = {"act": st.just("relu"), "data": st.just("signs")} if "relu" in target.acts else {}
     return experts_cases(target, relation=named) | experts_cases(target, relation=named, **exact)
 
 
 def outside_experts(target: Target) -> Experts | None:
-    """Beyond one of the limits that the target declares, where it must refuse, or be right."""
+    """Draw cases beyond one of the limits that the target declares, where it must refuse or be right."""
     return _outside(target, experts_cases, loads=_NOTHING)
 
 
@@ -218,46 +218,45 @@ def _skewed_loads() -> Counts:
 
 
 def any_blocks(target: Target) -> Blocks:
-    """Every MoE block that the target declares."""
+    """Draw every MoE block that the target declares."""
     return moe_block_cases(target)
 
 
 def skewed_blocks(target: Target) -> Blocks:
-    """One expert with all tokens, experts without any, a power law, fewer tokens than experts."""
+    """Draw one expert with all tokens, experts without any, a power law, fewer tokens than experts."""
     return moe_block_cases(target, loads=_skewed_loads())
 
 
 def routed_blocks(target: Target) -> Blocks:
-    """The corners of the router: all logits negative, one choice or every expert, weights renormalised or not."""
+    """Draw extreme cases of the router: all logits negative, one choice or every expert, weights renormalised or not."""
     loads = st.lists(st.integers(0, 5), min_size=1, max_size=5)
     return moe_block_cases(target, loads=loads, logits=st.sampled_from(cases.LOGIT_SIGNS[::-1]), topk=st.sampled_from([1, 5]))
 
 
 def square_blocks(target: Target) -> Blocks:
-    """2I == H, where gate, up and down are easily taken for each other."""
+    """Draw 2I == H, so that no check of shapes distinguishes gate, up and down."""
     halves = st.sampled_from([4, 8, 16])
     return halves.flatmap(lambda half: moe_block_cases(target, hidden_size=st.just(2 * half), moe_intermediate_size=st.just(half)))
 
 
 def large_blocks(target: Target) -> Blocks:
-    """Sizes at the edges of a tile of 64, in the configuration that the target itself would choose for them."""
-    sizes = tile_edge_sizes(64, smallest=1, largest=129)
-    loads = tile_edge_counts(block=64, most_experts=3)
+    """Draw sizes at the edges of a tile of 64, in the configuration that the target itself chooses."""
+    sizes, loads = tile_edge_sizes(64, smallest=1, largest=129), tile_edge_counts(block=64, most_experts=3)
     return moe_block_cases(target, loads=loads, hidden_size=sizes, moe_intermediate_size=sizes, config=st.none())
 
 
 def related_blocks(target: Target, relation: str | None = None) -> Blocks:
-    """Two runs of a block that must hold the same bits, in one relation or in any."""
+    """Draw two runs of a block that must give the same bits, in one relation or in any."""
     return moe_block_cases(target, relation=st.sampled_from(cases.BLOCK_RELATIONS if relation is None else [relation]))
 
 
 def released_blocks(target: Target) -> Blocks:
-    """Small blocks in the proportions of released models, all those of ``harness/models.toml`` that a Qwen3 block computes."""
+    """Draw small blocks in the proportions of all released models in ``harness/models/models.toml`` that a Qwen3 block computes."""
     return st.one_of([blocks_like(shape, target) for shape in qwen3_blocks()])
 
 
 def outside_blocks(target: Target) -> Blocks | None:
-    """Beyond one of the limits that the target declares, where it must refuse, or be right."""
+    """Draw cases beyond one of the limits that the target declares, where it must refuse or be right."""
     return _outside(target, moe_block_cases, loads=_NOTHING)
 
 
@@ -298,4 +297,4 @@ REGIMES: dict[str, dict[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
         "outside block": outside_blocks,
     },
 }
-"""By level of target and name."""
+"""All regimes, by level of target and name."""

@@ -1,4 +1,4 @@
-"""Blocks shaped as those of released models, shrunken to what the interpreter can run."""
+"""Strategies for blocks in the proportions of released models, small enough for the interpreter."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .expert_counts import Counts
 from .moe_blocks import expert_loads, moe_block_cases
 
 MOST_EXPERTS = 16
-_FEW_TILES = KernelConfig(block_m=64, block_n=64, block_k=64)  # small ones would be many, for 16 experts
+_FEW_TILES = KernelConfig(block_m=64, block_n=64, block_k=64)  # smaller tiles would be too many for 16 experts
 LARGEST = 64
-"""Of hidden_size and of moe_intermediate_size."""
+"""The largest hidden_size and moe_intermediate_size."""
 
 
 def configs_like(model: str | MoeShape) -> st.SearchStrategy[MoeShape]:
-    """Return a strategy for small configurations that keep what matters of a released model.
+    """Return a strategy for small configurations that keep the proportions of a released model.
 
     - ``model`` is the id of a preset, or a shape, as ``moefuzz.harness.models.hub.shape_of`` gives it.
 
@@ -77,7 +77,7 @@ def _blocks(target: Target | None, shape: MoeShape) -> st.SearchStrategy[MoeBloc
 
 
 def _loads(experts: int) -> Counts:
-    """Loads of any regime for the first experts; the others starve, until topk needs them, or all have a token."""
+    """Return a strategy for loads of any regime, padded with zeros until topk needs them; in one half all experts have one token more."""
     drawn = expert_loads() | st.lists(st.integers(0, 5), min_size=1, max_size=MOST_EXPERTS)
     padded = drawn.map(lambda loads: (loads + [0] * experts)[:experts])
     return padded | padded.map(lambda loads: [load + 1 for load in loads])
@@ -93,7 +93,7 @@ def _shape(model: str | MoeShape) -> MoeShape:
 
 
 def _choices(shape: MoeShape) -> list[tuple[int, int]]:
-    """Pairs of num_experts and num_experts_per_tok, the fewest choices first."""
+    """Return pairs of num_experts and num_experts_per_tok, the fewest choices first."""
     most = shape.num_experts_per_tok
     fewest = min(most, 2)
     pairs = [(shape.num_experts * topk // most, topk) for topk in range(fewest, most + 1)]
@@ -102,7 +102,7 @@ def _choices(shape: MoeShape) -> list[tuple[int, int]]:
 
 
 def _sizes(shape: MoeShape) -> list[tuple[int, int]]:
-    """Pairs of hidden_size and moe_intermediate_size that keep tiles and ratio, the smallest first."""
+    """Return pairs of hidden_size and moe_intermediate_size that keep tiles and ratio, the smallest first."""
     wanted = Fraction(2 * shape.moe_intermediate_size, shape.hidden_size)
     above = _sign(2 * shape.moe_intermediate_size - shape.hidden_size)
     fewest = _choices(shape)[0][0]
@@ -121,7 +121,7 @@ def _sizes(shape: MoeShape) -> list[tuple[int, int]]:
 
 
 def _shrunken(size: int) -> list[int]:
-    """The small sizes that are whole tiles of 16 and of 4 where ``size`` is of 64 and of 16."""
+    """Return the small sizes that are multiples of 16 and of 4 just as ``size`` is one of 64 and of 16."""
     whole = (size % 64 == 0, size % 16 == 0)
     return [small for small in range(1, LARGEST + 1) if (small % 16 == 0, small % 4 == 0) == whole]
 

@@ -1,4 +1,4 @@
-"""Sizes where kernels break: at the edges of a tile, one off, and just beyond several tiles."""
+"""Strategies for sizes at which kernels fail: at the edges of a tile, one off, and just beyond several tiles."""
 
 from __future__ import annotations
 

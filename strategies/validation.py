@@ -1,4 +1,4 @@
-"""Checks of strategy arguments, in Hypothesis' own manner."""
+"""Checks of strategy arguments, which raise as those of Hypothesis do."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A fuzz run: it explores, reduces, and writes its folder."""
+"""A fuzz run: draw and check cases, reduce the failures, write the run's folder."""

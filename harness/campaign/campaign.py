@@ -1,4 +1,4 @@
-"""A fuzz run in one process: what was left over, then failures to be reduced as long as there are any, else a turn of exploring."""
+"""A fuzz run in one process: cases of an interrupted run first, then reduce a failure if one waits, else explore for one turn."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fuzz(
     reports: Path | None = None,
     seed: str = "",
 ) -> Iterator[Step]:
-    """A campaign of this process alone, in a folder that is thrown away: what was ``left`` over, then until the time is up."""
+    """Fuzz for so many seconds in this process, in a temporary folder, and yield each step; the interrupted cases ``left`` run first."""
     stop = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="moefuzz-") as folder:
         campaign = Campaign(RunFolder(Path(folder), reports), targets, regimes, seed=seed)
@@ -43,9 +43,9 @@ def fuzz(
 
 
 class Campaign:
-    """Fuzzes targets into a run's folder; reports go to ``reports``.
+    """Fuzzes targets and writes what it finds into the folder of ``run``, reports included.
 
-    A failure is reduced and explained for ``seconds_each`` at most, if that is given, a crash and a hang included.
+    With ``seconds_each``, reducing and explaining one failure takes at most that long; this holds for a crash or a hang too.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Campaign:
         self.reducer = Reducer(run, self.targets, self.explorer, seconds_each)
 
     def steps(self, stop: float, *, examples: int | None = None, apart: bool = False) -> Iterator[Step]:
-        """What is done, until ``time.monotonic()`` is ``stop``, or so many examples have run.
+        """Yield each step until ``time.monotonic()`` reaches ``stop`` or so many examples have run.
 
-        What is found by then is reduced beyond it. Exploring loses no time by reducing where both are counted ``apart``. Raises LostDevice
-        where nothing can run or be kept any more.
+        Failures found by then are still reduced afterwards. With ``apart`` the time spent on reducing does not shorten exploring. Raises
+        LostDevice if no case can run or no file can be written any more.
         """
         while True:
             with self.run.taken(self.targets) as found:
@@ -85,25 +85,25 @@ class Campaign:
             yield self.explorer.turn(stop, left)
 
     def keep_now(self) -> None:
-        """Write down how far the failure is reduced that was being reduced, with a report of its smallest case by now."""
+        """Save the progress of the failure that is being reduced, and write a report of its smallest case so far."""
         self.reducer.keep_now()
 
     def waiting(self) -> list[Found]:
-        """The failures that are not reduced yet."""
+        """Return the failures that are not reduced yet."""
         return [one for one in self.run.found() if not one.outcome and one.target in self.targets]
 
     def unfinished(self) -> Iterator[Reduced]:
-        """The failures that an interrupt left before they were reduced to the end, each with a report of its smallest case by now.
+        """Write a report of the smallest case so far for each failure that an interrupt left unreduced; yield them.
 
-        Nothing of a target runs for it.
+        No target is called.
         """
         return map(self.reducer.unfinished, self.waiting())
 
     def again(self, left: Iterable[InterruptedCase]) -> Iterator[Turn]:
-        """Run cases again that an earlier process did not survive."""
+        """Run the cases again during which an earlier process ended; yield a turn for each."""
         for one in left:
             target = self.targets[one.target]
-            if target.level == one.case.level and target.takes(one.case):  # which it may have done no more since
+            if target.level == one.case.level and target.takes(one.case):  # the declaration may have changed since
                 turn, began = Turn(target.name, target.level, "left over", examples=1), time.monotonic()
                 failure = failure_of(one.case, target)
                 turn.seconds = time.monotonic() - began

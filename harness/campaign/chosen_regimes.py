@@ -1,4 +1,4 @@
-"""The regimes that ``--regime`` names."""
+"""Select the regimes that ``--regime`` names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .explore import Regimes
 
 
 class NoSuchRegime(Exception):
-    """A name that no target has for a regime; the text is one line."""
+    """Raised for a regime name that no target has; the text is one line."""
 
 
 def chosen_regimes(wanted: Sequence[str], regimes: Regimes, targets: Sequence[Target]) -> Regimes:
-    """The regimes of these names, in their order; all of them where none is wanted. Raises NoSuchRegime.
+    """Return the regimes with the wanted names, or all of them if ``wanted`` is empty. Raises NoSuchRegime.
 
-    "tile edge" may be written as tile-edge, and "any" stands for that of every level, "any experts" too.
+    "tile edge" may be written tile-edge. A name matches at every level: "any" selects "any experts" too.
     """
     if not wanted:
         return regimes

@@ -1,6 +1,6 @@
-"""A corpus: cases worth keeping of one or several runs, a line of JSON each, to be committed and run again as regression tests.
+"""A corpus: cases of one or several runs that are worth keeping as regression tests, one line of JSON each.
 
-It has the smallest case of each report, and of all others that met something new as few as cover every label that any of them covers.
+It holds the smallest case of each report, and of the other cases that covered a new label as few as cover all labels of these.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .novelty import labels
 
 
 class BadCorpus(Exception):
-    """A file that holds no cases; the text is one line."""
+    """Raised for a file that is not a corpus; the text is one line."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A case of a corpus: the names of the targets that it was met with, and why it is kept."""
+    """A case of a corpus, the names of the targets that it was drawn for, and why it is kept."""
 
     case: Case
     targets: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Kept:
 
 
 def collected(runs: Sequence[Path]) -> list[Kept]:
-    """Cases worth keeping. Raises BadRun."""
+    """Return the cases of these runs that are worth keeping. Raises BadRun."""
     why: dict[Case, str] = {}
     targets = defaultdict[Case, dict[str, None]](dict)
     for run in runs:
@@ -52,7 +52,7 @@ def collected(runs: Sequence[Path]) -> list[Kept]:
             for plain in list_of(event.get("interesting")) if event["kind"] == "turn" else ():
                 try:
                     case = case_from_json(json.dumps(plain))
-                except (ValueError, TypeError):  # of another version
+                except (ValueError, TypeError):  # written by another version
                     continue
                 met[case] = None
                 targets[case][printable(str(event.get("target", "")))] = None
@@ -66,11 +66,11 @@ def collected(runs: Sequence[Path]) -> list[Kept]:
 
 
 def read_kept(file: Path) -> list[Kept]:
-    """The lines of a file. Raises BadCorpus."""
+    """Return the entries of a corpus file. Raises BadCorpus."""
     kept: list[Kept] = []
     number = 0
     try:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):  # noqa: B007 - said of a bad line
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):  # noqa: B007 - used in the message on a bad line
             if line.strip():
                 said = json.loads(line)
                 targets = tuple(name for name in list_of(said.get("targets")) if isinstance(name, str))
@@ -83,5 +83,5 @@ def read_kept(file: Path) -> list[Kept]:
 
 
 def read_corpus(file: Path) -> list[Case]:
-    """The cases of a file. Raises BadCorpus."""
+    """Return the cases of a corpus file. Raises BadCorpus."""
     return [kept.case for kept in read_kept(file)]

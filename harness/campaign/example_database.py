@@ -1,7 +1,7 @@
-"""Examples that runs share through a Hypothesis database: what met something new, and what failed, by target and regime.
+"""Examples that runs share through a Hypothesis database: those that covered a new label and those that failed, by target and regime.
 
-An explorer that begins takes some of them up first. The database is Hypothesis' own below its home, or any other; it is a cache, and no
-archive: its entries fit the strategies that made them, and what does not fit any more is passed by.
+An explorer starts with some of them. The database is Hypothesis' default one or any other. It is a cache and not an archive: an entry fits
+only the strategy that drew it, and is skipped once that strategy has changed.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from moefuzz.harness.base import hypothesis_profiles
 from moefuzz.harness.base.hypothesis_internals import is_primary
 
 MOST = 100
-"""So many examples of a regime are taken up."""
+"""The largest number of shared examples that an explorer starts a regime with."""
 
 
 KEPT = dt.timedelta(days=90)
-"""How long Redis keeps an example that nobody has met again."""
+"""How long Redis keeps an example that is not saved again."""
 
 
 class CannotShare(Exception):
-    """A Redis server that cannot be used; the text is one line."""
+    """Raised for a Redis server that cannot be used; the text is one line."""
 
 
 def database_of(url: str, *, now: bool = False) -> ExampleDatabase | None:
-    """Hypothesis' own database, and with a URL a Redis server beside it, so that what is shared is kept here as well.
+    """Return Hypothesis' default database; with a URL, joined with that Redis server, so that shared examples are also kept locally.
 
-    Raises CannotShare for what is no Redis server, and where it must answer ``now`` and does not. One that goes away is passed by until it
-    is back.
+    Raises CannotShare if the URL is not one of a Redis server, and with ``now`` if the server does not answer. A server that stops
+    answering later is skipped until it answers again.
     """
     hypothesis_profiles.register()
     own = settings.get_profile("dev").database
@@ -59,7 +59,7 @@ def _redis(url: str, *, now: bool) -> ExampleDatabase:
 
 
 class _WhileItAnswers(ExampleDatabase):
-    """A database on a server: what it does not take or give now is passed by, and is no matter of a kernel."""
+    """A database on a server; an operation that the server fails at is skipped, since it says nothing about a kernel."""
 
     def __init__(self, database: ExampleDatabase, error: type[Exception]) -> None:
         self.database, self.error = database, error
@@ -82,13 +82,13 @@ class _WhileItAnswers(ExampleDatabase):
 
 
 class SharedExamples(ExampleDatabase):
-    """The examples of one regime of a target, whatever the test; Hypothesis may read them, and does not delete what does not fail."""
+    """The shared examples of one regime of a target, for any test; Hypothesis can read them, but neither saves nor deletes any."""
 
     def __init__(self, database: ExampleDatabase, target: str, regime: str) -> None:
         self.database, self.key = database, f"moefuzz {target} {regime}".encode()
 
     def keep(self, choices: bytes) -> None:
-        """Share an example."""
+        """Save an example, as its choices."""
         self.database.save(self.key, choices)
 
     def fetch(self, key: bytes) -> Iterable[bytes]:

@@ -1,6 +1,6 @@
-"""Exploring: turns of examples in which failures are recorded and not raised, so that a bug does not end the search for the next.
+"""Explore in turns of examples; failures are recorded and not raised, so that one bug does not end the search for the next.
 
-The regimes of all targets take turns, each in order at first and then by chance, those more often whose last turns met more that was new.
+The regimes of all targets take turns: first each in order, then at random, weighted by how much that is new their last turns covered.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from .turn import FIRST_TURN, LONGEST_TURN, TURN_SECONDS, Turn, choose_next
 Regimes = Mapping[str, Mapping[str, Callable[[Target], st.SearchStrategy[Any] | None]]]
 
 _LEAST_SECONDS = 1.0
-"""Of a regime's first turn, where many wait for theirs."""
+"""The shortest first turn of a regime, when many regimes share little time."""
 
 _LOOKS = 6
-"""So many simpler cases of a failing one are tried outside of the regions of its bucket, in search of a bug behind."""
+"""How many simpler cases of an explained failure, outside the regions of its bucket, are tried to find another bug that it masks."""
 
 _INTERESTING = 5
 
 
 class TurnIsOver(KeyboardInterrupt):
-    """Ends a turn, as its time is up or there is no room: Hypothesis passes a KeyboardInterrupt on."""
+    """Ends a turn whose time is up or whose cases do not fit in memory. Hypothesis lets a KeyboardInterrupt through."""
 
 
 @dataclass
 class Line:
-    """A regime of a target, and what it is worth: what was new in a second of its last turns."""
+    """A regime of a target, and its priority: how much was new per second (or per example) in its last turns."""
 
     target: Target
     regime: str
@@ -62,7 +62,7 @@ class Line:
 
 
 class Explorer:
-    """Draws examples for ``targets`` from ``regimes``; a failure that nothing in the run's folder explains is put down there at once."""
+    """Draws examples for ``targets`` from ``regimes``, and writes each failure that is not explained yet into the run's folder."""
 
     def __init__(
         self,
@@ -79,21 +79,21 @@ class Explorer:
         self.run, self.database = run, database
         self.examples, self.seed = 0, seed or str(random.SystemRandom().getrandbits(32))
         self._novelty, self._chance, self._barren = Novelty(), random.Random(self.seed), 0  # noqa: S311 - a run can be repeated
-        if shuffled:  # where many start together, or one again and again, no regime is always the last
+        if shuffled:  # so that no regime is always last when many workers start together or one restarts often
             self._chance.shuffle(self.lines)
-        self.met: dict[str, tuple[int, float]] = {}  # by key of a failure, the examples until it was found, and when that was
-        self.running_since: float | None = None  # when the case began that runs
+        self.met: dict[str, tuple[int, float]] = {}  # key of a failure: number of examples before it, and the time
+        self.running_since: float | None = None  # start time of the case that runs now
         self._now: Turn | None = None
         self._began = 0.0
 
     def line(self, target: str, regime: str) -> Line | None:
-        """That of a target and a regime, if there is one here."""
+        """Return the line of a target and a regime, or None."""
         return next((line for line in self.lines if (line.target.name, line.regime) == (target, regime)), None)
 
     def turn(self, stop: float, most: int | None = None) -> Turn:
-        """One turn, at the end of which ``time.monotonic()`` is hardly later than ``stop``, of so many examples at ``most``.
+        """Run one turn, which ends at about ``stop`` of ``time.monotonic()``, or after ``most`` examples; return its counts.
 
-        With ``most`` it depends on the seed alone, and on nothing that is measured. Raises LostDevice where nothing can run any more.
+        With ``most`` the examples depend on the seed alone, and not on measured time. Raises LostDevice if no case can run any more.
         """
         line, self._began = choose_next(self.lines, self._chance), time.monotonic()
         self._now = done = Turn(line.target.name, line.target.level, line.regime)
@@ -112,26 +112,26 @@ class Explorer:
         return done
 
     def _share(self, stop: float) -> float:
-        """How many seconds the turn that begins now may take: those left are shared out among the regimes that had none yet."""
+        """Return how many seconds this turn may take: the rest of the time is divided among the regimes that had no turn yet."""
         left = stop - self._began
         waiting = sum(not line.turns for line in self.lines)
         return min(left, TURN_SECONDS, max(_LEAST_SECONDS, left / waiting) if waiting else TURN_SECONDS)
 
     def under_way(self) -> Turn | None:
-        """The turn that runs now, or ran when an exception ended it."""
+        """Return the turn that runs now or that an exception ended, with its seconds up to now; else None."""
         if self._now is not None:
             self._now.seconds = time.monotonic() - self._began
         return self._now
 
     def offer(self, failure: Failure, done: Turn, choices: bytes = b"") -> None:
-        """Put a failure of a turn down to be reduced, unless its bucket has a candidate already."""
+        """Queue a failure of a turn for reduction, unless its bucket has a candidate already."""
         found = self.run.offer(failure, done.target, done.regime, choices)
         if found is not None:
             done.found += 1
             self.met[found.key] = self.examples, time.monotonic()
 
     def _explored(self, line: Line, done: Turn, stop: float, most: int | None) -> list[Failure]:
-        """Run the examples of a turn; the failures that are explained already."""
+        """Run the examples of a turn; return the failures that a report explains already."""
         covered: list[Failure] = []
         buckets: set[object] = set()
         shared = SharedExamples(self.database, line.target.name, line.regime) if self.database is not None else None
@@ -146,7 +146,7 @@ class Explorer:
             phases=(Phase.generate,) if line.turns else (Phase.reuse, Phase.generate),
             suppress_health_check=list(HealthCheck),
         )
-        # seed stands below settings, since it drops their database
+        # seed must stand below settings: applied above, it drops their database
         @seed(int.from_bytes(hashlib.sha256(f"{self.seed} {line.target.name} {line.regime} {line.turns}".encode()).digest()[:8]))
         @given(line.strategy)
         def attempt(case: Case) -> None:
@@ -157,7 +157,7 @@ class Explorer:
                 done.passed_by += 1
                 return
             failure = self._run(line.target, case, done)
-            with held():  # what is found is put down, whoever interrupts
+            with held():  # an interrupt must not lose a failure
                 said = labels(case)
                 done.note(said, case, time.monotonic() - at)
                 fresh, is_new = self._novelty.new_labels(line.target.name, said)
@@ -181,12 +181,12 @@ class Explorer:
         return covered
 
     def _expensive_regions(self, target: Target) -> list[Region]:
-        """Where a case costs its process or all of its time, as is known by now: it need not be run again."""
+        """Return the exact regions in which a case is known to end its process or to time out; such a case is not run again."""
         ended = [one for one in self.run.found() if one.outcome in EXPLAIN and one.bucket[0] == target.name and one.kind.ends_a_process]
         return [one.region for one in ended if one.region.needs and one.region.is_exact]
 
     def _run(self, target: Target, case: Case, done: Turn) -> Failure | None:
-        """Run one case and count it; its failure. Raises NoRoom."""
+        """Run one case and count it; return its failure or None. Raises NoRoom, and TurnIsOver once that was too often."""
         done.examples += 1
         self.examples += 1
         self.running_since = time.monotonic()
@@ -211,7 +211,7 @@ class Explorer:
         return None
 
     def _probe_masked_bugs(self, covered: list[Failure], line: Line, done: Turn, stop: float) -> None:
-        """Look for a bug behind those that are explained: simpler cases outside of every region that fail in the same bucket."""
+        """Search for a bug that an explained one masks: run simpler cases outside every region, and offer those that fail in its bucket."""
         for failure in self._chance.sample(covered, min(3, len(covered))):
             regions = self.run.regions(failure.bucket)
             simpler = list(simpler_cases(failure.case))
@@ -225,7 +225,7 @@ class Explorer:
 
 
 def _light(failure: Failure) -> Failure:
-    """Without the tensors of the case, which its traceback holds too; what the target raised is kept as text."""
+    """Return the failure without tensors and traceback (which refers to tensors); what the target raised stays as a note."""
     failure.checked = None
     if failure.__cause__ is not None:
         failure.add_note("".join(traceback.format_exception(failure.__cause__)))

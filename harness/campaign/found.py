@@ -1,4 +1,4 @@
-"""A failure that a run has found, as a file of its folder has it."""
+"""A failure that a run has found, as its folder stores it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from moefuzz.harness.reduction.explain import Region
 
 @dataclass
 class Found:
-    """A failure as a worker met it, and, once that is done, what came of it.
+    """A failure as a worker found it, and the outcome of its reduction.
 
-    ``outcome`` is "report"; "once" for a report of what does not come back; "same" as another; "gone"; "known" from an earlier run.
+    ``outcome`` is "" until then; "report"; "once" (reported, not reproducible); "same" (as another); "gone"; "known" (of an earlier run).
     """
 
     key: str
@@ -28,7 +28,7 @@ class Found:
     regime: str
     case: Case
     finding: str
-    choices: bytes = b""  # of Hypothesis
+    choices: bytes = b""  # of Hypothesis, to draw the case again
     origin: Origin | None = None  # None in a file of an earlier version
     tries: int = 0
     outcome: str = ""
@@ -42,7 +42,7 @@ class Found:
 
     @property
     def failure(self) -> Failure:
-        """As it was met. Raises ValueError for what no failure is, of another version of moefuzz."""
+        """The failure as it was found. Raises ValueError for a record that this version of moefuzz cannot read."""
         failure = failure_from_record(self.kind, self.bucket[2], self.case, self.bucket[0], self.finding)
         failure.origin = self.origin
         return failure
@@ -54,7 +54,7 @@ class Found:
 
     @classmethod
     def from_json(cls, text: str) -> Found:
-        """Raises ValueError for what is no such file."""
+        """Return the finding that a file's text holds. Raises ValueError for any other text."""
         try:
             said = json.loads(text)
             buckets = {name: said[name] and tuple(said[name]) for name in ("bucket", "became")}
@@ -64,7 +64,7 @@ class Found:
                 raise ValueError(f"{', '.join(wrong)} cannot be {', '.join(repr(plain[name])[:50] for name in wrong)}")
             choices, origin = base64.b64decode(said["choices"]), said.get("origin") and Origin.of(said["origin"])
             found = cls(**{**plain, **buckets, **made, "choices": choices, "origin": origin})
-            found.failure  # noqa: B018 - raises for what no failure is
+            found.failure  # noqa: B018 - raises for a record that is no failure
         except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ValueError(f"no finding: {type(error).__name__}: {error}") from None
         return found
@@ -77,7 +77,7 @@ _PLAIN_FIELDS = {
 
 
 def bucket_title(bucket: Sequence[str | None]) -> str:
-    """Return a bucket as the title of a report says it.
+    """Return a bucket as the title of a report.
 
     >>> bucket_title(("triton", "WrongValue", "Y", "forward"))
     'WrongValue of Y in triton'

@@ -1,4 +1,4 @@
-"""The GPUs of this host by UUID, which names one for good whatever the order in which a process sees them."""
+"""The GPUs of this host by UUID, which stays the same in whatever order a process numbers them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import subprocess
 
 
 class NoSuchGpu(Exception):
-    """A GPU that is asked for and is not here; the text is one line."""
+    """Raised if a GPU that is asked for is not on this host; the text is one line."""
 
 
 def listed() -> dict[str, str]:
-    """By UUID the index of each GPU that this process may use. Raises NoSuchGpu where there is no NVIDIA driver."""
+    """Return UUID and index of each GPU that this process may use. Raises NoSuchGpu if there is no NVIDIA driver."""
     try:
         rows = _smi("index,uuid")
     except (OSError, subprocess.SubprocessError) as error:
@@ -25,7 +25,7 @@ def listed() -> dict[str, str]:
 
 
 def chosen(asked: str) -> list[str]:
-    """UUIDs of "all" GPUs, or of those that are named by index or UUID, as "0,2". Raises NoSuchGpu."""
+    """Return the UUIDs of "all" GPUs, or of those named by index or UUID, as in "0,2". Raises NoSuchGpu."""
     found = listed()
     if asked == "all":
         if not found:
@@ -39,7 +39,7 @@ def chosen(asked: str) -> list[str]:
 
 
 def memory_used() -> dict[str, int]:
-    """Bytes in use on each GPU, by UUID; nothing where the driver does not say."""
+    """Return the bytes in use on each GPU, by UUID; empty if the driver does not tell."""
     try:
         return {uuid: int(used) << 20 for uuid, used in _smi("uuid,memory.used") if used.isdecimal()}
     except (OSError, subprocess.SubprocessError):
@@ -47,7 +47,7 @@ def memory_used() -> dict[str, int]:
 
 
 def _named(one: str, found: dict[str, str]) -> str | None:
-    """A UUID may be cut short, as CUDA takes it."""
+    """Return the UUID of a GPU given by index or by the beginning of its UUID, as CUDA accepts it; None if there is none."""
     return next(
         (uuid for uuid, index in found.items() if one and (one == index or (one.startswith("GPU-") and uuid.startswith(one)))), None
     )

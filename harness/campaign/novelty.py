@@ -1,4 +1,4 @@
-"""What a run covers: labels of a case, a few for each of its fields, and which of them, alone or in pairs, are new."""
+"""Coverage of a run: each case has labels, a few for each of its fields; a run counts which labels and pairs of labels are new."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LABELS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("whole tiles", "one over", "one short", "in between"),
     "moe_intermediate_size": ("whole tiles", "one over", "one short", "in between"),
 }
-"""By field, the labels that a run could reach; of other fields the labels are their values."""
+"""The labels that a run can reach, by field; the labels of all other fields are their values."""
 
 Label = tuple[str, str]
 
 
 def labels(case: Case) -> list[Label]:
-    """(field, label) of all that a case covers; of the rows of its experts several.
+    """Return the pairs (field, label) that a case covers; field M has one for each different kind of load of its experts.
 
     >>> from moefuzz.harness.levels.grouped_gemm.case import GroupedGemmCase
     >>> [said for said in labels(GroupedGemmCase((0, 17), N=31, K=16)) if said[0] in ("experts", "loads", "M", "N", "K")]
@@ -35,13 +35,13 @@ def labels(case: Case) -> list[Label]:
 
 
 class Novelty:
-    """The labels and pairs of labels that were met, by target."""
+    """The labels and pairs of labels covered so far, by target."""
 
     def __init__(self) -> None:
         self._met: set[tuple[object, ...]] = set()
 
     def new_labels(self, target: str, said: list[Label]) -> tuple[int, bool]:
-        """How many of a case's labels and pairs are new, and whether one label is; from now on they are not."""
+        """Return how many labels and pairs are new, and whether any single label is; then count them as covered."""
         alone = {(target, label) for label in said} - self._met
         before = len(self._met)
         self._met |= alone

@@ -1,7 +1,7 @@
-"""The workers of a run as actors of Ray, on whatever cluster it finds; without one it makes one of this host.
+"""The workers of a run as actors of Ray, on the cluster that Ray finds, or else on this host alone.
 
-Each actor keeps one worker, in a process of its own below the actor, as ``supervisor.py`` does; Ray gives it a GPU where the cluster has
-any, and starts an actor that died again, on another host if need be. The run's folder lies where all hosts see it.
+Each actor runs one worker as a child process, as ``supervisor.py`` does. Ray gives it a GPU if the cluster has any, and restarts an actor
+that failed, on another host if need be. The run's folder must be on a file system that all hosts share.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ from .restart_policy import Next, RestartPolicy, is_death
 from .run_folder import RunFolder
 
 _SOON = 20.0
-"""A worker that ran for so many seconds has made progress."""
+"""A worker that ran for at least so many seconds counts as having made progress."""
 
 _LOOK_SECONDS, _ENDING_SECONDS, _PLACING_SECONDS = 0.5, 30.0, 120.0
 _RESTART_SECONDS = 3.0
 
 
 class NoCluster(Exception):
-    """Ray is not installed, or gives nothing to run on; the text is one line."""
+    """Raised if Ray is not installed or places no worker; the text is one line."""
 
 
 class Keeper:
-    """In an actor: one worker as a process, which ends with the actor."""
+    """The actor: it runs one worker as a child process, which ends with the actor."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.folder, self.name = Path(folder), name
         self.process: subprocess.Popen[bytes] | None = None
 
     def place(self) -> str:
-        """What this actor was given; where the run's folder is not seen, a text that says so."""
+        """Set up the actor where Ray placed it; return an error text if the run's folder is not visible there, else ""."""
         if not (self.folder / "run.json").exists():
             return f"no {self.folder} on {os.uname().nodename}: the run's folder must lie where every host sees it"
         return ""
 
     def keep(self, seconds: float) -> int:
-        """Run the worker to its end; its exit status."""
+        """Run the worker to its end; return its exit status."""
         command = [sys.executable, "-m", "moefuzz.harness.campaign.worker", str(self.folder), self.name, str(seconds)]
         with (self.folder / "events" / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self.process.wait()
 
     def end(self) -> None:
-        """Ask the worker to end: it says what it has."""
+        """Ask the worker to end, so that it can log its last turn."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGTERM)
 
 
 def connect() -> Any:
-    """Ray, connected to the cluster of RAY_ADDRESS, or to one of this host. Raises NoCluster."""
+    """Return the ray module, connected to the cluster of RAY_ADDRESS or to a new one on this host. Raises NoCluster."""
     try:
         import ray
     except ImportError:
@@ -75,7 +75,7 @@ def connect() -> Any:
 
 
 class Cluster:
-    """As ``Supervisor``: keeps actors running until the time is up and all is reduced. ``workers`` is for each GPU, or in all."""
+    """Keeps actors running, as ``Supervisor`` does its workers. ``workers`` counts those of each GPU, or all if there is no GPU."""
 
     def __init__(self, ray: Any, run: RunFolder, workers: int | None, seconds: float, targets: Sequence[str]) -> None:
         self.ray, self.run, self.targets, self.why = ray, run, targets, ""
@@ -93,9 +93,9 @@ class Cluster:
         self._policies = {name: RestartPolicy() for name in self.names}
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
-        """Start the actors and watch them; ``look`` is called twice a second. Return an exit code, in which failures do not count.
+        """Start the actors and watch them, calling ``look`` twice a second; return an exit code, which does not depend on failures.
 
-        The run ends early once ``enough`` is true.
+        The run ends early once ``enough`` returns True.
         """
         why, status = "time is up", 0
         try:
@@ -142,8 +142,8 @@ class Cluster:
     def _ended(self, name: str, reference: Any) -> None:
         try:
             status = self.ray.get(reference)
-        except self.ray.exceptions.RayError:  # the actor died, which Ray starts again
-            if time.monotonic() < self._began[name] + _RESTART_SECONDS:  # and is about it
+        except self.ray.exceptions.RayError:  # the actor failed; Ray restarts it
+            if time.monotonic() < self._began[name] + _RESTART_SECONDS:  # Ray is still restarting it
                 time.sleep(_LOOK_SECONDS)
                 self._start(name)
                 return
@@ -159,7 +159,7 @@ class Cluster:
             self._start(name)
 
     def _end(self) -> None:
-        """Ask all that still run to end, and give the actors back."""
+        """Ask the workers that still run to end, then remove the actors."""
         ending = [self._actors[name].end.remote() for name in self._running.values()]
         if ending:
             with contextlib.suppress(self.ray.exceptions.RayError):

@@ -1,4 +1,4 @@
-"""Reducing: a failure that was found becomes a report of its smallest case, the same bug as another, or nothing."""
+"""Reduce a failure: it becomes a report of its smallest case, or a duplicate of another, or it does not fail again."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ _KEEP_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Reduced:
-    """What came of a failure: its smallest case with a report, ``gone``, or the ``same`` as one that has a report already."""
+    """The outcome for one failure: a report of its smallest case, "gone", or the "same" as one that has a report already."""
 
     found: Found
     failure: Failure | None
     explanation: Explanation = field(default_factory=Explanation)
     seconds: float = 0.0
-    said: str = ""  # why its report could not be written, or why nothing came of it
+    said: str = ""  # why its report could not be written, or why it has none
     withdrawn: tuple[str, ...] = ()  # reports that this one explains
-    finished: bool = True  # False where the run ended before
+    finished: bool = True  # False if the run ended first
 
     def where(self, reports: Path) -> str:
-        """Where its report lies, as a line below the failure says it."""
+        """Return the line of output that tells where its report is."""
         return f"    report    {reports / self.found.report / 'report.md' if self.found.report else f'could not be written: {self.said}'}"
 
 
 class Reducer:
-    """Reduces the failures of a run's folder one at a time, and can say at any time how far it is.
+    """Reduces the failures of a run's folder one at a time, and can save its progress at any time.
 
-    Each is reduced and explained for ``seconds_each`` at most, if that is given, a crash and a hang included.
+    With ``seconds_each``, reducing and explaining one failure takes at most that long; this holds for a crash or a hang too.
     """
 
     def __init__(self, run: RunFolder, targets: Mapping[str, Target], explorer: Explorer, seconds_each: float | None) -> None:
@@ -53,10 +53,10 @@ class Reducer:
         self._reduces = SECONDS if seconds_each is None else seconds_each * 2 / 3
         self._explains = 60.0 if seconds_each is None else seconds_each / 3
         self._now: Found | None = None
-        self._smallest: Failure | None = None  # of the failure that is reduced now
+        self._smallest: Failure | None = None  # of the failure that is being reduced
 
     def reduce(self, found: Found) -> Reduced:
-        """Reduce a failure; return what came of it, which is written down by then. Raises LostDevice where that is not possible."""
+        """Reduce a failure, save the outcome and return it. Raises LostDevice if it cannot be saved."""
         began = time.monotonic()
         self._now, self._smallest = found, None
         done = self._reduced(found, self.targets[found.target])
@@ -64,13 +64,13 @@ class Reducer:
         return dataclasses.replace(done, seconds=time.monotonic() - began)
 
     def keep_now(self) -> None:
-        """Write down how far the failure is reduced that was being reduced, with a report of its smallest case by now."""
+        """Save the progress of the failure that is being reduced, and write a report of its smallest case so far."""
         found = self._now
         if found is not None and not found.outcome:
             self._report(found, self._smallest or found.failure, Explanation(), unrun=True)
 
     def unfinished(self, one: Found) -> Reduced:
-        """Report a failure that is not reduced to the end, on its smallest case by now. Nothing of a target runs for it."""
+        """Report a failure that is not fully reduced, with its smallest case so far. The target is not called."""
         is_now = self._now is not None and self._now.key == one.key
         found, smallest = (self._now, self._smallest) if is_now and self._now is not None else (one, None)
         failure = smallest or found.failure
@@ -95,7 +95,7 @@ class Reducer:
         return Reduced(found, failure, explanation, said=said, withdrawn=self._supersede(found))
 
     def _smallest_of(self, found: Found, target: Target, regions: Sequence[Region]) -> Failure | None:
-        """Return the failure on its smallest case, None where it did not come back. What is known by then is kept once a second."""
+        """Return the failure on its smallest case, or None if it did not fail again. Progress is saved once a second."""
         kept = time.monotonic()
 
         def keep(failure: Failure, choices: bytes) -> None:
@@ -127,7 +127,7 @@ class Reducer:
         return f"explained by {same.report}" if same else "it did not fail again, but as a known issue says"
 
     def _is_of_second_call(self, found: Found, target: Target) -> bool:
-        """Whether the second call of a relation fails by itself: then it is that failure, and the relation is no matter."""
+        """Return whether the second call of a relation fails on its own; if so, that failure is offered instead of the relation's."""
         if not found.case.relation:
             return False
         for case in called(found.case, target)[1:]:
@@ -140,7 +140,7 @@ class Reducer:
         return False
 
     def _supersede(self, found: Found) -> tuple[str, ...]:
-        """Withdraw the reports of what did not come back then, and is explained now; they are named."""
+        """Withdraw the reports of irreproducible failures that this finding explains; return their names."""
         withdrawn = []
         for one in self.run.of_bucket(found.bucket):
             if one.outcome == "once" and found.outcome == "report" and is_explained(one.case, self.targets[found.target], [found.region]):
@@ -151,9 +151,9 @@ class Reducer:
         return tuple(withdrawn)
 
     def _same(self, failure: Failure, explanation: Explanation) -> Found | None:
-        """What is reported already and has the same cause: one region explains both, or neither comes back. Widens its region.
+        """Return the reported finding with the same cause, or None. The cause is the same if one region explains both; it then widens.
 
-        What does not come back is no news where the target is known to be wrong.
+        An irreproducible failure is the same as another one of its bucket, and as any finding whose region holds its case.
         """
         once, target = isinstance(failure, Unreproducible), self.targets[failure.target]
         for one in self.run.found():
@@ -173,19 +173,19 @@ class Reducer:
         return None
 
     def _forget(self, unfinished: str | None) -> None:
-        """Remove a report that was written when reducing was interrupted."""
+        """Remove a report that was written when the reduction was interrupted."""
         if unfinished:
             shutil.rmtree(self.run.reports / unfinished, ignore_errors=True)
 
     def _report(self, found: Found, failure: Failure, explanation: Explanation, *, unrun: bool) -> str:
-        """Write the report; why it could not be written. What an interrupt left unfinished stays to be reduced."""
+        """Write the report; return why it could not be written, or "". A failure that an interrupt left stays queued for reduction."""
         found.became, unfinished, said = failure.bucket, found.report, ""
         for plain in (unrun, True):
             try:
                 found.report = write(failure, self.targets[found.target], self.run.reports, explanation, unrun=plain).name
                 self._forget(unfinished if unfinished != found.report else None)
                 break
-            except Exception as error:  # whatever a report fails at, what was found is not lost
+            except Exception as error:  # an error in writing the report must not lose the finding
                 said = f"{type(error).__name__}: {error}"
         if unrun and found.tries <= MOST_TRIES:
             self.run.keep(found)

@@ -1,4 +1,4 @@
-"""What follows when the process of a worker has ended: one rule for the workers of this host and for those on Ray."""
+"""Decide what to do when the process of a worker has ended; the rule is the same on this host and on Ray."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import Enum, auto
 from moefuzz.harness.base.exit_codes import USAGE
 
 MOST_DEATHS = 5
-"""So many ends of a worker in a row without progress, and it is taken out, with its GPU."""
+"""After so many failed processes in a row without progress, a worker is retired, and its GPU with it."""
 
 
 class Next(Enum):
-    """What is to be done with a worker whose process has ended."""
+    """What to do with a worker whose process has ended."""
 
     RESTART = auto()
     RETIRE = auto()
@@ -24,13 +24,13 @@ class RestartPolicy:
     """Decides for one worker, from how its processes ended up to now."""
 
     deaths: int = 0
-    barren: int = 0  # deaths in a row without progress
+    barren: int = 0  # failed processes in a row without progress
     retired: bool = False
 
     def ended(self, status: int, made_progress: bool, *, time_left: bool, work_left: bool) -> Next:
-        """Count the end of a process with an exit status; return what follows.
+        """Count a process that ended with this exit status; return what to do next.
 
-        ``work_left``: beyond the time there are failures to be reduced. An end with status 0 once the time is up is no death.
+        ``work_left`` says whether failures wait for reduction, also after the time is up. Status 0 after the time is up is a normal end.
         """
         if not is_death(status, time_left=time_left):
             return Next.DONE
@@ -43,5 +43,5 @@ class RestartPolicy:
 
 
 def is_death(status: int, *, time_left: bool) -> bool:
-    """Return whether a process that ended should not have."""
+    """Return whether the process ended too early: with an error, or before its time was up."""
     return status != 0 or time_left

@@ -1,4 +1,4 @@
-"""What is asked of a run, as its folder's ``run.json`` has it for all its processes."""
+"""The settings of a run, which all its processes read from ``run.json`` in its folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .example_database import database_of
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How to fuzz."""
+    """The settings of a run."""
 
     targets: tuple[str, ...]
     seconds: float
@@ -30,17 +30,17 @@ class RunSettings:
     case_seconds: float = CASE_SECONDS
     sanitize: bool = False
     known_issues: str = ""  # a file
-    share: str = ""  # where examples are shared: redis://..., or Hypothesis' own database
+    share: str = ""  # where examples are shared: redis://..., or "" for Hypothesis' default database
     seed: int = 0  # of the examples of each regime
     only_regimes: tuple[str, ...] = ()
 
     def said(self, command: str) -> dict[str, Any]:
-        """For ``run.json``, with what decides an outcome here."""
+        """Return the content of ``run.json``: the settings, and the versions and device, on which outcomes depend."""
         return {"command": command, **asdict(self), "versions": versions(), "device": describe()}
 
     @classmethod
     def of(cls, folder: Path) -> RunSettings:
-        """What a run's folder asks for. Raises BadRun."""
+        """Return the settings in a run's folder. Raises BadRun."""
         defaults = {name: field.default for name, field in cls.__dataclass_fields__.items()}
         said: dict[str, Any] = {"seed": 0, "only_regimes": []} | said_of(folder)  # a run of an earlier version has neither
         types: dict[str, Any] = {"targets": list, "only_regimes": list, "seconds": (int, float), "case_seconds": (int, float)}
@@ -50,12 +50,12 @@ class RunSettings:
         return cls(**{name: said[name] for name in defaults} | {name: tuple(map(str, said[name])) for name in ("targets", "only_regimes")})
 
     def database(self) -> ExampleDatabase | None:
-        """Where examples are shared. Raises CannotShare."""
+        """Return the database that shares examples. Raises CannotShare."""
         return database_of(self.share)
 
     @contextmanager
     def in_force(self, issues: KnownIssues | None = None, *, isolated_already: bool = False) -> Iterator[KnownIssues]:
-        """While it lasts, ``check`` runs cases as is asked."""
+        """Apply the settings to ``check`` within this context; yield the known issues."""
         if issues is None:
             issues = KnownIssues.read(Path(self.known_issues)) if self.known_issues else KnownIssues()
         with ExitStack() as lasting:

@@ -1,4 +1,4 @@
-"""Worker processes of this host: one for each core, or for each GPU, started again when they die, and ended together."""
+"""Supervise the worker processes of this host, one for each core or GPU: start, restart and end them."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ _ENOUGH = "as many failures as were asked for"
 
 @dataclass
 class Slot:
-    """A place for a worker, and the process in it."""
+    """A worker's name and GPU, its current process, and what is known of the last one."""
 
     name: str
     gpu: str | None = None
     process: subprocess.Popen[bytes] | None = None
     policy: RestartPolicy = field(default_factory=RestartPolicy)
-    said: int = 0  # bytes of its events when its process was started
-    status: int = 0  # of the process that ended last
+    said: int = 0  # size of its event log in bytes when the process was started
+    status: int = 0  # exit status of the process that ended last
     out: str = ""
     log: Path = field(default_factory=Path)
 
 
 def slots(workers: int, uuids: Sequence[str]) -> list[Slot]:
-    """So many workers, or so many for each GPU."""
+    """Return slots for so many workers, or for so many on each GPU."""
     host = socket.gethostname()
     places = [uuid for uuid in uuids for _ in range(workers)] if uuids else [None] * workers
     return [Slot(f"{host}-{i}", gpu) for i, gpu in enumerate(places)]
 
 
 class Supervisor:
-    """Keeps workers running in a run's folder until the time is up and all that was found is reduced."""
+    """Keeps workers running in a run's folder until the time is up and all failures are reduced."""
 
     def __init__(self, run: RunFolder, places: Sequence[Slot], seconds: float, targets: Sequence[str]) -> None:
         self.run, self.places, self.targets = run, list(places), targets
@@ -58,9 +58,9 @@ class Supervisor:
         self._measured, self.why = 0.0, ""
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool] = lambda: False) -> int:
-        """Start the workers and watch them; ``look`` is called twice a second. Return an exit code, in which failures do not count.
+        """Start the workers and watch them, calling ``look`` twice a second; return an exit code, which does not depend on failures.
 
-        The run ends early once ``enough`` is true.
+        The run ends early once ``enough`` returns True.
         """
         why, status = "time is up", 0
         try:
@@ -95,7 +95,7 @@ class Supervisor:
             )
 
     def _look_after_all(self) -> bool:
-        """Start workers again that died; return whether any runs."""
+        """Restart workers that ended too early; return whether any worker runs."""
         for slot in self.places:
             if slot.process is not None and (status := slot.process.poll()) is not None:
                 _end_all(slot.process)
@@ -122,7 +122,7 @@ class Supervisor:
         return file.stat().st_size if file.exists() else 0
 
     def _turned(self, slot: Slot) -> bool:
-        """Whether the worker that has just ended did a turn."""
+        """Return whether the process that has just ended finished a turn."""
         file = self.run.path / "events" / f"{slot.name}.ndjson"
         with contextlib.suppress(OSError), file.open("rb") as events:
             events.seek(slot.said)
@@ -136,7 +136,7 @@ class Supervisor:
         return ""
 
     def _measure(self) -> None:
-        """Say what memory each worker takes with its children, and what is in use on its GPU."""
+        """Log the memory of each worker with its children, and the memory in use on its GPU."""
         used = gpus.memory_used() if any(slot.gpu for slot in self.places) else {}
         for slot in self.places:
             if slot.process is not None:
@@ -146,11 +146,11 @@ class Supervisor:
                     self.events.say("resources", {"worker": slot.name, "rss": rss, "device_used": used.get(slot.gpu or "")})
 
     def _end(self) -> None:
-        """Ask the workers that still run to end, and kill those that do not."""
+        """Ask the workers that still run to end, then kill those that do not."""
         running = [slot.process for slot in self.places if slot.process is not None]
         stop = time.monotonic() + _ENDING_SECONDS
         while (left := [process for process in running if process.poll() is None]) and time.monotonic() < stop:
-            for process in left:  # again and again: an exception that is raised while Python collects garbage is lost
+            for process in left:  # repeatedly: an exception raised during garbage collection is lost
                 process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 left[0].wait(_ASKING_SECONDS)
@@ -159,6 +159,6 @@ class Supervisor:
 
 
 def _end_all(worker: subprocess.Popen[bytes]) -> None:
-    """Kill what a worker leaves behind: it began a session, in which are the processes that its targets started."""
+    """Kill all processes of a worker's session, which includes those that its targets started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)

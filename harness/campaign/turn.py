@@ -1,4 +1,4 @@
-"""Turns of exploring: which regime takes the next one, how long it is, and what it yields."""
+"""A turn of exploring: its length, its counts, and the choice of the regime that takes the next one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, Protocol, TypeVar
 from moefuzz.harness.base.case import Case
 
 FIRST_TURN, LONGEST_TURN, TURN_SECONDS = 25, 1000, 10.0
-"""Examples of a regime's first turn, which doubles from turn to turn, and what ends each."""
+"""Examples of a regime's first turn (doubled from turn to turn), of its longest turn, and the seconds after which a turn ends."""
 
 _EVERYBODYS = 0.2
-"""The share of turns that fall to all regimes alike, however little is new in them."""
+"""The share of turns that is divided equally among all regimes, however little is new in them."""
 
 
 @dataclass
 class Turn:
-    """What one turn of a regime yielded, or several together."""
+    """The counts of one turn of a regime, or of several together."""
 
     target: str
     level: str
@@ -27,27 +27,27 @@ class Turn:
     seconds: float = 0.0
     examples: int = 0
     failing: int = 0
-    passed_by: int = 0  # of these, explained by what is found already
-    known: int = 0  # on which it failed as a known issue says
-    refused: int = 0  # outside the declaration, to which the target said no
-    no_room: int = 0  # passed by, whose inputs the device could not hold
-    fresh: int = 0  # labels and pairs of labels met for the first time
-    found: int = 0  # failures put down to be reduced
+    passed_by: int = 0  # skipped or failing, and explained by a finding already
+    known: int = 0  # failed as a known issue says
+    refused: int = 0  # outside the declaration, and refused by the target
+    no_room: int = 0  # skipped, since their inputs did not fit on the device
+    fresh: int = 0  # labels and pairs of labels covered for the first time
+    found: int = 0  # failures queued for reduction
     compiles: int = 0
-    shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest share of a bound
+    shares: dict[str, float] = field(default_factory=dict)  # by tensor, the largest error as a share of its bound
     covered: dict[str, Counter[str]] = field(default_factory=dict)
     slowest: list[tuple[float, str]] = field(default_factory=list)
-    interesting: list[Any] = field(default_factory=list)  # cases that met a new label, as JSON
+    interesting: list[Any] = field(default_factory=list)  # cases that covered a new label, as JSON
 
     def add(self, other: Turn) -> None:
-        """Count another turn of the same regime."""
+        """Add the counts of another turn of the same regime."""
         for name in ("seconds", "examples", "failing", "passed_by", "known", "refused", "no_room", "fresh", "found", "compiles"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for tensor, share in other.shares.items():
             self.shares[tensor] = max(share, self.shares.get(tensor, 0.0))
 
     def said(self) -> dict[str, Any]:
-        """As the fields of an event."""
+        """Return the counts as the fields of an event."""
         return dict(vars(self))
 
     def note(self, said: Sequence[tuple[str, str]], case: Case, seconds: float) -> None:
@@ -58,7 +58,7 @@ class Turn:
 
 
 class TakesTurns(Protocol):
-    """What ``following`` chooses from."""
+    """What ``choose_next`` chooses from."""
 
     turns: int
     priority: float
@@ -68,7 +68,7 @@ Turning = TypeVar("Turning", bound=TakesTurns)
 
 
 def choose_next(lines: Sequence[Turning], chance: random.Random) -> Turning:
-    """Return which takes the next turn: each once, then by what they are worth, and a share of all turns falls to all alike."""
+    """Return the one that takes the next turn: each once, then at random by priority, with an equal share of turns for all."""
     fewest = min(line.turns for line in lines)
     if fewest == 0 or chance.random() < _EVERYBODYS:
         return next(line for line in lines if line.turns == fewest)

@@ -1,4 +1,4 @@
-"""A worker of a run: the same loop in a process of a supervisor, in an actor of Ray, or in a job of a scheduler.
+"""A worker of a run; the loop is the same under a supervisor, in an actor of Ray, or in a job of a scheduler.
 
 python -m moefuzz.harness.campaign.worker FOLDER NAME SECONDS
 """
@@ -40,11 +40,11 @@ _LOOK_SECONDS = 1.0
 
 
 def work(folder: Path, name: str, seconds: float, regimes: Regimes) -> int:
-    """Fuzz into a run's folder for so many seconds, as its ``run.json`` asks; return what to end with. Raises BadRun."""
+    """Fuzz for so many seconds into a run's folder, with the settings of its ``run.json``; return an exit code. Raises BadRun."""
     one_thread()
     stop = time.monotonic() + seconds
     events = EventLog(folder, name)
-    starts = events.file.read_bytes().count(b'"kind": "started"') if events.file.exists() else 0  # no two draw the same
+    starts = events.file.read_bytes().count(b'"kind": "started"') if events.file.exists() else 0  # so that no two processes draw the same
     left = interrupted_cases(RunSettings.of(folder).targets, folder / "running")
     events.say("started", {**_here(), "seconds": seconds, "resumed": bool(left)})
     why, status = "time is up", 0
@@ -69,7 +69,7 @@ def work(folder: Path, name: str, seconds: float, regimes: Regimes) -> int:
 
 
 def _here() -> dict[str, Any]:
-    """Return what this process is and runs on, as fields of an event."""
+    """Return host, process id, device and versions, as fields of an event."""
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES") if device().type == "cuda" else None
     return {"host": socket.gethostname(), "pid": os.getpid(), "device": describe(), "gpu": gpu, "versions": versions()}
 
@@ -82,7 +82,7 @@ def _campaign(folder: Path, asked: RunSettings, regimes: Regimes, seed: str) -> 
 
 @contextmanager
 def _kept(campaign: Campaign, events: EventLog) -> Iterator[None]:
-    """Say the turn that ran when this ends, and at an interrupt keep how far a failure is reduced."""
+    """Log the unfinished turn at the end, and on an interrupt save the progress of the reduction."""
     try:
         yield
     except KeyboardInterrupt:
@@ -95,10 +95,10 @@ def _kept(campaign: Campaign, events: EventLog) -> Iterator[None]:
 
 
 def _fuzz(campaign: Campaign, asked: RunSettings, events: EventLog, left: Sequence[InterruptedCase], stop: float) -> None:
-    """Run what an earlier process did not survive, then everything else, and say each step."""
+    """Run the cases during which an earlier process ended, then the campaign; log each step."""
     with asked.in_force(), written_ahead(campaign.run.path / "running", lambda: under_way(campaign.explorer, events.worker)):
         for one in left:
-            if "turn" in one.said:  # all that is left of the last turn of a process that was killed
+            if "turn" in one.said:  # the last turn of a process that was killed, as far as it was written
                 events.say("turn", one.said["turn"])
         with nullcontext() if asked.isolate else isolated(asked.case_seconds):
             for turn in campaign.again(left):
@@ -108,7 +108,7 @@ def _fuzz(campaign: Campaign, asked: RunSettings, events: EventLog, left: Sequen
 
 
 def under_way(explorer: Explorer, name: str) -> dict[str, Any]:
-    """What is written ahead beside a case: the turn so far, which a process that is killed does not say any more."""
+    """Return what is written beside a case before it runs: the turn so far, which a killed process could not log."""
     turn = explorer.under_way()
     return {} if turn is None else {"turn": {**turn.said(), "at": time.time(), "worker": name}}
 
@@ -132,7 +132,7 @@ def _say(events: EventLog, step: Step) -> None:
 
 
 def _end_with(owner: int) -> None:
-    """End this process when the one that started it is no more."""
+    """End this process when the one that started it has ended."""
 
     def watch() -> None:
         while os.getppid() == owner:

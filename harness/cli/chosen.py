@@ -1,4 +1,4 @@
-"""What the options of ``moefuzz fuzz`` choose: targets, regimes, a time, the interpreter; what there is not ends with one line."""
+"""Resolve the options of ``moefuzz fuzz``: targets, regimes, time, interpreter. An unknown name ends the command with one line."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ DEFAULT_SECONDS = 120.0
 
 
 def seconds(options: FuzzOptions) -> float:
-    """Return how long to explore; with --examples alone, as long as those take."""
+    """Return how many seconds to explore; with --examples alone, infinity."""
     return options.seconds or (float("inf") if options.examples is not None else DEFAULT_SECONDS)
 
 
 def targets(specs: Sequence[str], isolation: Isolation | None) -> list[Target]:
-    """Return the targets of these names, by default our own of each level."""
+    """Return the targets of these names, by default moefuzz's own target of each level."""
     return [_loaded(spec, isolation) for spec in specs or [own[0] for own in OWN_TARGETS.values()]]
 
 
 def regimes(wanted: Sequence[str], of: Sequence[Target]) -> Regimes:
-    """Return the regimes of these names for targets, by default all."""
+    """Return the regimes of these names for the targets, by default all."""
     try:
         return chosen_regimes(wanted, REGIMES, of)
     except NoSuchRegime as error:
@@ -38,16 +38,16 @@ def regimes(wanted: Sequence[str], of: Sequence[Target]) -> Regimes:
 
 
 def want_interpreter(options: FuzzOptions) -> None:
-    """Refuse options that need Triton's interpreter where kernels would not run under it."""
+    """End the command if an option needs Triton's interpreter and kernels would not run under it."""
     for option, wanted in (("--sanitize", options.sanitize), ("--coverage", options.coverage)):
         if wanted and (why := why_not(option)):
             refuse(why)
 
 
 def _loaded(spec: str, isolation: Isolation | None) -> Target:
-    """Return a target, whose module the worker alone imports: an import that ends its process ends that one.
+    """Return a target. With isolation only the worker imports its module, so that an import that crashes ends the worker alone.
 
-    This process imports it too where it brings a level of its own, whose cases are drawn here.
+    This process imports the module too if it registers a level of its own, since cases are drawn here.
     """
     try:
         target = None if isolation is None else isolation.load(spec)

@@ -1,6 +1,6 @@
 """The command ``moefuzz``.
 
-What a command needs beyond its options is imported when it runs: ``--help``, completion and wrong usage wait for no torch.
+A command imports what it needs when it runs, so that ``--help``, completion and errors of usage do not wait for torch.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .sanitize import sanitize_command
 
 
 class Commands(TyperGroup):
-    """Refuses an empty argument of any command: as a path it would be the working directory."""
+    """The group of commands; it refuses an empty argument, which as a path would mean the working directory."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ours = args[: args.index("--")] if "--" in args else args  # and not a script's
+        ours = args[: args.index("--")] if "--" in args else args  # the rest belongs to a script
         for before, argument in zip(["", *ours], ours, strict=False):
             if not argument:
                 refuse(f"{before if before.startswith('-') else 'an argument'} is empty")
@@ -43,7 +43,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # which is only asking whether there is such a file
+            if error.errno != errno.ENAMETOOLONG:  # a text too long for a path, when tested for being one
                 raise
             refuse(f"{error.filename}: {error.strerror}")
 
@@ -59,7 +59,8 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def moefuzz(
-    *, show_version: Annotated[bool, typer.Option("--version", "-V", help="Print the versions that decide an outcome.")] = False
+    *,
+    show_version: Annotated[bool, typer.Option("--version", "-V", help="Print the versions of all packages that affect results.")] = False,
 ) -> None:
     for line in warnings():
         typer.echo(f"moefuzz: {line}", err=True)

@@ -1,4 +1,4 @@
-"""What a shell completes: names of targets, and IDs of reports in the working directory. Nothing is imported for it, nor run."""
+"""Shell completion: names of targets, and IDs of reports in the working directory. It neither imports nor runs any target."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from moefuzz.harness.targets.registry import named_targets
 
 
 def target_names(incomplete: str) -> list[str]:
-    """Installed names that begin so."""
+    """Return the installed names that begin with this text."""
     return sorted(name for name in named_targets() if name.startswith(incomplete))
 
 
 def report_ids(incomplete: str) -> Iterator[tuple[str, str]]:
-    """The IDs in ``moefuzz-reports``, or where the project has them, that begin so, each with its failure and target."""
+    """Yield the report IDs that begin with this text, each with its failure and target, from the project's folder of reports."""
     try:
         folder = project_settings().report_dir or Path(DEFAULT)
     except BadSettings:

@@ -18,7 +18,7 @@ from .options import named_target, refuse
 
 
 def settings() -> ProjectSettings:
-    """The project's, or the end with one line."""
+    """Return the project's settings, or end the command with one line."""
     try:
         return project_settings()
     except BadSettings as error:
@@ -26,19 +26,19 @@ def settings() -> ProjectSettings:
 
 
 def reports_folder() -> Path:
-    """Where reports of short runs are, if no option says it."""
+    """Return the default folder for reports of short runs."""
     return settings().report_dir or Path(DEFAULT)
 
 
 def project_target(level: str) -> str | None:
-    """The first of the project's targets that is of a level; None where there is none, or where the environment names targets."""
+    """Return the first of the project's targets of this level; None if there is none, or if the environment names targets."""
     if os.environ.get(TARGET_VARIABLE):
         return None
     return next((spec for spec in settings().targets if named_target(spec).level == level), None)
 
 
 class Configured(TyperCommand):
-    """Takes from the project's settings what neither an option nor a variable says, and says on stderr what that was."""
+    """A command that takes the options that neither command line nor environment gives from the project's settings, and prints those."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if ctx.resilient_parsing or set(args) & set(ctx.help_option_names):  # completion and help work whatever the settings
@@ -58,8 +58,8 @@ class Configured(TyperCommand):
 
 
 def _defaults(said: ProjectSettings, hours: str | None, run: str | None) -> dict[str, Any]:
-    """Values as options have them. With --hours another says how long; a run that goes on keeps its targets and known issues."""
-    goes_on = run is not None and os.path.exists(os.path.join(run, "run.json"))  # noqa: PTH110, PTH118 - False for what is no path
+    """Return the settings as values of options. --hours replaces the time; a run that is resumed keeps its targets and known issues."""
+    goes_on = run is not None and os.path.exists(os.path.join(run, "run.json"))  # noqa: PTH110, PTH118 - returns False for an invalid path
     return {
         "--target": None if goes_on else list(said.targets),
         "--time": None if hours else said.time,

@@ -1,4 +1,4 @@
-"""``moefuzz corpus``: the cases worth keeping of long runs, collected and run again."""
+"""``moefuzz corpus``: collect cases of long runs that are worth keeping, and run them again."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ from moefuzz.harness.targets.registry import OWN_TARGETS
 from .configured import Configured
 from .options import TARGET, WHAT, named_target, refuse
 
-app = typer.Typer(no_args_is_help=True, help="Collect the cases worth keeping of long runs, and run them again.")
+app = typer.Typer(no_args_is_help=True, help="Collect cases of long runs that are worth keeping, and run them again.")
 
 
 @app.command("collect")
 def collect_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of long runs.")],
-    into: Annotated[Path, typer.Option("--into", metavar="FILE", help="A line of JSON for each case.")] = Path("corpus.ndjson"),
+    into: Annotated[Path, typer.Option("--into", metavar="FILE", help="The corpus to write, with a line of JSON for each case.")] = Path(
+        "corpus.ndjson"
+    ),
 ) -> None:
-    """Write the cases worth keeping of long runs into a file, which can be committed. Exit code 2: no run, or no place for the file."""
+    """Write cases of long runs that are worth keeping into a file to commit.
+
+    Exit code 2: a folder is no run, or FILE cannot be written.
+    """
     try:
         kept = collected(runs)
         into.write_text("".join(f"{one.to_json()}\n" for one in kept), encoding="utf-8")
@@ -43,9 +48,9 @@ def check_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A corpus.")],
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help=WHAT, **TARGET)] = None,
 ) -> None:
-    """Run every case of a corpus, each in a process of its own if need be, on --target, or on the targets that its line names.
+    """Run every case of a corpus in a separate process, on --target, or on the targets that its line names.
 
-    Exit code 0: all are right, 1: some fail, 2: wrong usage, 5: no target takes any case. `pytest --moe-corpus FILE` does the same, a test
+    Exit code 0: all pass, 1: some fail, 2: wrong usage, 5: no case fits any target. `pytest --moe-corpus FILE` does the same, with one test
     for each case.
     """
     from moefuzz.harness.verdict.check import failure_of

@@ -1,4 +1,4 @@
-"""``moefuzz describe``: what a target promises and what would be drawn for it, without a call of it."""
+"""``moefuzz describe``: print what a target declares and which cases are drawn for it, without calling it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     Regimes = Mapping[str, Callable[..., st.SearchStrategy[Any] | None]]
 
 SHOWN, _DRAWN = 12, 25
-"""So many cases are shown at least, of so many drawn in each regime."""
+"""The smallest number of cases that are shown, and how many are drawn in each regime to choose from."""
 
 
 def describe_command(
     target: Annotated[
         list[str] | None,
-        typer.Argument(help="A name that `moefuzz targets` lists, or pkg.mod:attr.", **TARGET | {"metavar": "[TARGET]..."}),
+        typer.Argument(help="A name that `moefuzz targets` lists, FILE.py:ATTR or PKG.MOD:ATTR.", **TARGET | {"metavar": "[TARGET]..."}),
     ] = None,
 ) -> None:
-    """Say what a target promises, which keywords are read off its signature, and what would be drawn for it; it is not called.
+    """Print what a target declares, which keywords its signature has, and which cases are drawn for it. The target is not called.
 
-    Exit code 2: it cannot be used.
+    Exit code 2: the target cannot be used.
     """
     if not target:
         refuse(f"name a target, as mine:target; {TARGET_VARIABLE} and pyproject.toml name none")
@@ -51,7 +51,7 @@ def describe_command(
 
 
 def described(console: Console, target: Target, regimes: Regimes) -> None:
-    """Print a target's declaration, its regimes and relations, and cases of them."""
+    """Print a target's declaration, its regimes and relations, and some of their cases."""
     from moefuzz.harness.levels.level import level_of
 
     drawn = {name: regime(target) for name, regime in regimes.items()}
@@ -72,11 +72,11 @@ def described(console: Console, target: Target, regimes: Regimes) -> None:
 
 
 def examples(regimes: Mapping[str, st.SearchStrategy[Any]]) -> Iterator[tuple[str, Case]]:
-    """A dozen cases, or one of each regime, the same in every call."""
+    """Yield a dozen cases, or one of each regime if there are more regimes, each with its regime; the same in every call."""
     for number, (name, cases) in enumerate(regimes.items()):
         each = max(SHOWN // len(regimes) + (number < SHOWN % len(regimes)), 1)
         met = _drawn_of(cases)
-        yield from ((name, case) for case in met[:: -max(len(met) // each, 1)][:each])  # the last, and others far from it
+        yield from ((name, case) for case in met[:: -max(len(met) // each, 1)][:each])  # the last one, and others spread evenly
 
 
 def _drawn_of(cases: st.SearchStrategy[Case]) -> list[Case]:
@@ -112,7 +112,7 @@ def _declaration(target: Target) -> dict[str, str]:
 
 
 def _section(console: Console, title: str, rows: Mapping[str, str]) -> None:
-    """Names and what is said of them: side by side in a terminal, a line each elsewhere."""
+    """Print names and their texts: side by side in a terminal, one line each elsewhere."""
     if title:
         console.print(f"\n[bold]{title}[/]", highlight=False)
     width = max(map(len, rows), default=0)

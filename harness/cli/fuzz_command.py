@@ -1,4 +1,4 @@
-"""``moefuzz fuzz``: what it is asked for is looked at before anything large is imported."""
+"""``moefuzz fuzz``: its options are checked before anything large is imported."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def fuzz_command(
     cluster: parameters.OnRay = False,
     known_reports: parameters.KnownReports = None,
 ) -> None:
-    """Fuzz a target for a while, forward and backward, against a float64 reference, over every regime in turn.
+    """Fuzz targets: draw cases, and compare results and gradients with a float64 reference.
 
-    Without --target: our own Triton grouped GEMM, and the experts and the Qwen3 MoE block on it.
+    The default targets are moefuzz's own Triton grouped GEMM, and the experts and the Qwen3 MoE block that use it.
 
-    Every case runs in a process beside this one. A failure is minimised and printed as a report. With --hours, --run, --gpus or several
-    --workers several processes explore, each failure becomes a report in the run's folder, and a page, summary.html, says what was found
-    and covered. A run that was killed goes on with --run.
+    Every case runs in a worker process. A failure is minimised and printed as a report. With --hours, --run, --gpus or several --workers
+    the run is a long one: several processes explore, each failure becomes a report in the run's folder, and its page summary.html shows
+    findings and coverage. A long run that was interrupted is resumed with --run.
 
-    Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: nothing can run here any more, 4: an error of moefuzz itself, 5: no
-    example ran, 130: interrupted.
+    Exit code 0: nothing (new) found, 1: failures, 2: wrong usage, 3: no more cases can run (device, memory or disk), 4: an error of
+    moefuzz itself, 5: no example ran, 130: interrupted.
     """
     asked = FuzzOptions(
         specs=tuple(dict.fromkeys(target or ())), time=time, regimes=tuple(regime or ()), examples=examples, seed=seed,
@@ -70,11 +70,11 @@ def fuzz_command(
 
 
 def _document(form: str) -> TextIO:
-    """Where the document of a format goes: standard output, on which nothing else is printed from now on, neither here nor by a worker."""
+    """Return the stream for a document of this format: standard output, to which this process and its workers then print nothing else."""
     try:
         if form == FORMATS[0] or sys.stdout.fileno() != 1:
             return sys.stdout
-    except (OSError, ValueError):  # no file, as in a test
+    except (OSError, ValueError):  # standard output is no file, as in a test
         return sys.stdout
     sys.stdout.flush()
     document = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the command line asks of a run of ``moefuzz fuzz``, and what can be said of it before anything large is imported."""
+"""The options of a run of ``moefuzz fuzz``, and those checks of them that need no large import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .options import refuse, seconds_of, seconds_of_hours
 
 @dataclass(frozen=True)
 class FuzzOptions:
-    """As they were given; None where an option was not."""
+    """The options as given; None for an option that was not given."""
 
     specs: tuple[str, ...] = ()
     time: str | None = None
@@ -41,20 +41,20 @@ class FuzzOptions:
     known_reports: tuple[Path, ...] = ()
     document: TextIO = sys.stdout
     by_chance: int = field(default_factory=lambda: random.SystemRandom().getrandbits(32))
-    """The seed of a run for which none is given."""
+    """The random seed of a run for which none is given."""
     seconds: float | None = None
     case_seconds: float | None = None
     folder: Path = Path()
-    """Of a long run. Like the seconds, it is known once the options are checked."""
+    """The folder of a long run; like the seconds, it is set by ``checked``."""
 
     @property
     def is_long(self) -> bool:
-        """Whether an option asks for a run of several processes."""
+        """Whether the options ask for a long run, with several processes."""
         given = any(option is not None for option in (self.hours, self.run, self.gpus))
         return given or self.workers not in (None, 1) or bool(self.known_reports or self.share or self.cluster)
 
     def checked(self) -> FuzzOptions:
-        """Return the options with their durations read and a folder named, or end with one line where they cannot be meant."""
+        """Return the options with durations and folder filled in, or end the command with one line if they contradict each other."""
         if self.hours is not None and self.time is not None:
             refuse("--hours and --time both say how long: give one of them")
         if self.workers is not None and self.workers < 1:

@@ -28,10 +28,10 @@ from .tables import print_page, print_reports, print_shapes
 def report_command(
     where: Annotated[
         Path | None,
-        typer.Argument(metavar="[FOLDER|ID]", help="Where the reports are, or one of them.", autocompletion=report_ids),
+        typer.Argument(metavar="[FOLDER|ID]", help="A folder of reports, a run, or the ID of one report.", autocompletion=report_ids),
     ] = None,
 ) -> None:
-    """List the reports of a folder or a run, or print one; `moefuzz replay ID` runs one again. Exit code 2: there is none."""
+    """List the reports of a folder or a run, or print one report; `moefuzz replay ID` runs its case again. Exit code 2: no report."""
     folder = reports_in(where or reports_folder())
     one = named_report(str(where or folder))
     if (one / "report.md").is_file():
@@ -43,9 +43,9 @@ def report_command(
 
 
 def targets_command() -> None:
-    """List what is installed under a name (entry points of the group moefuzz.targets), whose it is, and what each declares.
+    """List the installed targets (entry points of the group moefuzz.targets), with package and declaration.
 
-    Exit code 0, also where one of them cannot be used: the list says why.
+    Exit code 0, even if a target cannot be used: the list says why.
     """
     console, unusable = Console(), list[str]()
     table = Table("name", "of", "level", "declares", box=box.SIMPLE_HEAD, collapse_padding=True)
@@ -65,9 +65,9 @@ def targets_command() -> None:
 def models_command(
     model_id: Annotated[str | None, typer.Argument(metavar="[MODEL_ID]", help="A model on the Hugging Face Hub, as owner/name.")] = None,
 ) -> None:
-    """List the released models whose MoE shapes are shipped; with MODEL_ID, ask the Hub for one's shape and expert tensors.
+    """List the MoE shapes of released models that moefuzz contains; with MODEL_ID, read one's shape and expert tensors from the Hub.
 
-    Where the Hub does not answer, the shape that is shipped, with a note. Exit code 0, 2: neither the Hub nor a preset has it.
+    If the Hub does not answer, the contained shape is printed, with a note. Exit code 2: neither the Hub nor moefuzz has the model.
     """
     if model_id is None:
         print_shapes(list(presets().values()))

@@ -1,4 +1,4 @@
-"""A long run: what its folder holds already, its workers on this host, what it shows meanwhile, and what it ends with."""
+"""A long run: start or resume it in its folder, watch its workers, show its progress, and print its outcome."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from .fuzz_options import FuzzOptions
 from .screen import plain_line, screen
 
 _LINE_SECONDS = 60.0
-"""How often a line is printed where there is no terminal, and the page is written."""
+"""How often the page is written, and a line is printed if there is no terminal."""
 
 
 class Workers(Protocol):
-    """A supervisor of this host, or a cluster."""
+    """A supervisor of workers: of this host, or of a cluster."""
 
     events: EventLog
-    why: str  # they ended
+    why: str  # the reason why the workers ended
 
     def watch(self, look: Callable[[], None], enough: Callable[[], bool]) -> int: ...
 
@@ -55,7 +55,7 @@ def watched(
     regimes: Regimes,
     known_reports: Sequence[Path],
 ) -> int:
-    """Have workers fuzz until the time is up; return what to end with."""
+    """Run workers until the time is up, and print progress and outcome; return the exit code."""
     console = Console()
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     resumed = run.started({**asked.said(command), "regimes": _drawn(asked.targets, regimes), "labels": _labels(asked.targets)})
@@ -75,7 +75,7 @@ def watched(
         status = workers.watch(look, enough)
     page = _page(run.path)
     if not (run.path / "summary.html").exists():
-        status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder takes no file any more"
+        status, workers.why = status or INFRASTRUCTURE, workers.why if status else "the run's folder cannot be written to any more"
     new = _New(len(_reported(run)) - reports, read_state(run.path).examples - examples, sum(not one.outcome for one in run.found()))
     _say_ended(run, new, page, workers.why if status == INFRASTRUCTURE else "", say)
     return status or new.status
@@ -83,7 +83,7 @@ def watched(
 
 @dataclass(frozen=True)
 class _New:
-    """What a run came to since it was started: distinct failures, examples, and failures that are not reduced to the end."""
+    """The outcome of a run since it was started: distinct failures, examples, and failures that are not fully reduced."""
 
     failures: int
     examples: int
@@ -91,12 +91,12 @@ class _New:
 
     @property
     def status(self) -> int:
-        """The exit code of a run that went to its end."""
+        """The exit code of a run that ended normally."""
         return FOUND if self.failures > 0 or self.waiting else 0 if self.examples else NOTHING_RAN
 
 
 def _say_resumed(run: RunFolder, asked: RunSettings, workers: Workers, say: Callable[[str], None]) -> None:
-    """Say what an earlier run of the folder has left, and count it as an event."""
+    """Print what an earlier run in this folder left, and log it as an event."""
     waiting, cases = sum(not one.outcome for one in run.found()), len(interrupted_cases(asked.targets, run.path / "running"))
     workers.events.say("resumed", {"cases": cases, "found": waiting, "reports": len(_reported(run))})
     reports = several(len(_reported(run)), "report")
@@ -104,12 +104,12 @@ def _say_resumed(run: RunFolder, asked: RunSettings, workers: Workers, say: Call
 
 
 def _say_ended(run: RunFolder, new: _New, page: str, stopped: str, say: Callable[[str], None]) -> None:
-    """Name each report, and say what the run came to, and why it stopped if its time was not up."""
+    """Print each report and the outcome of the run, and why it stopped if that was before its time was up."""
     for found in _reported(run):
         where = run.reports / found.report / "report.md" if found.report else f"its report could not be written; the case is {found.case!r}"
         say(f"{bucket_title(found.became or found.bucket)}: {where}")
     if new.waiting:
-        say(f"{several(new.waiting, 'failure')} not reduced to the end: the same command with --run {run.path} goes on with it")
+        say(f"{several(new.waiting, 'failure')} not fully reduced: the same command with --run {run.path} continues")
     say(f"{several(new.failures, 'new failure')} in {several(new.examples, 'example')}; the whole run: {page}")
     if stopped:
         say(f"stopped: {stopped}")
@@ -118,7 +118,7 @@ def _say_ended(run: RunFolder, new: _New, page: str, stopped: str, say: Callable
 
 
 def know(run: RunFolder, folder: Path) -> int:
-    """Take what the reports of an earlier run explain for known; how many there are."""
+    """Record the failures that the reports of an earlier run explain as known; return how many reports do."""
     known = 0
     for report in read_all(folder):
         if isinstance(report, Report) and (region := region_of(folder / report.id)) is not None:
@@ -128,7 +128,7 @@ def know(run: RunFolder, folder: Path) -> int:
 
 
 def _page(folder: Path, state: RunState | None = None) -> str:
-    """Write the page; where it is, or why there is none: a full disk ends no run."""
+    """Write the page; return its path, or why it could not be written: a full disk does not end a run."""
     try:
         return str(write_summary(folder, state))
     except OSError as error:
@@ -140,13 +140,13 @@ def _reported(run: RunFolder) -> list[Found]:
 
 
 def _drawn(specs: Sequence[str], regimes: Regimes) -> dict[str, list[str]]:
-    """By target the regimes that it has."""
+    """Return the names of each target's regimes, by target."""
     targets = [load_target(spec) for spec in specs]
     return {one.name: [name for name, regime in regimes[one.level].items() if regime(one) is not None] for one in targets}
 
 
 def _labels(specs: Sequence[str]) -> dict[str, Sequence[str]]:
-    """By field what cases of these targets can have."""
+    """Return the labels that cases of these targets can have, by field."""
     targets = [load_target(spec) for spec in specs]
     alone = all(one.level == DEFAULT_LEVEL for one in targets)
     could: dict[str, Sequence[str]] = {**LABELS, "dtype": list(dict.fromkeys(dtype for one in targets for dtype in one.dtypes))}
@@ -160,7 +160,7 @@ def _labels(specs: Sequence[str]) -> dict[str, Sequence[str]]:
 
 @contextmanager
 def _shown(folder: Path, console: Console) -> Iterator[Callable[[], None]]:
-    """Follow the run's events: on one screen, or by a line each minute where there is no terminal."""
+    """Yield a function that reads new events and shows the run: on one screen, or as a line each minute if there is no terminal."""
     state, tail = RunState(info_of(folder)), Tail(folder)
     state.skipped = tail.skipped
     said = time.monotonic()

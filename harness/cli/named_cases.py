@@ -1,4 +1,4 @@
-"""What ``moefuzz replay`` and ``moefuzz report`` are asked for: a case as text, or a report by its ID, its folder or a folder of them."""
+"""Read the argument of ``moefuzz replay`` and ``moefuzz report``: a case as text, or a report by ID, folder or folder of reports."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LISTED = 20
 
 
 class NoCase(Exception):
-    """A text that names no case; the text is one line."""
+    """Raised for an argument that names no case; the text is one line."""
 
 
 def named_case(text: str) -> tuple[Case, Report | None]:
-    """A case, and the report in which it stands. Raises NoCase."""
+    """Return the case that a text names, and the report that holds it, if any. Raises NoCase."""
     try:
         if text.lstrip().startswith("{"):
             return case_from_json(text), None
@@ -35,12 +35,12 @@ def named_case(text: str) -> tuple[Case, Report | None]:
 
 
 def named_report(text: str) -> Path:
-    """The folder of a report that is named by its path or by its ID."""
+    """Return the folder of a report that is named by its path or its ID."""
     return Path(reports_folder(), text) if re.fullmatch("[0-9a-f]{8}", text) and not Path(text).exists() else Path(text)
 
 
 def _only_report(text: str) -> Path:
-    """The folder or file of the report that is meant. Raises NoCase where it is none or one of several."""
+    """Return the folder or file of the report that a text names. Raises NoCase if there is none or more than one."""
     if "\0" in text or not text.strip() or len(os.fsencode(text)) > os.pathconf("/", "PC_PATH_MAX"):
         raise NoCase(f"no case and no report: {_short(repr(text), 60)}")
     path = named_report(text)
@@ -61,11 +61,11 @@ def _only_report(text: str) -> Path:
 def _exists(text: str) -> bool:
     try:
         return Path(text).exists()
-    except (OSError, ValueError):  # no name that a file can have
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
 def _short(text: str, length: int = 240) -> str:
-    """In one line, and no longer."""
+    """Return the text on one line, cut to ``length`` characters."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line if len(line) <= length else f"{line[: length - 1]}…"

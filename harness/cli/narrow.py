@@ -1,4 +1,4 @@
-"""Tables where they fit, and elsewhere a line for each row: a terminal of 20 columns shows no column of ten."""
+"""Print a table if it fits, else a line for each row, as in a terminal of 20 columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WIDE = 10_000
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table; as ``first: header value, ...`` by rows where a word of it would be cut."""
+    """Print a table; if a word of it would be cut, print each row as ``first: header value, ...`` instead."""
     if Measurement.get(console, console.options.update(max_width=_WIDE), table).minimum <= console.width:
         console.print(table)
         return

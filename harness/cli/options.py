@@ -1,4 +1,4 @@
-"""What several commands take: options, and how their values are read."""
+"""Options of several commands, and how their values are read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from moefuzz.harness.verdict.known_issues import BadKnownIssues, KnownIssues
 
 from .completion import target_names
 
-WHAT = "The grouped GEMM, experts or MoE block to hold against the reference; `moefuzz targets` lists the names."
+WHAT = "The grouped GEMM, experts or MoE block to test; `moefuzz targets` lists the names."
 
 
 def _by_module(given: list[str] | str | None) -> list[str] | str | None:
-    """The names of targets that an option has, each by its module where it names a file."""
+    """Return the names of targets that an option has; a name with a file becomes one with a module."""
     return [*map(without_file, given)] if isinstance(given, list) else given and without_file(given)
 
 
@@ -29,14 +29,16 @@ ONE_TARGET: dict[str, Any] = {"metavar": "NAME|FILE.py:ATTR|PKG.MOD:ATTR", "auto
 TARGET = ONE_TARGET | {"envvar": TARGET_VARIABLE}
 ISOLATE = typer.Option(
     "--isolate/--no-isolate",
-    help="Run cases in a process of their own, where a crash, a hang and a CUDA error are failures like any other. (default: yes)",
+    help="Run cases in a worker process, so that a crash, a hang or a CUDA error is a failure like any other. (default: yes)",
 )
-SANITIZE = typer.Option("--sanitize", help="Watch every access of Triton kernels under the interpreter: outside, uninitialised, racing.")
-COVERAGE = typer.Option("--coverage", help="Print which lines, branches and masks of Triton kernels were reached, by target.")
+SANITIZE = typer.Option(
+    "--sanitize", help="Check each memory access of Triton kernels under the interpreter: out of bounds, uninitialised, data race."
+)
+COVERAGE = typer.Option("--coverage", help="Print, by target, which lines, branches and masks of Triton kernels were reached.")
 
 
 def refuse(message: str, status: int = USAGE) -> NoReturn:
-    """Print one line, and end the command."""
+    """Print one line on standard error, and end the command with this status."""
     typer.echo(f"moefuzz: {message}", err=True)
     raise typer.Exit(status)
 
@@ -65,7 +67,7 @@ def named_target(spec: str) -> Target:
 
 
 def named_issues(path: Path | None) -> KnownIssues:
-    """Return the known issues of a file, if there is one, or end the command with one line."""
+    """Return the known issues of a file, or none without a file; end the command with one line if it cannot be read."""
     try:
         return KnownIssues() if path is None else KnownIssues.read(path)
     except BadKnownIssues as error:

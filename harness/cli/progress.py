@@ -1,4 +1,4 @@
-"""How far a short run is: a bar in a terminal, and elsewhere a line every ten seconds."""
+"""Show the progress of a short run: a bar in a terminal, else a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from moefuzz.harness.campaign.settings import RunSettings
 from .tally import Tally
 
 _LINE_SECONDS = 10.0
-"""How often a line is printed where there is no terminal."""
+"""How often a line is printed if there is no terminal."""
 
 
 class RunProgress:
-    """Shows what a run is ``doing``, and how many examples and failures there are, those of the turn under way included."""
+    """Shows what a run is ``doing``, and the number of examples and failures, including those of the unfinished turn."""
 
     def __init__(self, console: Console, tally: Tally, asked: RunSettings, examples: int | None) -> None:
         self.console, self.tally, self.asked, self.examples = console, tally, asked, examples
         self.doing = "starting"
-        self.explorer: Explorer | None = None  # once the run explores
+        self.explorer: Explorer | None = None  # set when the run begins to explore
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Show it while this lasts."""
+        """Show the progress within this context."""
         if not self.console.is_terminal:
             with _every(_LINE_SECONDS, self._print_line):
                 yield
@@ -52,7 +52,7 @@ class RunProgress:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _long_case(self) -> str:
-        """Return for how long a case runs that takes long."""
+        """Return how long the present case has been running, if that is long, else ""."""
         began = self.explorer.running_since if self.explorer is not None else None
         seconds = 0.0 if began is None else time.monotonic() - began
         limit = f", given up after {self.asked.case_seconds:.0f} s: --case-time" if self.asked.isolate else ""
@@ -65,12 +65,12 @@ class RunProgress:
 
 @contextlib.contextmanager
 def _every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Call something again and again in a thread, while this lasts."""
+    """Call a function periodically in a thread, within this context."""
     done = threading.Event()
 
     def loop() -> None:
         while not done.wait(seconds):
-            with contextlib.suppress(OSError, ValueError):  # what it prints to is closed
+            with contextlib.suppress(OSError, ValueError):  # its output is closed
                 call()
 
     thread = threading.Thread(target=loop, daemon=True)

@@ -1,4 +1,4 @@
-"""``moefuzz replay``: one case, run again."""
+"""``moefuzz replay``: run one case again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def replay_command(
         str,
         typer.Argument(
             metavar="CASE",
-            help="GroupedGemmCase(...) as a report prints it, JSON, a report's folder or file, or its ID.",
+            help="A case as a report prints it, GroupedGemmCase(...), or as JSON; or a report's ID, folder or file.",
             autocompletion=report_ids,
         ),
     ],
@@ -38,11 +38,12 @@ def replay_command(
     isolate: Annotated[bool | None, ISOLATE] = None,
     sanitize: Annotated[bool, SANITIZE] = False,
 ) -> None:
-    """Run one case again, by default on the target that its report names, or that of its level in MOEFUZZ_TARGET or
-    pyproject.toml, or our own.
+    """Run one case again, by default on the target that its report names.
 
-    The case runs in a process of its own. Known issues are no matter here. Exit code 0: the target is right, or refuses what it does not
-    declare, 1: it fails, 2: wrong usage.
+    Without a report the default is the target of its level in MOEFUZZ_TARGET or pyproject.toml, or else moefuzz's own. The case runs in a
+    worker process. Known issues are not applied.
+
+    Exit code 0: the result is right, or the target refuses a case outside its declaration, 1: it fails, 2: wrong usage.
     """
     try:
         parsed, reported = _named(case, target)
@@ -69,7 +70,7 @@ def replay_command(
 
 
 def _named(case: str, target: str | None) -> tuple[Case, Report | None]:
-    """A case, and the report in which it stands; the module of a target may bring the level of the case. Raises NoCase and BadTarget."""
+    """Return a case and its report, if any; the target's module is imported if it defines the case's level. Raises NoCase and BadTarget."""
     try:
         return named_case(case)
     except NoCase:
@@ -80,7 +81,7 @@ def _named(case: str, target: str | None) -> tuple[Case, Report | None]:
 
 
 def _checked(case: Case, target: str | None, *, isolate: bool, sanitize: bool) -> Agreement:
-    """Check a case; raises what ``check`` raises, and BadTarget."""
+    """Check a case and return the agreement. Raises what ``check`` raises, and BadTarget."""
     from moefuzz.harness.verdict.check import check
     from moefuzz.harness.verdict.isolation import isolated
 
@@ -94,9 +95,9 @@ def _checked(case: Case, target: str | None, *, isolate: bool, sanitize: bool) -
 
 
 def _print(agreement: Agreement, fixed: Report | None) -> None:
-    """Print in what the target agrees; ``fixed`` is the report of a failure that it no longer has."""
+    """Print how the target agrees; ``fixed`` is the report of a failure that no longer occurs."""
     if agreement.refused:
-        typer.echo(f"refused, as it may: {agreement.case!r}\n{agreement.refused}")
+        typer.echo(f"refused, as allowed: {agreement.case!r}\n{agreement.refused}")
         return
     if fixed is not None:
         typer.echo(f"fixed, it was {fixed.title}")

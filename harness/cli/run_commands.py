@@ -1,4 +1,4 @@
-"""The commands that read the folders of long runs."""
+"""``moefuzz summary`` and ``moefuzz merge``, which read the folders of long runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from moefuzz.harness.run_log.events import BadRun
 from moefuzz.harness.run_log.merge import merge
 
 
-def summary_command(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, which may still go on.")]) -> None:
-    """Write the page of a long run, RUN/summary.html, and name it: what was found, what was covered, how long it took.
+def summary_command(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a long run, finished or not.")]) -> None:
+    """Write a page on the findings, coverage and duration of a long run, RUN/summary.html, and print its path.
 
-    Exit code 0, whatever was found; 2: there is no such run, or it cannot be written.
+    Exit code 0, whatever was found; 2: there is no such run, or the page cannot be written.
     """
-    from moefuzz.harness.report.summary import verdict, write_summary  # matplotlib, which no other command waits for
+    from moefuzz.harness.report.summary import verdict, write_summary  # it imports matplotlib, which no other command needs
     from moefuzz.harness.run_log.state import read_state
 
     try:
@@ -33,11 +33,11 @@ def summary_command(run: Annotated[Path, typer.Argument(metavar="RUN", help="The
 
 def merge_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folders of the hosts' runs.")],
-    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="Where all of them together are written; there must be nothing.")],
+    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="The folder to write; it must not exist or must be empty.")],
 ) -> None:
-    """Make one run folder of those of several hosts: events, reports and what was started, each once.
+    """Merge the run folders of several hosts into one: their events, reports and settings, without duplicates.
 
-    Exit code 2: one of them is no run, or FOLDER is not empty.
+    Exit code 2: a folder is no run, or FOLDER is not empty.
     """
     try:
         merge(runs, into)

@@ -1,4 +1,4 @@
-"""``moefuzz sanitize``: a script of the user's own, run under the sanitizer."""
+"""``moefuzz sanitize``: run a user's script under the sanitizer."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .options import refuse
 
 
 def sanitize_command(
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A Python file that launches Triton kernels on tensors of the CPU.")],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENTS]...", help="What the script is given; after --.")] = None,
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A Python file that launches Triton kernels on CPU tensors.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENTS]...", help="Arguments of the script, after --.")] = None,
     *,
-    written_twice: Annotated[bool, typer.Option("--written-twice", help="Report what two stores of a launch write, too.")] = False,
+    written_twice: Annotated[bool, typer.Option("--written-twice", help="Also report memory that two stores of a launch write.")] = False,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Print which lines, branches and masks of the kernels were reached.")
     ] = False,
 ) -> None:
-    """Run a script under Triton's interpreter, and watch every access of its kernels: docs/guide/sanitizer.md.
+    """Run a script under Triton's interpreter, and check each memory access of its kernels (docs/guide/sanitizer.md).
 
-    Exit code 0: nothing found, 1: findings, 2: it cannot run.
+    Exit code 0: nothing found, 1: findings, 2: the script cannot run.
     """
-    os.environ["TRITON_INTERPRET"] = "1"  # before its kernels are made
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when a kernel is decorated
     from rich.console import Console
 
     from moefuzz.harness.sanitizer import CannotSanitize, Findings, sanitize
@@ -49,7 +49,7 @@ def sanitize_command(
                 failed = f"{script} ended with exit status {end.code}" if end.code else ""
             except (CannotSanitize, KeyboardInterrupt):
                 raise
-            except BaseException as error:  # also what ends the script is a finding's context
+            except BaseException as error:  # a finding may explain what ended the script
                 traceback.print_exception(error.with_traceback(_from(script, error.__traceback__)))
                 failed = f"{script} raised {type(error).__name__}"
     except CannotSanitize as error:
@@ -68,7 +68,7 @@ def sanitize_command(
 
 
 def _from(script: Path, frames: TracebackType | None) -> TracebackType | None:
-    """A traceback from the script's first line on."""
+    """Return the part of a traceback that begins in the script."""
     while frames is not None and frames.tb_frame.f_code.co_filename != str(script):
         frames = frames.tb_next
     return frames

@@ -1,4 +1,4 @@
-"""One screen that follows a long run, and one line of it where there is no terminal."""
+"""Show a long run on one screen, or as one line if there is no terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moefuzz.harness.run_log.state import RunState
 from moefuzz.harness.run_log.worker_state import Worker
 
 STARVING_SECONDS = 600.0
-"""A regime without an example after so long is named."""
+"""A regime that still has no example after so long is named."""
 
 Lines = Iterator[RenderableType]
 
@@ -30,12 +30,12 @@ _URGENT = ("out", "silent", "restarting", "reducing", "running", "ended")
 
 
 def screen(state: RunState, now: float) -> RenderableType:
-    """The run as it stands: as much of it as the terminal has lines for."""
+    """Return the present state of the run, cut to the number of lines of the terminal."""
     return _Screen(state, now)
 
 
 def plain_line(state: RunState, now: float) -> str:
-    """The run in one line, for a log."""
+    """Return the present state of the run in one line, for a log."""
     said = [
         _time_left(state, now),
         several(state.examples, "example"),
@@ -107,7 +107,7 @@ class _Screen:
         if room < 3:
             return
         table = _table("failure", "target", "after", "report", "takes")
-        table.expand, table.columns[4].ratio = True, 1  # what it takes has no end: it gets what the others leave
+        table.expand, table.columns[4].ratio = True, 1  # its text can be of any length: it gets the remaining width
         for column, (least, most) in zip(table.columns, ((8, 26), (6, 16), (11, 11), (8, 9)), strict=False):
             column.min_width, column.max_width = least, most
         rows = [_row(reported) for reported in reversed(failures.reported)]
@@ -125,7 +125,7 @@ def _row(reported: Reported) -> tuple[str, ...]:
 
 
 def _table(*columns: str) -> Table:
-    """A head, a rule and rows of one line each."""
+    """Return an empty table with a header, a rule, and rows of one line each."""
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True, header_style="dim", expand=False)
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
@@ -146,7 +146,7 @@ def _time_left(state: RunState, now: float) -> str:
     if state.ended:
         return f"{state.ended} after {duration(state.elapsed)}"
     left = state.left(now)
-    return f"{duration(state.since(now))} gone" if left is None else f"{duration(left)} left"
+    return f"{duration(state.since(now))} elapsed" if left is None else f"{duration(left)} left"
 
 
 def _rate_now(state: RunState, now: float) -> str:
@@ -168,12 +168,12 @@ def _workers(state: RunState, now: float) -> str:
 
 
 def _state_of(worker: Worker, now: float) -> str:
-    """What it does, or that nothing was heard of it for long."""
+    """Return the state of a worker, or "silent" if it has logged nothing for long."""
     return "silent" if worker.state in ("running", "reducing") and not worker.works(now) else worker.state
 
 
 def _ago(seconds: float) -> str:
-    """In one unit."""
+    """Return a duration in its largest unit."""
     return " ".join(duration(max(seconds, 0.0)).split()[:2])
 
 
@@ -186,5 +186,5 @@ def _names(regimes: list[Regime]) -> str:
 
 
 def _short(target: str) -> str:
-    """The last part of a dotted name."""
+    """Return the last part of a target's name, after the colon."""
     return target.rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""A short run: one process explores into a folder that is thrown away; reports stay. What it prints, and what it ends with."""
+"""A short run: one process explores in a temporary folder, prints what it finds, and keeps only the reports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .progress import RunProgress
 from .tally import Tally
 
 _REDUCING_SECONDS = 30.0
-"""A failure is reduced and explained for so long at least, and for as long as the run explores at most."""
+"""The time limit for reducing and explaining a failure is the time of exploring, but at least this."""
 
 
 class ShortRun:
@@ -55,7 +55,7 @@ class ShortRun:
         self._ended_early = False
 
     def run(self) -> int:
-        """Fuzz, and return the exit code. What was found is printed whatever ends the run."""
+        """Fuzz, and return the exit code. Failures found so far are printed however the run ends."""
         status = 0
         with tempfile.TemporaryDirectory(prefix="moefuzz-") as folder:
             campaign = self._campaign(Path(folder))
@@ -66,15 +66,15 @@ class ShortRun:
             except LostDevice as error:
                 status = INFRASTRUCTURE
                 self.tally.notes.append(f"stopped: {error}")
-            except BadTarget as error:  # which a case finds, and an import does not
+            except BadTarget as error:  # seen by a case and not by the import
                 refuse(str(error))
-            except Exception as error:  # of moefuzz, or of what a target did to it: what was found is printed all the same
+            except Exception as error:  # an error of moefuzz, or one caused by a target: print the failures found so far
                 status = INTERNAL
                 traceback.print_exc()
                 self.tally.notes.append(f"stopped by an error of moefuzz itself: {type(error).__name__}: {text_of(error)[:300]}")
             finally:
                 if sys.exc_info()[0] is None:
-                    ignore()  # what follows takes no time, and runs nothing of a target
+                    ignore()  # the rest is short, and calls no target
             if status and (turn := campaign.explorer.under_way()) is not None:
                 self._take(turn)
             for step in () if self._ended_early else campaign.unfinished():
@@ -85,7 +85,7 @@ class ShortRun:
         asked, options = self.asked, self.options
         self._say(f"{' and '.join(asked.targets)} on {describe()}", style="bold")
         again = f", the same with --examples {options.examples}" if options.examples else ""
-        self._say(f"{versions()}\nseed {asked.seed}{again}; every case runs {'beside' if asked.isolate else 'in'} this process\n")
+        self._say(f"{versions()}\nseed {asked.seed}{again}; every case runs in {'a worker' if asked.isolate else 'this'} process\n")
         each = max(_REDUCING_SECONDS, asked.seconds)
         return Campaign(RunFolder(folder, self.reports), self.targets, self.regimes, seed=str(asked.seed), seconds_each=min(each, 150.0))
 
@@ -103,13 +103,13 @@ class ShortRun:
                     return
 
     def _enough(self, campaign: Campaign) -> None:
-        """Name what was found besides, and is not reduced any more."""
+        """Note the other failures that were found and are not reduced."""
         self._ended_early = True
         self.tally.notes.append(f"ended after {several(len(self.tally.failures), 'failure')}, as --max-failures asks")
-        self.tally.notes += [f"found besides, and not reduced: {one.failure.title} on {one.case!r}" for one in campaign.waiting()]
+        self.tally.notes += [f"also found, and not reduced: {one.failure.title} on {one.case!r}" for one in campaign.waiting()]
 
     def _steps(self, campaign: Campaign, left: list[InterruptedCase]) -> Iterator[Step]:
-        """What an earlier run did not survive, in a process of its own, then the run."""
+        """Yield the steps: the cases during which an earlier run ended, in a worker process, then the run itself."""
         with isolated(self.asked.case_seconds) if left and not self.asked.isolate else nullcontext():
             yield from campaign.again(left)
         self.progress.doing, self.progress.explorer = "exploring", campaign.explorer
@@ -125,9 +125,9 @@ class ShortRun:
         else:
             self.progress.doing = "exploring"
             if step.failure is None or step.found.outcome in ("same", "gone"):
-                self._say(f"no failure of its own: {step.found.failure.title}: {step.said}\n", style="dim")
+                self._say(f"not reported separately: {step.found.failure.title}: {step.said}\n", style="dim")
                 if step.found.outcome == "gone":
-                    self.tally.notes.append(f"{step.found.failure.title} on {step.found.case!r} came to nothing: {step.said}")
+                    self.tally.notes.append(f"{step.found.failure.title} on {step.found.case!r} has no report of its own: {step.said}")
                 return
             self.console.print(f"[red]FAILED[/] in regime {step.found.regime}, minimised:\n", highlight=False)
             self._report(step)
@@ -149,7 +149,7 @@ class ShortRun:
         return examples, at - self.tally.began
 
     def _ended(self, status: int) -> int:
-        """Print what there is to say at the end; return the exit code."""
+        """Print the outcome; return the exit code."""
         if status == INTERRUPTED:
             self._say("interrupted")
         early = self._ended_early or status == INTERRUPTED

@@ -1,4 +1,4 @@
-"""How a long run of ``moefuzz fuzz`` begins: what is asked for beside what its folder says, and its workers."""
+"""Start a long run of ``moefuzz fuzz``: combine the options with the settings in its folder, and make its workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .options import named_issues, refuse
 
 
 def long(options: FuzzOptions) -> int:
-    """Run several processes in a folder; return the exit code."""
+    """Run a long run in its folder; return the exit code."""
     for option, given in (("--examples", options.examples is not None), ("--coverage", options.coverage)):
         if given:
             refuse(f"{option} is for a short run")
@@ -55,7 +55,7 @@ def long(options: FuzzOptions) -> int:
 
 
 def _asked(options: FuzzOptions, folder: Path) -> tuple[RunSettings, list[Target]]:
-    """Return what is asked of a long run, and its targets."""
+    """Return the settings of a long run, and its targets."""
     before = _before(folder)
     asked = merged(options, before)
     named_issues(options.known or (Path(asked.known_issues) if asked.known_issues else None))
@@ -68,12 +68,12 @@ def _asked(options: FuzzOptions, folder: Path) -> tuple[RunSettings, list[Target
         refuse(str(error), INFRASTRUCTURE)
     names = tuple(target.name for target in targets)
     if before is not None and before.targets and set(before.targets) != set(names):
-        refuse(f"--run {folder}: it is a run of {' and '.join(before.targets)}; another target wants another folder")
+        refuse(f"--run {folder}: it is a run of {' and '.join(before.targets)}; use another folder for another target")
     return replace(asked, targets=names), targets
 
 
 def _before(folder: Path) -> RunSettings | None:
-    """Return what an earlier run of the folder was asked for, if there was one."""
+    """Return the settings of an earlier run in the folder, or None."""
     try:
         return RunSettings.of(folder) if (folder / "run.json").exists() else None
     except BadRun as error:
@@ -81,7 +81,7 @@ def _before(folder: Path) -> RunSettings | None:
 
 
 def merged(options: FuzzOptions, before: RunSettings | None) -> RunSettings:
-    """Return what is asked for: what no option gives is as the earlier run had it, or by default."""
+    """Return the settings: from the options, else from the earlier run, else the defaults."""
     was = before or RunSettings((), chosen.DEFAULT_SECONDS, seed=options.by_chance)
     known = options.known or (Path(was.known_issues) if was.known_issues else None)
     return RunSettings(

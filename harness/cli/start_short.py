@@ -1,4 +1,4 @@
-"""How a short run of ``moefuzz fuzz`` begins: what is asked for is looked at as a whole, and what cannot run ends with one line."""
+"""Start a short run of ``moefuzz fuzz``; options that cannot run end the command with one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .short_run import ShortRun
 
 
 def short(options: FuzzOptions) -> int:
-    """Run in this process, with a worker for cases; return the exit code."""
+    """Run a short run: explore in this process, run cases in a worker process; return the exit code."""
     one_thread()
     issues = named_issues(options.known)
     chosen.want_interpreter(options)

@@ -1,4 +1,4 @@
-"""The tables that the command prints."""
+"""Tables and lists that the commands print."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .narrow import print_table
 
 
 def print_shapes(shapes: list[MoeShape]) -> None:
-    """A table within 80 columns; E experts, of which a token chooses topk, H hidden size, I intermediate size."""
+    """Print a table within 80 columns; E experts, of which a token chooses topk, H hidden size, I intermediate size."""
     table = Table("model", "E", "topk", "H", "I", "norm", "Qwen3", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in table.columns[1:5]:
         column.justify = "right"
@@ -32,7 +32,7 @@ def print_shapes(shapes: list[MoeShape]) -> None:
 
 
 def print_summary(console: Console, outcome: RunOutcome) -> None:
-    """A table for each target, examples and time, the failures again, one line each, and what else there is to know."""
+    """Print a table for each target, the examples and the time, one line for each failure, and the notes."""
     for target in dict.fromkeys(regime.target for regime in outcome.regimes):
         console.print(f"[bold]{escape(target)}[/]", highlight=False, soft_wrap=True)
         print_table(console, _by_regime([regime for regime in outcome.regimes if regime.target == target]))
@@ -47,7 +47,7 @@ def print_summary(console: Console, outcome: RunOutcome) -> None:
     if not outcome.failures and not outcome.examples:
         console.print("[yellow]no example ran[/]: nothing is known of the target; give it more --time")
     elif not outcome.failures and failing:
-        console.print(f"[yellow]nothing new[/]: {several(failing, 'example')} failed, and came to nothing", highlight=False)
+        console.print(f"[yellow]nothing new[/]: {several(failing, 'example')} failed, without a report of their own", highlight=False)
     elif not outcome.failures:
         console.print("[green]nothing found[/]" + (" until then" if outcome.status else ""))
     if outcome.unreached:
@@ -73,13 +73,13 @@ def _by_regime(regimes: list[RegimeCount]) -> Table:
 
 
 def print_page(markdown: str) -> None:
-    """A report's page, laid out for a terminal; as it is where there is none."""
+    """Print a report's page, rendered for a terminal, or as plain text if there is none."""
     console = Console()
     console.print(Markdown(markdown)) if console.is_terminal else typer.echo(markdown)
 
 
 def print_reports(reports: Iterable[Report | BadReport]) -> bool:
-    """Each report's ID, failure, target and case, and what cannot be read; whether there was one."""
+    """Print each report's ID, failure, target and case, and which cannot be read; return whether any could be."""
     unreadable, any_read = [], False
     for report in reports:
         if isinstance(report, BadReport):

@@ -1,4 +1,4 @@
-"""What a short run has come to by now, and the outcome that is made of it."""
+"""Counts of a short run so far, and the outcome computed from them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Tally:
         return time.monotonic() - self.began
 
     def count(self, turn: Turn) -> None:
-        """Add a turn to those of its regime."""
+        """Add a turn to the counts of its regime."""
         self.turns.setdefault((turn.target, turn.regime), Turn(turn.target, turn.level, turn.regime)).add(turn)
 
     def fail(self, step: Reduced, report: str, examples: int, seconds: float) -> None:
-        """Add a failure that was found after so many examples and seconds; ``report`` is its folder, empty where there is none."""
+        """Add a failure that was found after so many examples and seconds; ``report`` is its folder, or "" if it has none."""
         assert step.failure is not None
         failure = step.failure
         self.failures.append(
@@ -50,7 +50,7 @@ class Tally:
         )  # fmt: skip
 
     def outcome(self, asked: RunSettings, status: int, unreached: Sequence[tuple[str, str]], issues: Sequence[str]) -> RunOutcome:
-        """Return what the run came to; ``issues`` is what there is to say of known issues. Status 0 becomes what was found."""
+        """Return the outcome of the run; ``issues`` are notes on known issues. Status 0 becomes the exit code for what was found."""
         status = status or (FOUND if self.failures else 0 if self.examples else NOTHING_RAN)
         return RunOutcome(
             asked.targets, describe(), versions(), asked.seed, self.seconds, status, tuple(map(_count, self.turns.values())),

@@ -1,1 +1,1 @@
-"""Shapes of released models, from models.toml or from the Hub."""
+"""Shapes of released models, from models.toml or from the Hugging Face Hub."""

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are experts, told by their names, and grouped so that thousands print as a few lines."""
+"""Find the expert tensors of a checkpoint by their names, and group them so that thousands print as a few lines."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _EXPERT = re.compile(r"(?:^|\.)experts\.|(?:^|\.)block_sparse_moe\.(?:input|outp
 
 @dataclass(frozen=True)
 class ExpertTensors:
-    """Tensors that differ in the numbers of their names alone."""
+    """Tensors whose names differ only in their numbers."""
 
     pattern: str  # each number of the name replaced by *
     shape: tuple[int, ...]
     dtype: str  # as safetensors names it: BF16, F8_E4M3, U8
     count: int
-    numbers: tuple[int, ...]  # how many different numbers each * stands for: layers, then experts
+    numbers: tuple[int, ...]  # how many different numbers each * replaces: layers, then experts
 
     def __str__(self) -> str:
-        """One line; the count is a product where no tensor is missing.
+        """Return one line; the count is a product if no tensor is missing.
 
         >>> str(ExpertTensors("layers.*.mlp.experts.*.up_proj.weight", (768, 2048), "BF16", 6144, (48, 128)))
         'layers.*.mlp.experts.*.up_proj.weight  [768, 2048]  BF16  48 x 128'
@@ -48,7 +48,7 @@ class ExpertMetadata:
 
 
 def is_expert(name: str) -> bool:
-    """Whether a tensor belongs to the routed experts.
+    """Return whether a tensor belongs to the routed experts.
 
     >>> is_expert("model.layers.0.mlp.experts.0.gate_proj.weight"), is_expert("model.layers.0.mlp.shared_experts.gate_proj.weight")
     (True, False)
@@ -57,9 +57,9 @@ def is_expert(name: str) -> bool:
 
 
 def group(tensors: Mapping[str, tuple[Sequence[Any], str]]) -> tuple[ExpertTensors, ...]:
-    """The expert tensors among those given by name with shape and dtype, by pattern, shape and dtype.
+    """Return the expert tensors among ``tensors`` (name to shape and dtype), grouped by pattern, shape and dtype.
 
-    Raises ValueError for a shape that is none.
+    Raises ValueError for an invalid shape.
     """
     found: dict[tuple[str, tuple[int, ...], str], list[list[str]]] = defaultdict(list)
     for name, (shape, dtype) in tensors.items():

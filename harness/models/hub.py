@@ -1,7 +1,8 @@
-"""What the Hugging Face Hub says of a model: the shape of its MoE block, and which of its tensors are experts.
+"""Read a model's MoE shape and expert tensors from the Hugging Face Hub.
 
-Every failure is one HubError of one line. The Hub is HF_ENDPOINT where that is set; files lie in huggingface_hub's own cache, which answers
-for a config when the Hub does not. No weights are fetched: of a safetensors file only the header is read, by a range request.
+Every failure is a HubError with a text of one line. The Hub is at HF_ENDPOINT if that is set. Files are kept in huggingface_hub's own
+cache, which is used for a config if the Hub does not answer. No weights are fetched: of a safetensors file only the header is read, by a
+range request.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from .hub_config import shape_in
 from .presets import MoeShape, presets
 
 INSTEAD = "preset, since "
-"""How the note of a preset begins that stands in for an answer of the Hub."""
+"""The beginning of the note of a preset that is used because the Hub has no answer."""
 
 
 class HubError(Exception):
-    """The Hub has no usable answer; the text is one line that says what happened and what to do."""
+    """Raised if the Hub has no usable answer; the text is one line that says what happened and what to do."""
 
 
 _SAID: dict[type[Exception], str] = {
@@ -51,17 +52,17 @@ _SAID: dict[type[Exception], str] = {
     EntryNotFoundError: "has no {file}; it is not a model that transformers loads",
     json.JSONDecodeError: "{endpoint} answered with malformed JSON ({error}); tell its author, or try another revision",
 }
-"""By the first class that fits; the most special stand first."""
+"""The text for an error, that of the first class that fits; the most special classes are first."""
 
 
 def get_expert_metadata(model_id: str, revision: str | None = None) -> ExpertMetadata:
-    """The expert tensors of a model's safetensors files, with shapes and dtypes, grouped by pattern. Raises HubError.
+    """Return the expert tensors of a model's safetensors files, with shapes and dtypes, grouped by pattern. Raises HubError.
 
     - ``revision`` is a branch, a tag or a commit, by default the head of main.
     """
     with _one_line(model_id):
         api = _api()
-        # asked first: a missing repository reads as one without safetensors from here on
+        # request this first: later calls report a missing repository as one without safetensors
         commit = api.model_info(model_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
         files = api.get_safetensors_metadata(model_id, revision=commit).files_metadata.values()
         tensors = {name: (tensor.shape, tensor.dtype) for file in files for name, tensor in file.tensors.items()}
@@ -72,7 +73,7 @@ def get_expert_metadata(model_id: str, revision: str | None = None) -> ExpertMet
 
 
 def shape_from_hub(model_id: str, revision: str | None = None) -> MoeShape:
-    """The shape in a model's config.json, at the Hub or, where it does not answer, in huggingface_hub's cache. Raises HubError."""
+    """Return the shape in a model's config.json, from the Hub or, if it does not answer, from huggingface_hub's cache. Raises HubError."""
     with _one_line(model_id):
         path = _config_file(model_id, revision)
         config = json.loads(path.read_bytes())
@@ -84,7 +85,7 @@ def shape_from_hub(model_id: str, revision: str | None = None) -> MoeShape:
 
 
 def shape_of(model_id: str) -> MoeShape:
-    """The shape from the Hub if it answers, else the preset with a note that says why. Raises HubError where there is neither."""
+    """Return the shape from the Hub if it answers, else the preset with a note that says why. Raises HubError if there is neither."""
     try:
         return shape_from_hub(model_id)
     except HubError as error:
@@ -96,7 +97,7 @@ def shape_of(model_id: str) -> MoeShape:
 
 
 def _config_file(model_id: str, revision: str | None) -> Path:
-    """Where config.json lies in the cache. The Hub is asked for the model first: where it is down, a download would be tried for 23 s."""
+    """Return the path of config.json in the cache. A request for the model comes first: a download from a Hub that is down takes 23 s."""
     api = _api()
     try:
         api.model_info(model_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -111,7 +112,7 @@ def _config_file(model_id: str, revision: str | None) -> Path:
 
 
 def _endpoint() -> str:
-    """HF_ENDPOINT as it is now; huggingface_hub has read it once, when it was imported."""
+    """Return the present HF_ENDPOINT; huggingface_hub reads it only once, when it is imported."""
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
 
@@ -123,12 +124,12 @@ def _api() -> HfApi:
 def _one_line(model_id: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # huggingface_hub speaks through httpx or requests, by version: their errors share no other base
+    except Exception as error:  # huggingface_hub uses httpx or requests, by version; their errors share no other base class
         raise HubError(f"{model_id}: {_words(_first_cause(error), model_id)}") from error
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """What lies behind a file that is not in the cache: why the Hub did not give it."""
+    """Return the original cause of an error: if a file is not in the cache, why the Hub did not give it."""
     while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
     return error

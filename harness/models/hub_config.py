@@ -1,4 +1,4 @@
-"""The shape of an MoE block in a config.json, whatever its family calls the numbers."""
+"""Read the shape of an MoE block from a config.json, whose keys differ between model families."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from .presets import MoeShape
 
-# Read in the configuration classes of transformers 5.17. An earlier name wins: beside moe_intermediate_size, intermediate_size is that of
-# a dense layer.
+# The keys are those of the configuration classes of transformers 5.17. An earlier name has priority: if there is moe_intermediate_size,
+# intermediate_size is the size of a dense layer.
 _NAMES = {
     "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "moe_topk", "moe_k", "moe_top_k"),
@@ -22,11 +22,11 @@ _QWEN3_BLOCKS = {"qwen3_moe", "qwen3_vl_moe_text", "mixtral", "olmoe"}
 _ALWAYS_NORMALISED = {
     "mixtral", "minimax", "minimax_m2", "granitemoe", "gpt_oss", "qwen3_vl_moe_text", "qwen3_5_moe_text", "qwen3_omni_moe_text",
 }  # fmt: skip
-"""Model types that have no key norm_topk_prob because their routers divide by the sum without asking."""
+"""Model types without a key norm_topk_prob, whose routers always divide by the sum."""
 
 
 def shape_in(config: Any, model_id: str, source: str) -> MoeShape:
-    """The shape that a parsed config.json describes. Raises ValueError with one line where it describes none."""
+    """Return the shape that a parsed config.json describes. Raises ValueError with a text of one line if it describes none."""
     if not isinstance(config, dict):
         raise ValueError(f"its config.json holds no object but {type(config).__name__}; tell its author, or try another revision")
     for part in _parts(config):
@@ -52,7 +52,7 @@ def shape_in(config: Any, model_id: str, source: str) -> MoeShape:
 
 
 def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The config and those inside it, of the text model or of its feed-forward part."""
+    """Yield the config and those nested in it, of the text model or of its feed-forward part."""
     yield config
     for name in _INSIDE:
         if isinstance(config.get(name), dict):
@@ -60,7 +60,7 @@ def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _number(config: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    """The whole number under the first of the names that has one; a list with one number for all layers counts as that number."""
+    """Return the integer under the first of the names that has one, or None; a list with the same number for all layers counts as it."""
     for name in names:
         value = config.get(name)
         if isinstance(value, list) and value and all(number == value[0] for number in value):
@@ -71,7 +71,7 @@ def _number(config: dict[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _departures(config: dict[str, Any], kind: str) -> Iterator[str]:
-    """What the config says that a Qwen3 block does not compute."""
+    """Yield a text for each feature of the config that a Qwen3 block does not compute."""
     if kind not in _QWEN3_BLOCKS:
         yield f"a block of model type {kind}, which may compute something else"
     if any(config.get(name) for name in _SHARED):

@@ -1,4 +1,4 @@
-"""Shapes of released Mixture-of-Experts models: what a kernel will meet, as data (models.toml)."""
+"""Shapes of released Mixture-of-Experts models, read from models.toml."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class MoeShape:
-    """The numbers that decide the shapes of one MoE block, under Hugging Face's names, and where they were read.
+    """The numbers that decide the shapes of one MoE block, under Hugging Face's names, and their source.
 
-    ``norm_topk_prob`` is what the model does, also where its config has no such key. ``note`` says what a Qwen3 block of this shape does
-    not compute; it is empty where that is nothing. Raises ValueError for numbers that no block can have.
+    ``norm_topk_prob`` is what the model does, even if its config has no such key. ``note`` says what a Qwen3 block of this shape does not
+    compute; it is empty if the whole block is a Qwen3 block. Raises ValueError for numbers that no block can have.
     """
 
     model_id: str
@@ -39,7 +39,7 @@ class MoeShape:
 
 @functools.cache
 def presets() -> Mapping[str, MoeShape]:
-    """All shapes that are shipped, by model id, the Qwen3 family first.
+    """Return all shapes of models.toml by model id, the Qwen3 family first.
 
     >>> presets()["allenai/OLMoE-1B-7B-0924"].num_experts
     64
@@ -49,12 +49,12 @@ def presets() -> Mapping[str, MoeShape]:
 
 
 def preset(model_id: str) -> MoeShape:
-    """The shape that is shipped for a model. Raises ValueError with the known ids."""
+    """Return the shape of a model in models.toml. Raises ValueError, with the known ids, if it has none."""
     if model_id not in presets():
         raise ValueError(f"no preset {model_id!r}, known are {', '.join(presets())}")
     return presets()[model_id]
 
 
 def qwen3_blocks() -> list[MoeShape]:
-    """The presets whose whole MoE block is a Qwen3 block."""
+    """Return the presets whose whole MoE block is a Qwen3 block."""
     return [shape for shape in presets().values() if not shape.note]

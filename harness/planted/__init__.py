@@ -1,1 +1,1 @@
-"""Kernels that are wrong on purpose."""
+"""Kernels that are wrong on purpose, by which the tests show what moefuzz finds."""

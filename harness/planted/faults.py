@@ -1,7 +1,7 @@
-"""Kernels with a planted fault: our own, each with one line changed into a mistake that was made for real.
+"""Kernels with a planted fault: moefuzz's own kernels, each changed in one place into a bug that real kernels had.
 
-They prove that the suite sees: ``pytest --moe-target moefuzz.harness.planted.faults:forgets_the_row_mask``. Each name says what the kernel
-does. All stay within memory that they own, so that they can run in any process.
+They show that the suite finds such bugs: ``pytest --moe-target moefuzz.harness.planted.faults:forgets_the_row_mask``. The name says what
+the kernel does wrong. All stay within memory that they own, so that they can run in any process.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .kernel_copies import changed_kernels
 
 @dataclass(frozen=True)
 class Fault:
-    """One change of the kernels' source: ``old`` stands exactly once in each of ``files`` and becomes ``new``."""
+    """A named change of the kernels' source: in each edit, ``old`` occurs exactly once in ``file`` and is replaced by ``new``."""
 
     name: str
     edits: tuple[tuple[str, str, str], ...]  # file, old, new
 
     def edited(self, file: str, text: str) -> str:
-        """The text of a file with its changes."""
+        """Return the text of a file with its edits. Raises ValueError if an old text does not occur exactly once."""
         for _, old, new in (edit for edit in self.edits if edit[0] == file):
             if text.count(old) != 1:
                 raise ValueError(f"fault {self.name}: {old!r} stands {text.count(old)} times in {file}, not once")
@@ -69,6 +69,6 @@ def __getattr__(name: str) -> Target:
 
 
 def planted(fault: Fault) -> Target:
-    """The target that our own op becomes with this fault: a copy of the kernels' folder, edited and imported under another name."""
+    """Return moefuzz's own op with this fault as a target: a copy of the kernels' folder, edited and imported under another name."""
     module = changed_kernels(f"fault_{fault.name}", fault.edited)
     return Target(f"{__name__}:{fault.name}", module.grouped_gemm, tail_rows="zero")

@@ -1,6 +1,6 @@
-"""Copies of our own kernels with changed source, imported under another name.
+"""Copies of moefuzz's own kernels with changed source, imported under another name.
 
-They are real files, because Triton reads a kernel's source from its file.
+They are real files, since Triton reads a kernel's source from its file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SOURCE = Path(importlib.import_module("moefuzz.kernels.grouped_gemm").__file__ o
 
 
 def changed_kernels(name: str, edited: Callable[[str, str], str], module: str = "grouped_gemm") -> ModuleType:
-    """A module of a copy in which ``edited`` (file, text) changed each file; one copy for each name."""
+    """Return a module of a copy of the kernels, in which ``edited(file, text)`` gives the text of each file; one copy for each name."""
     package = f"_moefuzz_{name}"
     if package not in sys.modules:
         folder = Path(tempfile.mkdtemp(prefix="moefuzz-"))
@@ -27,7 +27,7 @@ def changed_kernels(name: str, edited: Callable[[str, str], str], module: str = 
         for path in (folder / package).rglob("*.py"):
             path.write_text(edited(path.name, path.read_text()))
         shared = folder / package / "triton_interpreter"
-        shutil.rmtree(shared)  # a process has one: it changes Triton
+        shutil.rmtree(shared)  # one for each process, since it changes Triton
         shared.with_suffix(".py").write_text(
             "import sys\n\nfrom moefuzz.kernels import triton_interpreter\n\nsys.modules[__name__] = triton_interpreter\n"
         )

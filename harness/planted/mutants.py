@@ -1,7 +1,7 @@
-"""Mutants of our own kernels and of the host code around them: one change each, of a kind that authors of kernels make by mistake.
+"""Mutants of moefuzz's own kernels and of the host code around them; each has one change, of a kind that happens by mistake.
 
-A mutant is a span of source text and what stands there instead, found in the syntax tree, so that its name says what it does and outlives
-other changes of the file: ``file function: operator: old -> new``, with #2 for the second of its kind.
+A mutant is a span of source text and its replacement, found in the syntax tree. Its name describes the change, and stays valid when the
+rest of the file changes: ``file function: operator: old -> new``, with #2 for the second of its kind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLACES = {
     "elementwise.py": ("tile_of", "is_aligned"),
     "experts.py": ("_experts",),
 }
-"""The functions that are mutated. Checks of arguments are not: no valid case meets them."""
+"""The functions that are mutated. Checks of arguments are not, since no valid case reaches them."""
 _LEVELS = {
     "combine_rows.py": ("experts", "grouped_gemm"),
     "elementwise.py": ("experts", "grouped_gemm"),
@@ -49,12 +49,12 @@ _LEVELS = {
     "gated_activation.py": ("experts",),
     "experts.py": ("experts",),
 }
-"""Of the targets that a file's mutants are looked for in, if not in the op alone."""
+"""The levels of the targets that test a file's mutants, if not the op alone."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """Text [start, stop) of a file of the kernels becomes ``new``."""
+    """A change: text [start, stop) of a file of the kernels is replaced by ``new``."""
 
     name: str
     operator: str
@@ -65,11 +65,11 @@ class Mutant:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """Of the targets that it is looked for in."""
+        """The levels of the targets that test it."""
         return _LEVELS.get(self.file, ("grouped_gemm",))
 
     def target(self, level: str = "") -> Target:
-        """Our own op or experts with this change, by default of the first of its levels."""
+        """Return moefuzz's own op or experts with this change as a target, by default of the first of its levels."""
         copy = f"mutant_{self.file[:-3]}_{self.start}_{abs(hash(self.name))}"
         if (level or self.levels[0]) == "experts":
             return Target(self.name, changed_kernels(copy, self.edited, "experts").triton_experts, level="experts")
@@ -77,12 +77,12 @@ class Mutant:
         return Target(self.name, module.grouped_gemm, tail_rows="zero", capturable=True)
 
     def edited(self, file: str, text: str) -> str:
-        """The text of a file with the change, if it is the mutant's."""
+        """Return the text of a file, with the change if it is the mutant's file."""
         return text[: self.start] + self.new + text[self.stop :] if file == self.file else text
 
 
 def mutants() -> list[Mutant]:
-    """All mutants, in the order of the source."""
+    """Return all mutants, in the order of the source."""
     found, seen, spans = [], Counter[str](), set[tuple[str, int, int, str]]()
     for file, functions in PLACES.items():
         text = next(SOURCE.rglob(file)).read_text()
@@ -95,7 +95,7 @@ def mutants() -> list[Mutant]:
             for operator, node, new in changes(function, text):
                 start, stop = (lines[line - 1] + column for line, column in _span(node))
                 if (file, start, stop, new) in spans:
-                    continue  # two operators that come to the same
+                    continue  # two operators with the same result
                 spans.add((file, start, stop, new))
                 old = " ".join(text[start:stop].split())
                 name = f"{file} {function.name}: {operator}: {old} -> {' '.join(new.split())}"

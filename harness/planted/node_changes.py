@@ -1,4 +1,4 @@
-"""What authors of kernels get wrong by mistake: the changes of each node of a syntax tree, by the type of the node."""
+"""Mutation operators: the changes of each node of a syntax tree that authors of kernels make by mistake."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DROPPED = ("transpose", "contiguous", "to", "sum", "view")
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a node stands: in the text of a file, in a kernel or in what launches it."""
+    """The place of a node: the text of its file, and whether it is in a kernel or in the code that launches it."""
 
     text: str
     kernel: bool
@@ -58,7 +58,7 @@ def changes(function: ast.FunctionDef, text: str) -> Iterator[Change]:
             continue  # the docstring
         hints = {id(part) for call in ast.walk(statement) if place.source(call).startswith("tl.multiple_of(") for part in ast.walk(call)}
         for node in ast.walk(statement):
-            is_hint = id(node) in hints and isinstance(node, ast.Constant) and node.value == 16  # which the interpreter ignores
+            is_hint = id(node) in hints and isinstance(node, ast.Constant) and node.value == 16  # ignored by the interpreter
             change = _CHANGES.get(type(node))
             if change is not None and not is_hint:
                 yield from change(node, place)
@@ -150,7 +150,7 @@ _CHANGES: dict[type[ast.AST], Callable[[Any, _Place], Iterator[Change]]] = {
     ast.Return: _dropped,
     ast.Expr: _dropped,
 }
-"""By the type of a node, what can be changed of it."""
+"""The functions that yield the changes of a node, by the type of the node."""
 
 
 def _call_changes(node: ast.Call, value: ast.expr, attribute: str, text: Callable[[ast.AST], str]) -> Iterator[Change]:

@@ -1,6 +1,6 @@
-"""Grouped GEMMs with a mistake that reaches beyond their result, each in a corner of its own: most take their process along.
+"""Grouped GEMMs with a fault that affects more than their result, each in different cases; most of them end their process.
 
-``moefuzz fuzz --isolate -t moefuzz.harness.planted.process_faults:aborts_behind_an_empty_expert`` shows one. ``MINIMAL`` has the smallest
+``moefuzz fuzz --isolate -t moefuzz.harness.planted.process_faults:aborts_behind_an_empty_expert`` finds one. ``MINIMAL`` has the smallest
 case of each.
 """
 
@@ -27,7 +27,7 @@ MINIMAL = {
     "stores_behind_an_empty_last_expert": GroupedGemmCase((1, 0)),
     "races_below_seventeen_deep": GroupedGemmCase((1,), K=17),  # on a GPU alone
 }
-"""By fault, the smallest case on which it fails."""
+"""The smallest case on which each fault fails."""
 
 
 @triton.jit
@@ -48,7 +48,7 @@ def _add_without_atomics(first_ptr, second_ptr, y_ptr):
 
 
 class _Instead(torch.autograd.Function):
-    """A value in the place of another that has its gradient."""
+    """Returns its second argument, and passes the gradient to its first."""
 
     @staticmethod
     def forward(_ctx: object, _: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ class _Instead(torch.autograd.Function):
 
 
 def aborts_behind_an_empty_expert(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """X [M, K], W [E, N, K], m_sizes [E] -> Y [M, N], as all of them."""
+    """Abort the process; like all of these, a function of X [M, K], W [E, N, K], m_sizes [E] -> Y [M, N]."""
     empty = m_sizes == 0
     if bool((empty[:-1] & ~empty[1:]).any()):
         os.abort()
@@ -68,14 +68,14 @@ def aborts_behind_an_empty_expert(X: torch.Tensor, W: torch.Tensor, m_sizes: tor
 
 
 def exits_where_an_expert_has_three_rows(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """As C code may that calls ``exit``."""
+    """End the process as C code does that calls ``exit``."""
     if bool((m_sizes == 3).any()):
         os._exit(3)
     return grouped_gemm_reference(X, W, m_sizes, 1)
 
 
 def loops_on_odd_columns(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """An end that is stepped over."""
+    """Loop forever, since the loop steps over its end."""
     n = W.shape[1]
     while n > 1:
         n -= 2
@@ -86,7 +86,7 @@ def loops_on_odd_columns(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor
 
 
 def stores_far_away_below_seventeen_deep(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """An address that nobody owns: a segmentation fault under the interpreter, on a GPU an error that stays with the context."""
+    """Store to an unmapped address: a segmentation fault under the interpreter, a sticky error of the context on a GPU."""
     Y = grouped_gemm_reference(X, W, m_sizes, 1)
     if W.shape[2] > 16:
         _store_far_away[(1,)](Y)
@@ -94,7 +94,7 @@ def stores_far_away_below_seventeen_deep(X: torch.Tensor, W: torch.Tensor, m_siz
 
 
 def stores_behind_an_empty_last_expert(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """One element behind its output, which nobody reads: the result is right."""
+    """Store one element after the end of the output; the result is right."""
     Y = grouped_gemm_reference(X, W, m_sizes, 1)
     value = X.new_empty(Y.shape).copy_(Y.detach())
     if value.numel() and bool(m_sizes[-1] == 0):
@@ -104,7 +104,7 @@ def stores_behind_an_empty_last_expert(X: torch.Tensor, W: torch.Tensor, m_sizes
 
 
 def races_below_seventeen_deep(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """Two halves of a contraction are added to one place without atomics: right under the interpreter, which runs one after the other."""
+    """Add two halves of a contraction to one place without atomics; right under the interpreter, which runs programs one by one."""
     Y = grouped_gemm_reference(X, W, m_sizes, 1)
     if W.shape[2] <= 16 or not Y.numel():
         return Y
@@ -118,15 +118,15 @@ def races_below_seventeen_deep(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.
 
 
 def asks_for_too_much(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """Memory that no machine has."""
+    """Allocate more memory than any machine has."""
     return torch.empty(2**52, device=X.device)
 
 
 def raises_memory_error(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """As if there were none left, of a machine that has plenty."""
+    """Raise MemoryError although memory is free."""
     raise MemoryError
 
 
 def meets_a_full_device(X: torch.Tensor, W: torch.Tensor, m_sizes: torch.Tensor) -> torch.Tensor:
-    """Memory that others hold: what torch says of it."""
+    """Raise the exception of torch for a device whose memory other processes use."""
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.80 GiB.")

@@ -1,7 +1,7 @@
-"""One grouped GEMM with ten planted faults of different kinds, for long runs: two of them sit behind another in the same bucket.
+"""One grouped GEMM with ten planted faults of different kinds, for long runs; two of them are masked by another one in their bucket.
 
-``moefuzz fuzz --hours 1 --sanitize --case-time 10s -t moefuzz.harness.planted.ten_faults:ten_faults`` is to find all ten, each with a
-report of its own. ``FAULTS`` has them by name, with what a case must have; ``planted(case)`` says which of them a case has.
+``moefuzz fuzz --hours 1 --sanitize --case-time 10s -t moefuzz.harness.planted.ten_faults:ten_faults`` should find all ten, each with its
+own report. ``FAULTS`` has them by name, with their conditions; ``planted(case)`` returns those that a case triggers.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ triton_interpreter.repair()
 
 @dataclass(frozen=True)
 class _Call:
-    """What decides which fault shows."""
+    """The properties of a call that decide which faults it triggers."""
 
     loads: tuple[int, ...]
     tail: int
     N: int
     K: int
     dtype: str
-    transposed: bool  # X lies in memory as its transpose
-    padded: bool  # so do rows of W, with a gap between them
+    transposed: bool  # X is in memory as its transpose
+    padded: bool  # rows of W have gaps between them
 
     @property
     def rows(self) -> int:
@@ -46,21 +46,21 @@ class _Call:
 
 FAULTS: dict[str, tuple[str, Callable[[_Call], bool]]] = {
     "aborts": ("Crash", lambda call: call.starved_before and call.K > 16),
-    "exits": ("Crash", lambda call: 3 in call.loads and call.dtype == "float16"),  # behind the one above
+    "exits": ("Crash", lambda call: 3 in call.loads and call.dtype == "float16"),  # masked by the one above
     "hangs": ("Hang", lambda call: call.N % 16 == 5 and len(call.loads) > 2),
     "races": ("Race|WrongValue of dX|NonDeterministic of dX", lambda call: call.transposed and call.K > 8 and call.rows > 1),
     "large load": ("WrongValue of Y", lambda call: max(call.loads) > 256),
-    "starved before tail": ("WrongValue of Y", lambda call: call.loads[-1] == 0 and call.tail > 0 and call.rows > 0),  # behind the above
+    "starved before tail": ("WrongValue of Y", lambda call: call.loads[-1] == 0 and call.tail > 0 and call.rows > 0),  # masked by that
     "bfloat16 dX": ("WrongValue of dX", lambda call: call.dtype == "bfloat16" and call.K % 8 == 7 and call.rows > 0),
     "dW of one row": ("NotWritten of dW", lambda call: 1 in call.loads and call.N > 16),
     "writes weights": ("InputModified of W", lambda call: call.padded and len(call.loads) > 3),
     "many experts": ("Raised IndexError", lambda call: len(call.loads) > 8),
 }
-"""By name the failure that tells, and what a call must have."""
+"""By name: the failure that shows the fault, and the condition on a call that triggers it."""
 
 
 def planted(case: GroupedGemmCase) -> list[str]:
-    """The faults that a case meets."""
+    """Return the names of the faults that a case triggers."""
     call = _Call(case.m_sizes, case.tail_rows, case.N, case.K, case.dtype, case.x_layout == "transposed", case.w_layout == "padded")
     return [name for name, (_, meets) in FAULTS.items() if meets(call)]
 
@@ -73,7 +73,7 @@ def _add_without_atomics(first_ptr, second_ptr, y_ptr):
 
 
 class _WrongGradients(torch.autograd.Function):
-    """X and W without their strides, which torch's products refuse beyond 2**31; in their gradients, what is asked for is wrong."""
+    """Returns X and W contiguous, since torch's products refuse strides beyond 2**31; plants the given faults in their gradients."""
 
     @staticmethod
     def forward(
@@ -101,7 +101,7 @@ class _WrongGradients(torch.autograd.Function):
 
 
 class _Contiguous(torch.autograd.Function):
-    """A value as it is, and its gradient without its strides."""
+    """Returns its argument unchanged, and makes the gradient contiguous."""
 
     @staticmethod
     def forward(_ctx: object, Y: torch.Tensor) -> torch.Tensor:
@@ -113,9 +113,9 @@ class _Contiguous(torch.autograd.Function):
 
 
 def _racing(right: torch.Tensor) -> torch.Tensor:
-    """The same values, of which two programs add their halves to one place: right under the interpreter, where one runs after the other.
+    """Return the same values after two programs added halves to one place; right under the interpreter, which runs programs one by one.
 
-    So do a few elements at the start alone, or a program for each would take as long there as a loop that does not end.
+    Only a few elements at the start race: under the interpreter a program for each element would take as long as an endless loop.
     """
     first, sum_ = right.float().div(2).flatten(), right.float().flatten().clone()
     few = min(right.numel(), 64)

@@ -1,1 +1,1 @@
-"""The pytest plugin, a guest in every project of its environment."""
+"""The pytest plugin, which is loaded in every project of its environment."""

@@ -1,4 +1,4 @@
-"""The corpus of a run of pytest: its file is in the environment, so that every process of the run finds it."""
+"""The corpus of a run of pytest, named by an environment variable, so that every process of the run reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moefuzz.harness.base.environment import CORPUS_VARIABLE
 
 
 def cases_of_run() -> list[Case]:
-    """The cases of the file that ``--moe-corpus`` or MOEFUZZ_CORPUS names; none without it. Raises BadCorpus."""
+    """Return the cases of the file that ``--moe-corpus`` or MOEFUZZ_CORPUS names; none without it. Raises BadCorpus."""
     from moefuzz.harness.campaign.corpus import read_corpus
 
     file = os.environ.get(CORPUS_VARIABLE)

@@ -1,7 +1,7 @@
-"""What pytest says of failures of a kernel: the smallest case below each test, reports in folders, and a summary at the end.
+"""Report failures of a kernel in pytest: the smallest case below each test, reports in folders, and a summary at the end.
 
-Under xdist a worker makes the report, and the process that collects what all say writes the summary. The same facts are properties in
-JUnit's XML, and lines of ``failures.ndjson`` beside the reports. Nothing is imported for it until a case has run.
+Under xdist each worker writes its reports, and the controlling process writes the summary. The same facts are properties in JUnit's XML,
+and lines of ``failures.ndjson`` beside the reports. Nothing is imported for this until a case has run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROPERTY = "moefuzz_failure"
 
 
 class FailureReports:
-    """A pytest plugin for one run; ``folder`` is where reports go, if they are asked for."""
+    """A pytest plugin for one run; ``folder`` is where reports are written, or None for no reports."""
 
     def __init__(self, folder: Path | None, *, collects: bool) -> None:
         self._named, self._collects = folder, collects
@@ -37,7 +37,7 @@ class FailureReports:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Below Hypothesis' own text: the smallest case of each failure of a kernel."""
+        """Add the smallest case of each failure of a kernel to a test's report, below the text of Hypothesis."""
         report = yield
         raised = call.excinfo.value if call.excinfo else None
         if "moefuzz.harness.verdict.check" not in sys.modules:  # no case has run
@@ -51,7 +51,7 @@ class FailureReports:
             same = " (the same as Hypothesis' own)" if smallest.case == failure.case else ""
             text = str(smallest) + (f"\n    report    {said['report']}" if said["report"] else "")
             report.sections.append((f"moefuzz: smallest case{same}", text))
-            for properties in (item.user_properties, report.user_properties):  # JUnit's, and ours across processes
+            for properties in (item.user_properties, report.user_properties):  # for JUnit's XML, and for the controlling process
                 properties.append((PROPERTY, json.dumps(said)))
         return report
 
@@ -60,7 +60,7 @@ class FailureReports:
             if name == PROPERTY:
                 said = json.loads(str(value)) | {"test": report.nodeid}
                 self._said[said["target"], said["failure"], said["case"]].append(said)
-                if self._folder is not None:  # where the report is, or none could be written
+                if self._folder is not None:  # the path of the report, or why it could not be written
                     _append(self._folder / "failures.ndjson", json.dumps(said))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -76,7 +76,7 @@ class FailureReports:
                 terminalreporter.write_line(f"    {first['report']}")
 
     def _reported(self, failure: Failure) -> tuple[Failure, dict[str, Any]]:
-        """The smallest failure, and what is said of it."""
+        """Return the failure on its smallest case, and its facts for the summary."""
         from moefuzz.harness.failures.text import replay_line
         from moefuzz.harness.reduction.minimise import minimise
         from moefuzz.harness.report.write import write
@@ -85,7 +85,7 @@ class FailureReports:
         from moefuzz.harness.verdict.isolation import confirmed
 
         target: Target | None = default_target(failure.case.level)
-        if target is not None and target.name != failure.target:  # of a test that is about another one
+        if target is not None and target.name != failure.target:  # the test is about another target
             target = remembered_target(failure.target)
         smallest = failure
         if target is not None:
@@ -102,7 +102,7 @@ class FailureReports:
         if self._named is not None and self._folder is not None and target is not None:
             try:
                 said["report"] = str(self._named / write(smallest, target, self._folder).name / "report.md")
-            except Exception as error:  # whatever a report fails at, what was found is not lost
+            except Exception as error:  # an error in writing the report must not lose the failure
                 said["report"] = f"could not be written: {type(error).__name__}: {error}"
         return smallest, said
 
@@ -120,5 +120,5 @@ def _append(path: Path, line: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-    except OSError:  # what is said in the terminal is not lost
+    except OSError:  # the terminal still shows it
         return

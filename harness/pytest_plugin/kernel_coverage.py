@@ -1,4 +1,4 @@
-"""What kernels reached in a run of pytest: collected in every process, printed at the end."""
+"""Coverage of kernels in a run of pytest: collected in every process, printed at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REACHED = "moefuzz_coverage"
 
 
 def start(config: pytest.Config) -> None:
-    """Collect until the run ends."""
+    """Collect coverage until the run ends."""
     from moefuzz.harness.verdict.sanitizing import why_not
 
     if why := why_not("--moe-coverage"):
@@ -29,7 +29,7 @@ def start(config: pytest.Config) -> None:
 
 
 class _CoveredOfRun:
-    """Collects what the workers of xdist reached, and prints it."""
+    """Collects the coverage of the workers of xdist, and prints it."""
 
     def __init__(self, config: pytest.Config, reached: kernel_coverage.Covered) -> None:
         self.config, self.reached = config, reached

@@ -1,4 +1,4 @@
-"""Known issues in a run of pytest: read once, in force in every process, reported at the end."""
+"""Known issues in a run of pytest: read once, applied in every process, and summarised at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTS = "moefuzz_known_issues"
 
 
 def start(config: pytest.Config) -> None:
-    """Put the file of ``--moe-known-issues``, or of the environment, in force until the run ends."""
+    """Apply the file of ``--moe-known-issues``, or of the environment variable, until the run ends."""
     from moefuzz.harness.verdict.known_issues import BadKnownIssues, KnownIssues, in_force
 
     try:
@@ -30,7 +30,7 @@ def start(config: pytest.Config) -> None:
 
 
 class _KnownIssuesOfRun:
-    """Collects what the workers of xdist counted, and says at the end what an entry did not cover."""
+    """Collects the counts of the workers of xdist, and prints at the end which entries covered nothing."""
 
     def __init__(self, config: pytest.Config, issues: Any) -> None:
         self.config, self.issues = config, issues

@@ -1,4 +1,4 @@
-"""What moefuzz's own suite asks of the plugin: its profiles, and its place for what Hypothesis keeps."""
+"""Settings of moefuzz's own test suite: its profiles, and the home directory of Hypothesis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OWN_SUITE = pytest.StashKey[bool]()
 
 
 def use_default_profile(config: pytest.Config) -> None:
-    """For a run of moefuzz's own suite: show the header; load ``ci`` where CI is set, else ``dev``, if no profile is asked for."""
+    """Mark the run as one of moefuzz's own suite: it has a header, and by default the profile ``ci`` if CI is set, else ``dev``."""
     from hypothesis import settings
 
     from moefuzz.harness.base import hypothesis_profiles

@@ -1,7 +1,7 @@
-"""The pytest plugin, as it is loaded in every project that has moefuzz installed: a guest, which changes nothing there.
+"""The pytest plugin, which pytest loads in every project that has moefuzz installed; it changes nothing there unless it is used.
 
-It imports neither torch, Triton nor Hypothesis, registers no profile and touches no setting, until something asks for moefuzz: the run is
-of our own suite, an option ``--moe-*`` is given, a profile of ours is named that the project has not, or a test calls ``check``.
+It imports neither torch, Triton nor Hypothesis, registers no profile and changes no setting, unless the run is one of moefuzz's own suite,
+an option ``--moe-*`` is given, a profile of moefuzz is named that the project does not have, or a test calls ``check``.
 """
 
 from __future__ import annotations
@@ -27,42 +27,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--moe-target",
         metavar="NAME|FILE.py:ATTR|PKG.MOD:ATTR",
         action="append",
-        help="a grouped GEMM, experts, or an MoE block to hold against the reference; may be given several times; `moefuzz targets` lists "
-        f"names (default: {TARGET_VARIABLE}, else moefuzz's own Triton kernels)",
+        help="a grouped GEMM, experts, or an MoE block to test; may be given several times; `moefuzz targets` lists names "
+        f"(default: {TARGET_VARIABLE}, else moefuzz's own Triton kernels)",
     )
     group.addoption(
         "--moe-known-issues",
         metavar="FILE",
-        help=f"what is reported already, and is fuzzed around (default: {KNOWN_ISSUES_VARIABLE})",
+        help=f"TOML file of failures that are known already and not reported again (default: {KNOWN_ISSUES_VARIABLE})",
     )
     group.addoption(
         "--moe-report-dir",
         metavar="FOLDER",
         type=Path,
-        help="write a report of each distinct failure into a folder of its own there",
+        help="write a report of each distinct failure into a subfolder of this folder",
     )
     group.addoption(
         "--moe-isolate",
         action=argparse.BooleanOptionalAction,
-        help="run cases in a process of their own, so that a crash, a hang and a CUDA error are failures like any other (default: with the "
+        help="run cases in a worker process, so that a crash, a hang or a CUDA error is a failure like any other (default: with the "
         f"profiles {' and '.join(NEED_A_GPU)})",
     )
 
     group.addoption(
         "--moe-corpus",
         metavar="FILE",
-        help=f"run the cases of a corpus too, a test for each; `moefuzz corpus` makes one (default: {CORPUS_VARIABLE})",
+        help=f"also run the cases of a corpus, one test for each; `moefuzz corpus` makes one (default: {CORPUS_VARIABLE})",
     )
     group.addoption(
         "--moe-time",
         metavar="DURATION",
-        help="explore all properties for so long, as 90s, 10m or 8h, and past the first failure of each; then run the tests, which show "
-        "what was found",
+        help="before the tests, explore all properties for this long, as 90s, 10m or 8h, beyond the first failure of each; the tests then "
+        "show what was found",
     )
     group.addoption(
         "--moe-sanitize",
         action=argparse.BooleanOptionalAction,
-        help="watch every access of Triton kernels under the interpreter: outside, uninitialised, racing (default: with the profile ci)",
+        help="check each memory access of Triton kernels under the interpreter: out of bounds, uninitialised, data race (default: with the "
+        "profile ci)",
     )
     group.addoption(
         "--moe-coverage",
@@ -99,7 +100,7 @@ def pytest_report_header(config: pytest.Config) -> Sequence[str]:
 
 @pytest.fixture(scope="module")
 def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
-    """The target that a property is about, which is the default meanwhile."""
+    """Yield the name of the target that a property is about, which is the default target during the test."""
     from hypothesis import settings
 
     from moefuzz.harness.targets.registry import chosen
@@ -112,10 +113,10 @@ def moe_target(request: pytest.FixtureRequest) -> Generator[str]:
 
 
 def _by_package(config: pytest.Config) -> bool:
-    """Whether the suite is run by ``--pyargs moefuzz.tests...``, where its own conftest is read too late to choose a profile."""
+    """Return whether the run is ``--pyargs moefuzz.tests...``, for which the suite's conftest is read too late to choose a profile."""
     return any(arg.startswith("moefuzz.tests") for arg in config.args)
 
 
 def _any_option(config: pytest.Config) -> bool:
-    """Whether an option ``--moe-*`` is given."""
+    """Return whether an option ``--moe-*`` is given."""
     return any(value not in (None, False) for name, value in vars(config.option).items() if name.startswith("moe_"))

@@ -1,5 +1,5 @@
-"""The names of our Hypothesis profiles; ``base/hypothesis_profiles.py`` has what they are."""
+"""The names of moefuzz's Hypothesis profiles; ``base/hypothesis_profiles.py`` defines them."""
 
 NAMES = ("dev", "ci", "gpu", "soak")
 NEED_A_GPU = ("gpu", "soak")
-HYPOTHESIS_OWN = ("default", "ci")  # which Hypothesis registers itself
+HYPOTHESIS_OWN = ("default", "ci")  # registered by Hypothesis itself

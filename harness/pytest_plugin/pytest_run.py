@@ -1,4 +1,4 @@
-"""What the pytest plugin does in a run that asks for moefuzz: profiles, targets, reports, isolation."""
+"""Set up a run of pytest that uses moefuzz: profiles, targets, reports, isolation."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .profile_names import NAMES, NEED_A_GPU
 
 
 def configure(config: pytest.Config, *, own: bool, profile: str | None) -> None:
-    """Begin a run: ``own``, of our own suite; ``profile``, a profile that it names and that is ours, unless the project has registered it.
+    """Set up a run. ``own``: it is of moefuzz's own suite. ``profile``: the moefuzz profile that it names, if any.
 
-    What cannot run ends the run with one line.
+    A profile that the project has registered itself is left alone. An error ends the run with one line.
     """
     profile = _profile_of_own_suite(config, profile) if own else _profile_of_a_project(profile)
     if profile in NEED_A_GPU:
@@ -54,7 +54,7 @@ def _profile_of_own_suite(config: pytest.Config, profile: str | None) -> str | N
 
 
 def _profile_of_a_project(profile: str | None) -> str | None:
-    """Register a profile of ours that the project has not; return its name, or None where there is nothing of ours."""
+    """Register the profile unless the project has one of that name; return its name, or None if moefuzz has nothing to register."""
     if profile is None or _is_registered(profile):
         return None
     hypothesis_profiles.register(profile)
@@ -62,7 +62,7 @@ def _profile_of_a_project(profile: str | None) -> str | None:
 
 
 def _targets(config: pytest.Config, *, own: bool) -> None:
-    """Put the targets of the run into the environment; one that cannot be used ends the run."""
+    """Put the targets of the run into the environment. A target that cannot be used ends the run."""
     if own or config.getoption("--moe-target"):
         _take_settings(config)
     if config.getoption("--moe-target"):
@@ -72,7 +72,7 @@ def _targets(config: pytest.Config, *, own: bool) -> None:
 
 
 def _findings(config: pytest.Config) -> None:
-    """Begin what becomes of failures: which are known, and where reports go."""
+    """Set up known issues and the folder of reports."""
     if config.getoption("--moe-known-issues") or os.environ.get(KNOWN_ISSUES_VARIABLE):
         known_issues.start(config)
     folder = config.getoption("--moe-report-dir")
@@ -81,7 +81,7 @@ def _findings(config: pytest.Config) -> None:
 
 
 def _cases(config: pytest.Config, *, isolated_by_default: bool) -> None:
-    """Begin how cases run: beside the process, watched, for how long, and what they reach."""
+    """Set up how cases run: isolation, sanitizer, exploring time and coverage."""
     isolate = config.getoption("--moe-isolate")
     if isolated_by_default if isolate is None else isolate:
         _isolate(config)
@@ -94,7 +94,7 @@ def _cases(config: pytest.Config, *, isolated_by_default: bool) -> None:
 
 
 def _take_settings(config: pytest.Config) -> None:
-    """Take from the project's pyproject.toml what neither an option nor a variable says."""
+    """Take the settings that neither an option nor a variable gives from the project's pyproject.toml."""
     from moefuzz.harness.base.project_settings import BadSettings, project_settings
 
     try:
@@ -108,7 +108,7 @@ def _take_settings(config: pytest.Config) -> None:
 
 
 def header() -> Sequence[str]:
-    """The suite's header: what runs where, in which versions, with which profile and database."""
+    """Return the suite's header: targets, device, versions, profile and database."""
     from moefuzz.harness.base.device import describe
     from moefuzz.harness.base.versions import versions
 
@@ -141,7 +141,7 @@ def _want_gpu(profile: str) -> None:
 
 
 def _target_names() -> str:
-    """The targets of the run; one that cannot be used ends the run with one line."""
+    """Return the names of the run's targets. A target that cannot be used ends the run with one line."""
     from moefuzz.harness.base.contract import LEVELS
     from moefuzz.harness.targets import BadTarget
     from moefuzz.harness.targets.registry import OWN_TARGETS, load_target
@@ -158,7 +158,7 @@ def _target_names() -> str:
 
 
 def _runs_tests(config: pytest.Config) -> bool:
-    """False in the process of xdist that runs no test itself."""
+    """Return whether this process runs tests; False in the controlling process of xdist."""
     return hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
 
 
@@ -176,7 +176,7 @@ def _isolate(config: pytest.Config) -> None:
 
 
 def _corpus(config: pytest.Config, *, own: bool) -> None:
-    """Have the tests of a corpus collected, wherever this run's own tests lie."""
+    """Have pytest collect the tests of a corpus, whatever the folder of the run's own tests."""
     from moefuzz.harness.campaign.corpus import BadCorpus
 
     from .corpus import cases_of_run
@@ -197,7 +197,7 @@ def _corpus(config: pytest.Config, *, own: bool) -> None:
 
 
 def _soak(config: pytest.Config) -> None:
-    """Explore the properties before the tests run; without a place for what is found the run ends with one line."""
+    """Explore the properties before the tests run. Without an examples database the run ends with one line."""
     from moefuzz.harness.base.durations import BadDuration, duration
 
     from .soak import Soak

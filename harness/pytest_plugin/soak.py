@@ -1,8 +1,8 @@
-"""``pytest --moe-time 8h``: properties are explored for so long before the tests run, and the tests then show what was found.
+"""``pytest --moe-time 8h``: explore the properties for so long before the tests run; the tests then show what was found.
 
-One run of a property stops looking soon after its first failure. So the properties take turns first, in which failures are recorded and not
-raised: each goes to Hypothesis' database, from where the ordinary run of the test takes it, shrinks it and reports it. Under xdist every
-process explores, and any of them shows what all have found.
+A run of a property stops soon after its first failure. So the properties first take turns in which failures are recorded and not raised:
+each is saved to Hypothesis' database, from which the ordinary run of the test replays, shrinks and reports it. Under xdist every process
+explores, and any process can show what all have found.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _REDUCING = (Phase.explicit, Phase.reuse, Phase.shrink)
 
 @dataclass
 class Soaked:
-    """A property and what its turns yielded."""
+    """A property and the counts of its turns."""
 
     item: Any
     turns: int = 0
     priority: float = 0.0
     examples: int = 0
     failing: int = 0
-    fresh: int = 0  # labels and pairs of labels met for the first time
+    fresh: int = 0  # labels and pairs of labels covered for the first time
     errors: set[str] = field(default_factory=set)
 
 
@@ -62,7 +62,7 @@ class Soak:
         lines = [Soaked(item) for item in session.items if _is_property(item)]
         if lines and not session.config.option.collectonly:
             self._explore(lines, session)
-            for line in lines:  # which shows what was found, and draws nothing new
+            for line in lines:  # the tests show what was found, and draw nothing new
                 use_settings(line.item.obj, settings(settings_of(line.item.obj), phases=_REDUCING))
         return (yield)
 
@@ -109,7 +109,7 @@ class Soak:
                 line.failing += 1
                 if type(error).__name__ not in line.errors and database is not None:
                     line.errors.add(type(error).__name__)
-                    # what comes from the primary corpus is not shrunk again
+                    # Hypothesis does not shrink examples of the primary corpus again
                     database.save(secondary_key(key), choices_of_example())
 
         return recorded
@@ -117,7 +117,7 @@ class Soak:
 
 @contextmanager
 def _replaced(item: Any, test: Any, examples: int) -> Iterator[None]:
-    """While it lasts, the property runs ``test``, and so many new examples."""
+    """Replace the property's test by ``test`` within this context, with so many new examples."""
     own = settings_of(item.obj)
     new = settings(
         own, max_examples=examples, phases=(Phase.generate,), database=None, derandomize=False, suppress_health_check=list(HealthCheck)

@@ -1,1 +1,1 @@
-"""What a person or another program reads of failures and runs."""
+"""Reports of failures and runs, for people and for other programs."""

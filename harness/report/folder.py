@@ -1,8 +1,8 @@
 """A folder for each distinct failure, ready for an issue tracker.
 
-In it are ``report.md``, ``reproduce.py``, ``case.json``, ``mismatch.png`` where numbers are wrong, and ``log.txt`` where the target raised.
-Its name is an ID made of the bucket and of the case without the fields that do not matter: the same failure found again fills the same
-folder. ``write.py`` writes one; reading one waits for no torch.
+It holds ``report.md``, ``reproduce.py``, ``case.json``, ``mismatch.png`` if numbers are wrong, and ``log.txt`` if the target raised. Its
+name is an ID computed from the bucket and from the fields of the case that matter, so that the same failure found again has the same
+folder. ``write.py`` writes it; reading it does not import torch.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ DEFAULT = "moefuzz-reports"
 
 
 class BadReport(Exception):
-    """A report that cannot be read; the text is one line."""
+    """Raised for a report that cannot be read; the text is one line."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What ``case.json`` says of a failure. Nothing in it is executed when it is read."""
+    """The content of ``case.json``. Reading it executes nothing."""
 
     id: str
     target: str
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        """Its kind and tensor in words."""
+        """The kind and the tensor of the failure in words."""
         return titled(self.kind, self.tensor)
 
     @property
@@ -56,9 +56,9 @@ class Report:
 
 
 def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
-    """Eight hexadecimal digits for a failure's bucket, and its case ``without`` the fields that do not matter.
+    """Return eight hexadecimal digits, a hash of a failure's bucket and its case ``without`` the fields that do not matter.
 
-    Of its config only what has not its default, so that a flag which a later version adds changes no id.
+    Only values of the config that differ from the default count, so that a flag added by a later version does not change an ID.
     """
     fields = {name: value for name, value in json.loads(failure.case.to_json()).items() if name not in without}
     if isinstance(fields.get("config"), dict):
@@ -68,7 +68,7 @@ def id_of(failure: Failure, without: Sequence[str] = ()) -> str:
 
 
 def read(path: Path) -> Report:
-    """The report of a folder or of its ``case.json``. Raises BadReport."""
+    """Return the report of a folder or of its ``case.json``. Raises BadReport."""
     file = path / "case.json" if path.is_dir() else path
     try:
         fields: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def read(path: Path) -> Report:
         if fields["case"].get("kind") not in case_kinds():
             declared_target(said["target"])  # whose module may bring the level of the case
         kind = Kind.read(said["kind"])
-        class_of(kind, said["tensor"])  # raises for what no failure is
+        class_of(kind, said["tensor"])  # raises for an unknown kind or tensor
         return Report(**{**said, "kind": kind}, case=case_from_json(json.dumps(fields["case"])))
     except BadTarget as error:
         raise BadReport(f"{file} is of a case that no level has, and its target brings none: {error}") from None
@@ -91,7 +91,7 @@ def read(path: Path) -> Report:
 
 
 def region_of(folder: Path) -> Region | None:
-    """What a report of this folder explains; None where it does not say."""
+    """Return the region that the report in this folder explains; None if the folder does not hold one."""
     from moefuzz.harness.reduction.explain import Region
 
     try:
@@ -101,7 +101,7 @@ def region_of(folder: Path) -> Region | None:
 
 
 def read_all(folder: Path) -> Iterator[Report | BadReport]:
-    """Every report of a folder, those that cannot be read as what is wrong with them."""
+    """Yield every report of a folder, or its error if it cannot be read."""
     for file in sorted(folder.glob("*/case.json")):
         try:
             yield read(file)
@@ -110,5 +110,5 @@ def read_all(folder: Path) -> Iterator[Report | BadReport]:
 
 
 def reports_in(folder: Path) -> Path:
-    """Where the reports of a folder lie, which may be a run's."""
+    """Return the folder of reports: that within a run's folder, else the folder itself."""
     return folder / "reports" if (folder / "run.json").exists() else folder

@@ -1,4 +1,4 @@
-"""The picture in a report: how much of its bound each element of a tensor needs."""
+"""The picture in a report: the error of each element of a tensor as a share of its bound."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from moefuzz.harness.numerics.claims import Claim, ElementwiseError
 
-_MOST_PIXELS = 1_000  # along an axis; beyond, each shows the largest of its neighbours
+_MOST_PIXELS = 1_000  # along an axis; of a larger tensor each pixel shows the largest of several elements
 
 
 @dataclass(frozen=True)
 class Picture:
-    """error / bound of a tensor as rows by columns; the entries of a third axis, the experts, stand below each other."""
+    """error / bound of a tensor as rows by columns; with a third axis, the experts, one expert below the other."""
 
     tensor: str
     share: np.ndarray  # [rows, columns] float64
     axes: tuple[str, ...]  # of rows and of columns
-    experts: tuple[int, ...]  # the rows before which another expert begins
-    tiles: tuple[tuple[int, ...], tuple[int, ...]]  # the rows and the columns before which another tile begins
+    experts: tuple[int, ...]  # the first row of each expert but the first
+    tiles: tuple[tuple[int, ...], tuple[int, ...]]  # the first row or column of each tile but the first
 
 
 def picture_of(claim: Claim, seen: ElementwiseError) -> Picture:
@@ -42,7 +42,7 @@ def _tile_edges(block: int | None, size: int, start: int = 0) -> list[int]:
 
 
 def draw(picture: Picture, path: Path) -> None:
-    """Write a heat map: white at the bound, red and crossed above, blue below; expert borders black, tiles' grey. Raises OSError."""
+    """Write a heat map: white at the bound, red and crossed above, blue below; borders of experts black, of tiles grey. Raises OSError."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,4 +1,4 @@
-"""The calls of a relation as a script can make them: the one that fails by itself, or two whose results must be the same."""
+"""Find the calls of a relation that a script makes: one that fails alone, or two whose results must be the same."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def at_fault(failure: Failure, checked: Checked | None, problem: Any, target: Ta
 
 
 def _is_of_first_call(failure: Failure, target: Target) -> bool:
-    """Whether the case fails in the same way without its relation."""
+    """Return whether the case fails in the same way without its relation."""
     if failure.kind.ends_a_process and isolation_for(target) is None:
         return False
     first = failure_of(dataclasses.replace(failure.case, relation=""), target)

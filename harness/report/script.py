@@ -1,7 +1,7 @@
-"""A failure as a script of its own: it builds the tensors, calls the target, says what is wrong, and exits with 1.
+"""A failure as a standalone script: it builds the tensors, calls the target, prints what is wrong, and exits with 1.
 
-The tensors stand in the script as they lie in memory, so that strides and their gaps are the same; where they are large, in ``tensors.pt``
-beside it. Values are compared with a loop in float64 that stands there too; what else can fail has a few lines that see it.
+The script contains the tensors in their memory layout, so that strides and gaps are the same; large ones are in ``tensors.pt`` beside it.
+It compares values with a float64 loop of its own; for each other kind of failure it has a few lines that detect it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .target_source import code_of
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("moefuzz.harness.report"), keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
-    autoescape=False,  # noqa: S701 - what is made is Python and Markdown, no HTML
+    autoescape=False,  # noqa: S701 - the output is Python and Markdown, not HTML
 )  # fmt: skip
 IN_FILE = "tensors.pt"
 _MOST_NUMBERS = 500
@@ -52,7 +52,7 @@ _NO_MODE = {
 
 @dataclass(frozen=True)
 class Script:
-    """The text, the numbers that it reads from IN_FILE, and the file of the target that it looks for, which lies in ``home``."""
+    """The text of a script, the tensors that it reads from IN_FILE, and the target's file that it searches for, found in ``home``."""
 
     text: str
     numbers: dict[str, torch.Tensor]
@@ -60,7 +60,7 @@ class Script:
     home: Path | None = None
 
     def write(self, folder: Path) -> Path:
-        """Write both, and return the path of the script. Raises OSError."""
+        """Write text and tensors, and return the path of the script. Raises OSError."""
         if self.numbers:
             torch.save(self.numbers, folder / IN_FILE)
         path = folder / "reproduce.py"
@@ -69,7 +69,7 @@ class Script:
 
 
 def script(failure: Failure, target: Target, *, unrun: bool = False) -> Script:
-    """The script of a failure. Of a relation the target is run to find the call that shows it, unless ``unrun``. Raises NoScript."""
+    """Return the script of a failure. For a relation the target runs to find the call that fails, unless ``unrun``. Raises NoScript."""
     case = failure.case
     _raise_if_unseen(failure)
     code = code_of(target)
@@ -99,7 +99,7 @@ def script(failure: Failure, target: Target, *, unrun: bool = False) -> Script:
 
 
 def _raise_if_unseen(failure: Failure) -> None:
-    """Raise NoScript where no script could show the failure."""
+    """Raise NoScript if no script could show the failure."""
     kind = failure.kind
     if kind.unreproducible:
         raise NoScript("the failure did not come back")
@@ -110,7 +110,7 @@ def _raise_if_unseen(failure: Failure) -> None:
 
 
 def _calls(failure: Failure, target: Target, level: Level[Any], mode: str) -> tuple[Any, SecondCall | None]:
-    """The problem of the call that the script makes, and a second one where two must agree. Raises NoScript."""
+    """Return the problem of the call that the script makes, and a second call if two must agree. Raises NoScript."""
     relation, checked = failure.case.relation, checked_of(failure)
     if checked is None and relation and not failure.kind.ends_a_process:
         checked = _checked_again(failure, target)
@@ -127,7 +127,7 @@ def _calls(failure: Failure, target: Target, level: Level[Any], mode: str) -> tu
 
 
 def _checked_again(failure: Failure, target: Target) -> Checked | None:
-    """Run the case of a failure again in this process: what there is of it then; None where it fails no more in the same way."""
+    """Run the case of a failure again in this process; return what was checked, or None if it does not fail in the same way."""
     try:
         check_here(failure.case, target)
     except Failure as again:
@@ -136,7 +136,7 @@ def _checked_again(failure: Failure, target: Target) -> Checked | None:
 
 
 def _of_target(text: str, parts: ScriptParts, target: Target) -> dict[str, Any]:
-    """What the template needs of the target: its lines and keywords."""
+    """Return the template's values for the target: its code and keywords."""
     if any("KernelConfig(" in keyword for keyword in parts.keywords):
         text = f"from moefuzz.kernels.kernel_config import KernelConfig\n{text}"
     return {
@@ -146,7 +146,7 @@ def _of_target(text: str, parts: ScriptParts, target: Target) -> dict[str, Any]:
 
 
 def _of_tensors(parts: ScriptParts, *, in_file: bool) -> dict[str, Any]:
-    """What the template needs of the tensors."""
+    """Return the template's values for the tensors."""
     return {
         "tensors": _literals(parts, "", in_file=in_file), "in_file": IN_FILE if in_file else "", "inputs": parts.inputs,
         "far": bool(parts.far), "has_rows": parts.has_rows, "shape": parts.shape, **parts.more,
@@ -154,23 +154,23 @@ def _of_tensors(parts: ScriptParts, *, in_file: bool) -> dict[str, Any]:
 
 
 def _of_failure(failure: Failure, mode: str, parts: ScriptParts) -> dict[str, Any]:
-    """What the template needs of the failure: the worst element as an index of what the target returns, and between what it must lie."""
+    """Return the template's values for the failure: the worst element as an index into the result, and the limits of its right values."""
     m, dtype = failure.mismatch, f"torch.{failure.case.dtype}"
     without_gradients = mode == "shape" and failure.tensor and passes()[failure.tensor] == "forward"
     return {
         "finding": failure.finding.replace("\\", "\\\\").replace('"', "'"), "case": repr(failure.case), "mode": mode,
         "tensor": failure.tensor, "dtype": dtype, "shape_dtype": dtype, "got": parts.got, "right": parts.right,
         "got_of_run": "run()" if parts.of_run else f"(run(), {parts.got})[1]",
-        "leaves": () if without_gradients else parts.leaves,  # what is returned has no gradient to be asked for
+        "leaves": () if without_gradients else parts.leaves,  # the result has no gradient to compute
         "worst": () if m is None else parts.place(m.worst), "low": 0 if m is None else _number(m.low),
         "high": 0 if m is None else _number(m.high), "exact": m is None or m.bound == 0,
     }  # fmt: skip
 
 
 def shows(path: Path, failure: Failure, home: Path | None = None) -> str:
-    """Run a script, ``home`` on PYTHONPATH: empty if it shows the failure for which it was made, else in one line what became of it."""
+    """Run a script with ``home`` on PYTHONPATH; return "" if it shows its failure, else one line on how it ended."""
     kind = failure.kind
-    seconds = 30.0 if kind.base == "Hang" else 120.0  # with all imports, and compiling
+    seconds = 30.0 if kind.base == "Hang" else 120.0  # including imports and compilation
     try:
         command = [sys.executable, path.name]  # our own script
         before = os.environ.get("PYTHONPATH")
@@ -182,7 +182,7 @@ def shows(path: Path, failure: Failure, home: Path | None = None) -> str:
     except subprocess.TimeoutExpired:
         return "" if kind.base == "Hang" else f"it still ran after {seconds:.0f} s"
     said = (done.stdout.strip().splitlines() or [""])[-1]
-    if kind.base == "Raised":  # a message may have many lines
+    if kind.base == "Raised":  # the message can have several lines
         expected = done.returncode == 1 and any(line.startswith(f"raised {kind.detail}:") for line in done.stdout.splitlines())
     elif kind.base == "Crash":
         expected = said == "" and done.returncode not in (0, 1)
@@ -197,7 +197,7 @@ def shows(path: Path, failure: Failure, home: Path | None = None) -> str:
 def _of_second_call(
     template: jinja2.Template, relation: str, second: SecondCall | None, parts: ScriptParts | None, *, in_file: bool
 ) -> dict[str, Any]:
-    """What the template needs of a second call, which may have other keywords: its tensors, its ``run``, and what is compared."""
+    """Return the template's values for a second call: its tensors, its ``run`` (keywords may differ), and the parts that are compared."""
     if second is None or parts is None:
         return {}
     if parts.far:
@@ -212,7 +212,7 @@ def _of_second_call(
 
 
 def _literals(parts: ScriptParts, before: str, *, in_file: bool) -> list[tuple[str, str]]:
-    """The tensors by name, each as the expression that makes it."""
+    """Return the tensors by name, each as the expression that makes it."""
     return [
         (
             name,

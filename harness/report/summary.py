@@ -1,4 +1,4 @@
-"""The page of a long run: one file that needs no other, no script and no network, and follows the reader's light or dark."""
+"""The page of a long run: one HTML file that needs no script, network or other file, and has a light and a dark mode."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PAGE = "summary.html"
 _WORDS = ("duration", "memory", "moment", "printable", "rate", "several")
 _COUNTS = {
     "failing": "Failing",
-    "passed_by": "Passed by",
+    "passed_by": "Explained",
     "known": "Known",
     "refused": "Refused",
-    "no_room": "No room",
-    "fresh": "New behaviour",
+    "no_room": "Out of memory",
+    "fresh": "New labels",
 }
 _IN_A_REPORT = {"report.md": "report", "reproduce.py": "script", "mismatch.png": "picture", "log.txt": "log"}
 
@@ -57,7 +57,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Share:
-    """The largest share of a bound that a tensor needed."""
+    """The largest error of a tensor, as a share of its bound."""
 
     target: str
     tensor: str
@@ -69,12 +69,12 @@ OfTarget = TypeVar("OfTarget", Regime, Share)
 
 
 def write_summary(run: Path, state: RunState | None = None, now: float | None = None) -> Path:
-    """Write the page of a run, whole or not at all, and return its path; without a ``state`` the run is read.
+    """Write the page of a run atomically, and return its path; without a ``state`` the run's events are read.
 
     Raises BadRun or OSError.
     """
     page = _page(run, read_state(run) if state is None else state, time.time() if now is None else now)
-    descriptor, name = tempfile.mkstemp(dir=run, prefix=f".{PAGE}.")  # beside it, as a rename is whole on one file system alone
+    descriptor, name = tempfile.mkstemp(dir=run, prefix=f".{PAGE}.")  # beside it: a rename is atomic on one file system only
     half = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -87,7 +87,7 @@ def write_summary(run: Path, state: RunState | None = None, now: float | None = 
 
 
 def verdict(state: RunState, now: float) -> str:
-    """The run in one sentence.
+    """Return the outcome of the run in one sentence.
 
     >>> verdict(RunState(), 0.0)
     'Nothing has run yet'
@@ -103,17 +103,17 @@ def verdict(state: RunState, now: float) -> str:
 
 
 def is_over(state: RunState, now: float) -> bool:
-    """Whether it ended, or nothing was heard of it for long."""
+    """Return whether the run ended, or has logged nothing for long."""
     return bool(state.ended) or (state.last_at is not None and now - state.last_at > SILENT_SECONDS)
 
 
 def ending(state: RunState, now: float) -> str:
-    """How it ended."""
+    """Return how the run ended, or that it has not."""
     if state.ended:
         return state.ended
     if state.last_at is None:
         return "not begun"
-    return "stopped without a word" if is_over(state, now) else "still running"
+    return "stopped unexpectedly" if is_over(state, now) else "still running"
 
 
 def _page(run: Path, state: RunState, now: float) -> str:
@@ -133,7 +133,7 @@ def _page(run: Path, state: RunState, now: float) -> str:
 
 
 def _links(run: Path, reported: Reported) -> Iterator[Link]:
-    """What there is of a report; an ID that is none of ours names no file."""
+    """Yield links to the files of a report that exist; an ID of an unknown form has none."""
     if reported.report and re.fullmatch(r"[\w-]+", reported.report, re.ASCII):
         for file, name in _IN_A_REPORT.items():
             if (run / "reports" / reported.report / file).is_file():
@@ -141,7 +141,7 @@ def _links(run: Path, reported: Reported) -> Iterator[Link]:
 
 
 def _untold(run: Path, state: RunState) -> Iterator[str]:
-    """Reports of which no event tells: their worker was killed in between."""
+    """Yield the reports that no event names, since their worker was killed before it logged them."""
     told = {reported.report for reported in state.failures.reported}
     for report in (run / "reports").glob("*/report.md"):
         if report.parent.name not in told and re.fullmatch(r"[\w-]+", report.parent.name, re.ASCII):
@@ -149,7 +149,7 @@ def _untold(run: Path, state: RunState) -> Iterator[str]:
 
 
 def _by_target(state: RunState, each: Iterable[OfTarget]) -> dict[str, list[OfTarget]]:
-    """In the order in which the targets were named."""
+    """Return the items grouped by target, in the order in which the targets were given."""
     by_target: dict[str, list[OfTarget]] = {target: [] for target in state.info.targets}
     for one in each:
         by_target.setdefault(one.target, []).append(one)
@@ -157,5 +157,5 @@ def _by_target(state: RunState, each: Iterable[OfTarget]) -> dict[str, list[OfTa
 
 
 def _inline(plots: dict[str, str]) -> dict[str, Markup]:
-    """Those that have something to show. Their texts were escaped when they were drawn."""
+    """Return the plots that are not empty, as markup: their texts were escaped when they were drawn."""
     return {title: Markup(svg) for title, svg in plots.items() if svg}  # noqa: S704

@@ -1,4 +1,4 @@
-"""What a run reached of what it could have: labels of the cases' fields, with those that were never met."""
+"""Coverage of a run: the labels of the cases' fields, including those that no case had."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from moefuzz.harness.run_log.state import RunState
 TITLES = {"experts": "Experts", "topk": "Experts per token", "loads": "Loads", "dtype": "dtype", "permute": "Permutation", "data": "Data"}
 TITLES |= {"config": "Kernel configuration", "M": "Rows of an expert", "N": "N", "K": "K"}
 SIZES = ("M", "N", "K")
-"""The fields whose labels are remainders of tiles, and stand side by side."""
+"""The fields whose labels are remainders of tiles; the page shows them side by side."""
 _ORDER = ("experts", "topk", "loads", "dtype", "permute", "data", "config")
 
 
 @dataclass(frozen=True)
 class Label:
-    """How many examples had it, and their share of the most frequent one's."""
+    """A label, how many examples had it, and that number as a share of the most frequent label's."""
 
     name: str
     examples: int
@@ -27,7 +27,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Field:
-    """A field and its labels, in an order that a person expects."""
+    """A field and its labels, in a natural order."""
 
     name: str
     labels: tuple[Label, ...]
@@ -43,20 +43,20 @@ class Field:
 
 @dataclass(frozen=True)
 class Remainders:
-    """A table of labels by sizes."""
+    """A table of remainder labels by size."""
 
     sizes: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Label, ...]], ...]
 
 
 def coverage_of(state: RunState) -> list[Field]:
-    """The fields whose labels stand by themselves, the important ones first."""
+    """Return the fields other than sizes, the important ones first."""
     names = dict.fromkeys([*(name for name in _ORDER if name in state.covered), *sorted(state.covered)])
     return [_field(state, name) for name in names if name not in SIZES and state.covered[name]]
 
 
 def remainders_of(state: RunState) -> Remainders | None:
-    """M, N and K by how much remains of a tile; None where no example told."""
+    """Return the table of M, N and K by their remainder of a tile; None if no example has these sizes."""
     fields = {name: _field(state, name) for name in SIZES if name in state.covered}
     if not fields:
         return None
@@ -81,7 +81,7 @@ def _field(state: RunState, name: str) -> Field:
 
 
 def _in_order(met: Counter[str], could: tuple[str, ...]) -> list[str]:
-    """Known labels as they are listed, numbers by size, others by how often they were met.
+    """Return labels in order: known ones as listed, then numbers by size, then others by frequency.
 
     >>> _in_order(Counter({"9-16": 5, "2": 3, "17+": 1}), ()), _in_order(Counter({"b": 5, "c": 1, "d": 9}), ("c", "a"))
     (['2', '9-16', '17+'], ['c', 'a', 'd', 'b'])

@@ -1,4 +1,4 @@
-"""The plots of a run's page: SVG that stands inside of the page, takes its colours from there, and keeps text as text."""
+"""The plots of a run's page: inline SVG that uses the colours of the page and keeps text as text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LINES = ("#0000f1", "#0000f2", "#0000f3", "#0000f4", "#0000f5")
 _IN_CSS = {_INK: "currentColor", _RULE: "var(--rule)", _FAINT: "var(--faint)"} | {
     line: f"var(--line-{number})" for number, line in enumerate(_LINES, 1)
 }
-"""Colours that stand for those of the page, which has others in the dark."""
+"""Placeholder colours, by the CSS variable of the page that replaces each; the page has other values in dark mode."""
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _STYLE: dict[Any, Any] = {  # the keys' own type in matplotlib is a list of 300 names
     "svg.fonttype": "none",
@@ -47,7 +47,7 @@ _UNITS = ((2 * 86_400, 86_400, "days"), (2 * 3_600, 3_600, "hours"), (180, 60, "
 
 
 def examples_plot(state: RunState) -> str:
-    """Examples in all over the time of the run."""
+    """Return a plot of the total number of examples over time."""
     unit, name = _unit(state.elapsed)
     points = state.examples_over_time.total()
     with rc_context(_STYLE):
@@ -61,7 +61,7 @@ def examples_plot(state: RunState) -> str:
 
 
 def failures_plot(state: RunState) -> str:
-    """Distinct failures over the time of the run; empty where there is none."""
+    """Return a plot of the number of distinct failures over time; "" if there is none."""
     unit, name = _unit(state.elapsed)
     found = [at / unit for at in state.failures.over_time()]
     if not found:
@@ -79,7 +79,7 @@ def failures_plot(state: RunState) -> str:
 
 
 def memory_plot(state: RunState, *, on_device: bool) -> str:
-    """Memory by worker over the time of the run, the largest few by name; empty where nobody measured."""
+    """Return a plot of each worker's memory over time, with names for the largest few; "" if nothing was measured."""
     used = {name: worker.device_used if on_device else worker.rss for name, worker in state.workers.items()}
     named = sorted(((name, series) for name, series in used.items() if series.bins), key=lambda item: -item[1].largest)
     if not named:
@@ -120,7 +120,7 @@ def _figure(xlabel: str, end: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an element of a page: without a size of its own, its ids unlike those of other figures."""
+    """Return the figure as an SVG element of the page: without a fixed size, its ids prefixed with ``name`` to be unique."""
     written = io.StringIO()
     with rc_context({"svg.hashsalt": name}):
         figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -133,5 +133,5 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name in letters that every font has, as matplotlib warns of others; and one that begins with _ would be left out."""
+    """Return a name in ASCII, since matplotlib warns of other letters, and without a leading _, with which it would leave it out."""
     return name.encode("ascii", "replace").decode().lstrip("_")[:24]

@@ -1,4 +1,4 @@
-"""The lines by which a script of its own gets at a target: an import, or an adapter's source without what it needs of moefuzz."""
+"""The code by which a standalone script obtains a target: an import, or the part of an adapter's source that needs no moefuzz."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _FAULTY = ("moefuzz.harness.planted.faults", "moefuzz.harness.planted.process_fa
 
 @dataclass(frozen=True)
 class TargetCode:
-    """Lines that make ``target`` a function, and what they need beside them: a file, to be found in ``home`` on this machine."""
+    """Code that defines ``target`` as a function, and the file that it needs, which is in ``home`` on this machine."""
 
     text: str
-    file: str = ""  # relative: mine.py, or pkg/mine.py; empty where it is installed
+    file: str = ""  # relative: mine.py, or pkg/mine.py; empty if the target is installed
     home: Path | None = None
 
 
 def code_of(target: Target) -> TargetCode | None:
-    """The code of a target; None if that needs moefuzz, or the target has no name by which it is found.
+    """Return the code of a target; None if it needs moefuzz, or if the target cannot be imported by its name.
 
-    Where another process has the target's function, it is looked at there, if there is one still.
+    If only a worker process has the target's function, the code is read there while isolation is on.
     """
     isolation = isolation_for(target) if target.is_declaration else None
     return code_of_name(target.name) if isolation is None else isolation.run_in_worker(code_of_name, target.name)
 
 
 def code_of_name(name: str) -> TargetCode | None:
-    """``code_of`` the target of a name, which this process imports."""
+    """Import the target of a name into this process, and return what ``code_of`` returns of it."""
     named = named_targets()
     spec = named[name].value if name in named else name
     module, colon, attribute = spec.partition(":")
@@ -60,14 +60,14 @@ def code_of_name(name: str) -> TargetCode | None:
     return None if needed is None else TargetCode(where + needed, file, folder)  # what it imports may stand beside it
 
 
-_LOOK_FOR = """# Run this in the folder that holds {file}, or put that folder on PYTHONPATH; folders above this script are looked at, too.
+_LOOK_FOR = """# Run this in the folder that holds {file}, or put that folder on PYTHONPATH; folders above this script are searched too.
 places = [str(place) for place in (Path.cwd(), *Path(__file__).resolve().parents) if (place / "{file}").exists()]
 sys.path += places[:1]
 """
 
 
 def _needed_by(function: str, source: str) -> str | None:
-    """The statements of a module that a function needs, imports first as they stand; None if one of them is moefuzz's."""
+    """Return the statements of a module that a function needs, in order, imports first; None if one of them needs moefuzz."""
     body = [node for node in ast.parse(source).body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
     makes = {name: node for node in body for name in _made_by(node)}
     wanted, needed = [function], set[ast.stmt]()
@@ -81,7 +81,7 @@ def _needed_by(function: str, source: str) -> str | None:
         wanted += [each.id for each in ast.walk(node) if isinstance(each, ast.Name)]
     if function not in makes:
         return None
-    # An effect on the outside, as on os.environ, stays if all that it names does.
+    # A statement with a side effect, as on os.environ, is kept if all names that it uses are kept.
     kept = [node for node in body if node in needed or (isinstance(node, ast.Expr) and _names(node) and _names(node) <= _safe(makes))]
     imports = {name for name in makes if isinstance(makes[name], ast.Import | ast.ImportFrom)}
     used = set().union(*(_names(node) for node in kept))
@@ -104,6 +104,6 @@ def _names(node: ast.stmt) -> set[str]:
 
 
 def _safe(makes: dict[str, ast.stmt]) -> set[str]:
-    """The names of what is imported from elsewhere than moefuzz."""
+    """Return the names that are imported from modules other than moefuzz."""
     foreign = {name for name, node in makes.items() if isinstance(node, ast.Import)}
     return foreign | {name for name, node in makes.items() if isinstance(node, ast.ImportFrom) and "moefuzz" not in str(node.module)}

@@ -1,4 +1,4 @@
-"""A failing case looked at once more for its report: every tensor beside its bound, the first wrong one as a picture."""
+"""Compute what a report shows of a failing case: the error of every tensor, and a picture of the first wrong one."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .picture import Picture, picture_of
 
 @dataclass(frozen=True)
 class TensorError:
-    """One tensor of a case's plain call, in the order of computation."""
+    """The error of one tensor of a case's plain call (without a relation)."""
 
     tensor: str
-    wrong: int  # elements; -1 where shape or dtype is wrong
+    wrong: int  # number of wrong elements; -1 if shape or dtype is wrong
     total: int
     error: float  # the largest distance from the reference
-    share: float  # the largest share of a bound that is needed; infinite where the bound is 0 and the element wrong
+    share: float  # the largest error as a share of its bound; infinite if a bound is 0 and the element is wrong
     exact: bool  # every order of accumulation gives the same bits
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What a report shows of a failing case's plain call."""
+    """The tensors, in the order of computation, and the picture that a report shows of a failing case's plain call."""
 
     tensors: tuple[TensorError, ...]
     picture: Picture | None
 
 
 def examine(failure: Failure, target: Target) -> Examination | None:
-    """Look at all tensors of a failing case; None where it gave none. Where they stayed in another process it runs again, as cases run."""
+    """Return the errors of all tensors of a failing case, or None without any. If they stayed in a worker, the case runs there again."""
     if (checked := checked_of(failure)) is not None:
         return _seen(checked.claims, failure.case)
     isolation = isolation_for(target)
@@ -61,7 +61,7 @@ def _examined(case: Case, target: Target) -> Examination | None:
     try:
         problem = level.build(case)
         return _seen(claimed(problem, level.run(problem, target, device()), target).claims, case)
-    except Exception:  # what it raises is said in the failure
+    except Exception:  # the failure describes the exception already
         return None
 
 

@@ -1,4 +1,4 @@
-"""Writing the folder of a report: see ``folder.py`` for what is in it."""
+"""Write the folder of a report; ``folder.py`` describes its files."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _MOST_LINES = 60  # of a stack, on the page
 
 
 def write(failure: Failure, target: Target, into: Path, explanation: Explanation | None = None, *, unrun: bool = False) -> Path:
-    """Explain a failure unless that is done, write its folder, run its script, and return the folder; ``unrun``, write it alone.
+    """Explain a failure if it has no ``explanation``, write its folder, run its script, and return the folder; with ``unrun``, only write.
 
     Raises OSError.
     """
     if explanation is None:
-        # A hang takes its time limit whatever is tried, and may not be told from mere slowness.
+        # Each attempt at a hang takes the whole time limit, and a hang may be mere slowness.
         quick = unrun or isinstance(failure, Hang)
         explanation = Explanation() if quick else explain(failure, functools.partial(failure_of, target=target), target)
     without = explanation.irrelevant
@@ -82,9 +82,9 @@ def _fill(folder: Path, failure: Failure, target: Target, explanation: Explanati
 
 
 def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool) -> tuple[str, Path | None]:
-    """Write the script; its file and home. Raises NoScript.
+    """Write the script; return the target's file and its home. Raises NoScript.
 
-    Where the calls of a relation stayed in another process, they are made once more, as cases run.
+    If the calls of a relation were made in a worker process, they are made there again.
     """
     runs_target = bool(failure.case.relation) and not failure.kind.ends_a_process and not unrun and checked_of(failure) is None
     isolation = isolation_for(target) if runs_target else None
@@ -99,7 +99,7 @@ def _write_script(failure: Failure, target: Target, folder: Path, *, unrun: bool
 
 
 def _script_by_name(failure: Failure, spec: str, folder: Path) -> tuple[str, Path | None] | str:
-    """In a worker: write the script; or why there is none."""
+    """Write the script, in a worker process; return what ``_written`` does, or why there is no script."""
     try:
         return _written(script(failure, load_target(spec)), folder)
     except NoScript as reason:
@@ -139,7 +139,7 @@ def _versions_of(failure: Failure) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """NaN and infinity as texts: JSON has neither."""
+    """Return NaN and infinity as texts, since JSON has neither; any other value unchanged."""
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 

@@ -1,1 +1,1 @@
-"""What a run leaves behind, read event by event."""
+"""The log of a run: write its events, read them one at a time, and compute the state of the run from them."""

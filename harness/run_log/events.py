@@ -1,7 +1,7 @@
-"""The folder of a long run, as it is read: what it was started as, and the events of its workers by time.
+"""Read the folder of a long run: its settings, and the events of its workers in order of time.
 
-Each worker appends lines of JSON to a file of its own, so a line may be cut off where one was killed, and anything may stand in it. What
-is no event is passed by and counted; a last line without its end has not been written yet.
+Each worker appends lines of JSON to its own file. If it was killed, a line may be cut off or contain anything: lines that are no events are
+skipped and counted. A last line without a newline is not complete yet.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from typing import Any, TypeGuard
 from moefuzz.harness.base.text import printable
 
 FORMAT_VERSION = 1
-_LATEST = 4e9  # unix seconds, in 2096; a time beyond is a mistake, and would leave no room for the others in a plot
+_LATEST = 4e9  # unix seconds, in 2096; a later time is an error, and would make a plot useless
 
 Event = dict[str, Any]
 
 
 class BadRun(Exception):
-    """A folder that holds no run; the text is one line."""
+    """Raised for a folder that holds no run; the text is one line."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What ``run.json`` says. ``regimes`` and ``labels``, where it has them, name what the run could have reached."""
+    """The content of ``run.json``. ``regimes`` and ``labels``, if given, name all that the run could reach."""
 
     command: str = ""
     targets: tuple[str, ...] = ()
     seconds: float = 0.0
     versions: str = ""
     device: str = ""
-    starts: tuple[tuple[float, ...], ...] = ()  # of each host: more than one is a run that was resumed
+    starts: tuple[tuple[float, ...], ...] = ()  # of each host; more than one of a host means that the run was resumed
     regimes: tuple[tuple[str, str], ...] = ()  # (target, regime)
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (field, its labels)
 
@@ -45,12 +45,12 @@ class RunInfo:
 
     @property
     def resumed(self) -> int:
-        """How often a host began again."""
+        """How often the run was resumed, in total over all hosts."""
         return sum(len(starts) - 1 for starts in self.starts)
 
 
 def said_of(run: Path) -> Event:
-    """``run.json`` as it stands; empty where a run has none yet. Raises BadRun."""
+    """Return the content of ``run.json``; empty if the run has none yet. Raises BadRun."""
     if not run.is_dir():
         raise BadRun(f"there is no folder {run}")
     file = run / "run.json"
@@ -72,7 +72,7 @@ def said_of(run: Path) -> Event:
 
 
 def info_of(run: Path) -> RunInfo:
-    """What a run was started as. Raises BadRun."""
+    """Return the settings with which a run was started. Raises BadRun."""
     said = said_of(run)
     text = {name: printable(said[name]) for name in ("command", "versions", "device") if isinstance(said.get(name), str)}
     seconds, regimes, labels = said.get("seconds", 0.0), said.get("regimes"), said.get("labels")
@@ -87,12 +87,12 @@ def info_of(run: Path) -> RunInfo:
 
 
 def list_of(value: Any) -> list[Any]:
-    """What a file has for a list; empty where it is none."""
+    """Return the value if it is a list, else an empty list."""
     return value if isinstance(value, list) else []
 
 
 def starts_of(said: Event) -> tuple[tuple[float, ...], ...]:
-    """The starts of each host: a run that was merged lists them, any other has one."""
+    """Return the times at which each host started: a merged run lists several hosts, any other run is of one."""
     merged = said.get("merged")
     each = merged if isinstance(merged, list) else [said.get("starts")]
     times = [tuple(float(at) for at in starts if _is_time(at)) for starts in each if isinstance(starts, list)]
@@ -100,7 +100,7 @@ def starts_of(said: Event) -> tuple[tuple[float, ...], ...]:
 
 
 def event_in(line: bytes) -> Event | None:
-    """The event that a line holds, or None: it has a time, a worker and a kind, and nothing else is known of it."""
+    """Return the event that a line holds, or None. Only its time, worker and kind are checked."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
@@ -115,14 +115,14 @@ def event_files(run: Path) -> list[Path]:
 
 
 def events_in(file: Path) -> Iterator[Event]:
-    """The events of one file, in its order."""
+    """Yield the events of one file, in its order."""
     return Tail(file.parent.parent).new_in(file)
 
 
 def events_of(run: Path, skipped: Counter[str] | None = None) -> Iterator[Event]:
-    """The events of all workers by time, one at a time: the events of a night do not fit into memory at ease.
+    """Yield the events of all workers in order of time; they are read one at a time, since those of a whole night need much memory.
 
-    Lines that hold none are counted by the file's name.
+    Lines that hold no event are counted in ``skipped``, by the file's name.
     """
     tail = Tail(run)
     tail.skipped = Counter() if skipped is None else skipped
@@ -130,11 +130,11 @@ def events_of(run: Path, skipped: Counter[str] | None = None) -> Iterator[Event]
 
 
 def running_in(run: Path) -> dict[str, Event]:
-    """By worker, the turn that is under way, or that was when the worker was killed: the running case, and its event so far."""
+    """Return by worker what it wrote before the case that runs now, or ran when it was killed: the case, and its turn so far."""
     running = {}
     for file in sorted((run / "running").glob("*.json")):
         try:
-            said = json.loads(file.read_bytes().partition(b"\n")[0])  # what follows may be left from a longer line
+            said = json.loads(file.read_bytes().partition(b"\n")[0])  # the rest may be left over from a longer line
         except (OSError, ValueError, RecursionError):
             continue
         turn = said.get("turn") if isinstance(said, dict) else None
@@ -144,7 +144,7 @@ def running_in(run: Path) -> dict[str, Event]:
 
 
 class Tail:
-    """The events that came since the last look, for a screen that follows a run."""
+    """Reads the events that are new since the last reading, for a screen that follows a run."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -152,14 +152,14 @@ class Tail:
         self._read: dict[Path, int] = {}  # bytes of each file, up to the end of a line
 
     def new(self) -> Iterator[Event]:
-        """By time, of all workers, as ``events_of`` gives them; to be used up, as what is passed by does not come again.
+        """Yield the new events of all workers in order of time. The iterator must be used up: events are not given twice.
 
-        A line that is not finished waits for the next look.
+        An incomplete last line is left for the next call.
         """
         return heapq.merge(*(self.new_in(file) for file in event_files(self.run)), key=_time_of)
 
     def new_in(self, file: Path) -> Iterator[Event]:
-        """Of one worker, in the order of its file."""
+        """Yield the new events of one worker's file, in its order."""
         with file.open("rb") as lines:
             lines.seek(self._read.get(file, 0))
             while (line := lines.readline()).endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""The failures of a long run: those found, what became of each, and how soon."""
+"""The failures of a long run: when each was found, and its outcome."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Pending:
 class Reported:
     """A distinct failure. Times are seconds since the run's start."""
 
-    report: str | None  # the name of its folder; None where it could not be written
+    report: str | None  # the name of its folder; None if it could not be written
     bucket: Bucket
-    failure: str  # as "WrongValue of Y"
-    case: str  # the smallest
+    failure: str  # its title, as "WrongValue of Y"
+    case: str  # the smallest case
     finding: str
     needs: tuple[str, ...]
     regime: str
     found: float
     reported: float
     reducing: float  # seconds
-    again: int = 0  # how often it was found again and reduced to the same
+    again: int = 0  # how often it was found again and recognised as the same
 
     @property
     def target(self) -> str:
@@ -50,16 +50,16 @@ class Reported:
 
 @dataclass
 class Failures:
-    """What was found; several workers may find the same at the same time, and a bug may hide behind another of the same bucket."""
+    """All failures of a run. Several workers may find the same one at the same time, and one bug may mask another in its bucket."""
 
     reported: list[Reported] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
-    gone: list[ReducedEvent] = field(default_factory=list)  # that did not fail again
+    gone: list[ReducedEvent] = field(default_factory=list)  # failures that did not occur again
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def found(self, found: FoundEvent, since: float) -> None:
         before = next((pending for pending in self.pending if found.key and pending.key == found.key), None)
-        if before is not None:  # by a worker that did not live to reduce it
+        if before is not None:  # found by a worker that ended before it reduced it
             self.pending.remove(before)
             since = before.found
         self.pending.append(Pending(found.worker, found.bucket, found.regime, found.case, found.finding, since, found.key))
@@ -87,15 +87,15 @@ class Failures:
 
     @property
     def waiting(self) -> list[Pending]:
-        """One for each kind of failure that is not reduced yet, the first."""
+        """The first failure of each bucket that is not reduced yet."""
         return list({pending.bucket: pending for pending in reversed(self.pending)}.values())[::-1]
 
     def by_kind(self) -> Counter[str]:
-        """How many distinct failures of each kind and tensor."""
+        """Return the number of distinct failures of each kind and tensor."""
         return Counter(reported.failure for reported in self.reported)
 
     def over_time(self) -> list[float]:
-        """When each distinct failure was found first, those that wait included."""
+        """Return the times at which each distinct failure was first found, including those not reduced yet."""
         return sorted([reported.found for reported in self.reported] + [pending.found for pending in self.waiting])
 
     def _no_longer_pending(self, reduced: ReducedEvent) -> Pending | None:
@@ -106,7 +106,7 @@ class Failures:
         return was
 
     def _known(self, reduced: ReducedEvent) -> Reported | None:
-        """The report that this one is: of the same folder, or without one of the same bucket and case."""
+        """Return the reported failure that this one equals, or None: with the same folder, or without one with the same bucket and case."""
         same = [one for one in self.reported if one.bucket == reduced.bucket]
         if reduced.report is not None:
             return next((one for one in self.reported if one.report == reduced.report), None)
@@ -116,7 +116,7 @@ class Failures:
 
 
 def name_of(bucket: Bucket) -> str:
-    """What a failure of a bucket is called.
+    """Return the title of the failures of a bucket.
 
     >>> name_of(("triton", "WrongValue", "dW", "backward")), name_of(("triton", "Crash", None, None))
     ('WrongValue of dW', 'Crash')

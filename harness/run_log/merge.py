@@ -1,4 +1,4 @@
-"""The run folders of several hosts as one."""
+"""Merge the run folders of several hosts into one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .events import FORMAT_VERSION, BadRun, Event, event_files, events_in, list_
 
 
 def merge(runs: Sequence[Path], into: Path) -> Path:
-    """Write the events, the reports and the ``run.json`` of several runs into a folder, each once. Raises BadRun or OSError.
+    """Write the events, reports and ``run.json`` of several runs into a folder, without duplicates; return it. Raises BadRun or OSError.
 
-    A run may be given again, or an older copy of it. Two workers of the same name that are not the same get names of their own.
+    A run may be given twice, or as an older copy. Different workers with the same name are renamed.
     """
     said = [said_of(run) for run in runs]
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise BadRun(f"{into} is there already, and not empty")
+        raise BadRun(f"{into} exists already and is not empty")
     (into / "events").mkdir(parents=True, exist_ok=True)
     workers = _Workers(into)
     for run in runs:
@@ -31,11 +31,11 @@ def merge(runs: Sequence[Path], into: Path) -> Path:
 
 
 class _Workers:
-    """The workers of all runs. One is known again by its first event, as its file is only ever appended to."""
+    """The workers of all runs. A worker is identified by its first event, since its file is only appended to."""
 
     def __init__(self, into: Path) -> None:
         self._into = into
-        self._file_of: dict[bytes, str] = {}  # by a worker's first event
+        self._file_of: dict[bytes, str] = {}  # file name by the first event of a worker
         self._seen: dict[str, set[bytes]] = {}  # the events in each file
 
     def add(self, run: Path) -> None:
@@ -68,7 +68,7 @@ class _Workers:
 
 
 def _line(event: Event, renamed: dict[str, str]) -> bytes:
-    """A line of JSON, with the names that workers have now; supervisors share one, since nobody speaks of them."""
+    """Return an event as a line of JSON, with workers renamed. Supervisors share a name, since no event refers to them."""
     names = {
         field: renamed[event[field]]
         for field in ("worker", "of")
@@ -78,13 +78,13 @@ def _line(event: Event, renamed: dict[str, str]) -> bytes:
 
 
 def _id_of(event: Event) -> bytes:
-    """The same for an event whose workers have other names."""
+    """Return a hash of an event that does not depend on the names of workers."""
     rest = {name: value for name, value in event.items() if name not in ("worker", "of")}
     return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=12).digest()
 
 
 def _copy_reports(run: Path, into: Path) -> None:
-    """A report's name is made of what it reports, so that one of the same name is the same."""
+    """Copy the reports that are missing. A report's name is a hash of its failure, so reports of the same name are the same."""
     for report in sorted((run / "reports").glob("*")):
         to = into / "reports" / report.name
         if report.is_dir() and not to.exists():
@@ -111,7 +111,7 @@ def _together(said: Sequence[Event]) -> dict[str, Any]:
 
 
 def _all_said(said: Sequence[Event], name: str) -> str:
-    """What the hosts say, once where all say the same."""
+    """Return the different texts of the hosts for this name, joined by semicolons."""
     return "; ".join(dict.fromkeys(one[name] for one in said if isinstance(one.get(name), str) and one[name]))
 
 

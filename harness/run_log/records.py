@@ -1,4 +1,4 @@
-"""The events of a long run as values: each field is checked once, here, so that what counts them need not doubt them."""
+"""The events of a long run as typed values; each field is checked here, so that other code can rely on it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LARGEST = 1e15
 
 
 class BadEvent(ValueError):
-    """An event of a known kind with a field that is missing or no such value."""
+    """Raised for an event of a known kind in which a field is missing or has a wrong value."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What all events have."""
+    """The fields that all events have."""
 
     at: float
     worker: str
@@ -37,7 +37,7 @@ class StartedEvent(Record):
     pid: int = 0
     device: str = ""
     gpu: str | None = None
-    seconds: float = 0.0  # left to it
+    seconds: float = 0.0  # until its time is up
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class TurnEvent(Record):
     level: str = ""
     seconds: float = 0.0
     failing: int = 0  # examples on which the target failed
-    passed_by: int = 0  # of these, those that a bug explains that was found already
+    passed_by: int = 0  # skipped or failing, and explained by a bug that was found already
     known: int = 0
     refused: int = 0
     no_room: int = 0
-    fresh: int = 0  # behaviours seen for the first time
+    fresh: int = 0  # labels and pairs of labels covered for the first time
     compiles: int = 0
     shares: Shares = field(default_factory=dict)
     covered: LabelCounts = field(default_factory=dict)
@@ -63,7 +63,7 @@ class TurnEvent(Record):
 
 @dataclass(frozen=True)
 class FoundEvent(Record):
-    """A failure of a new kind, which its worker reduces from now on; again where another was killed meanwhile."""
+    """A failure was found and is queued for reduction; logged again if the worker that reduced it was killed."""
 
     bucket: Bucket
     regime: str = ""
@@ -74,7 +74,7 @@ class FoundEvent(Record):
 
 @dataclass(frozen=True)
 class ReducedEvent(Record):
-    """What became of it: a report, the same as another, a known issue, or gone when it was run again."""
+    """A failure was reduced. Its outcome is a report, the same as another, a known issue, or gone when it was run again."""
 
     bucket: Bucket
     outcome: str
@@ -89,7 +89,7 @@ class ReducedEvent(Record):
 
 @dataclass(frozen=True)
 class WithdrawnEvent(Record):
-    """A report of what did not come back then, and is explained by another since."""
+    """A report of an irreproducible failure was withdrawn, since another report explains it."""
 
     report: str
 
@@ -114,7 +114,7 @@ class DiedEvent(Record):
 
 @dataclass(frozen=True)
 class OutEvent(Record):
-    """A worker, or a GPU with its worker, that failed too often."""
+    """A worker, and its GPU if it has one, was retired because it failed too often."""
 
     of: str
     gpu: str | None = None
@@ -143,7 +143,7 @@ _KINDS: dict[str, type[Record]] = {
 
 
 def record_of(event: Mapping[str, Any]) -> Record | None:
-    """The value of an event; None for a kind that this version does not know. Raises BadEvent."""
+    """Return the typed value of an event; None for a kind that this version does not know. Raises BadEvent."""
     kind = _KINDS.get(event["kind"])
     if kind is None:
         return None
@@ -175,7 +175,7 @@ def _status(value: Any) -> int:
 
 
 def _share(value: Any) -> float:
-    """Infinite where the bound is 0."""
+    """Return a share, which is infinite if the bound is 0. Raises BadEvent."""
     return math.inf if value == math.inf else _number(value)
 
 
@@ -217,4 +217,4 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "LabelCounts": lambda value: {name: {label: _count(n) for label, n in _pairs(labels)} for name, labels in _pairs(value)},
     "Slowest": lambda value: tuple((_number(seconds), _text(case)) for seconds, case in (_list(pair, 2) for pair in _list(value))),
 }
-"""By the type of a field."""
+"""The function that reads a field, by the type of the field."""

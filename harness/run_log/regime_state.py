@@ -1,4 +1,4 @@
-"""What one regime of a long run has yielded by now."""
+"""The state of one regime of a long run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .records import TurnEvent
 
 @dataclass
 class Regime:
-    """What one regime of one target yielded."""
+    """The counts of one regime of one target so far."""
 
     target: str
     name: str
@@ -23,9 +23,9 @@ class Regime:
     refused: int = 0
     no_room: int = 0
     fresh: int = 0
-    last_at: float | None = None  # of an example
-    share: float = 0.0  # the largest of a bound
-    tensor: str = ""  # that needed it
+    last_at: float | None = None  # time of its last example
+    share: float = 0.0  # the largest error as a share of its bound
+    tensor: str = ""  # the tensor with that share
 
     def add(self, turn: TurnEvent) -> None:
         self.level = turn.level or self.level

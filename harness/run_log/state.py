@@ -1,4 +1,4 @@
-"""A long run, folded from its events one at a time: what a screen shows while it goes on, and a page when it is over."""
+"""The state of a long run, computed from its events one at a time; the screen and the page show it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SLOWEST = 10
 
 @dataclass
 class RunState:
-    """All that is known of a run. Times are seconds since its start, but for those that end in ``at``, which are unix seconds."""
+    """The state of a run. Times are seconds since its start, except for names that end in ``at``, which are unix seconds."""
 
     info: RunInfo = field(default_factory=RunInfo)
     began_at: float | None = None
     last_at: float | None = None
     away: float = 0.0  # seconds between its end and its resumption
-    ended: str = ""  # why, once it is over
+    ended: str = ""  # the reason, once the run has ended
     until_at: float | None = None
     examples: int = 0
     compiles: int = 0
@@ -64,7 +64,7 @@ class RunState:
             self.regimes[target, name] = Regime(target, name)
 
     def add(self, event: Event) -> None:
-        """Count an event; one that is broken is counted as such, one of an unknown kind is none."""
+        """Count an event; a broken one is counted as skipped, and one of an unknown kind is ignored."""
         try:
             record = record_of(event)
         except BadEvent:
@@ -75,7 +75,7 @@ class RunState:
             self._count(record)
 
     def since(self, at: float) -> float:
-        """Seconds since the start, those left out in which the run was away."""
+        """Return the seconds since the start, without those between an end and a resumption."""
         return max(at - (self.began_at or 0.0) - self.away, 0.0)
 
     @property
@@ -83,18 +83,18 @@ class RunState:
         return 0.0 if self.last_at is None else self.since(self.last_at)
 
     def left(self, now: float) -> float | None:
-        """Seconds until the time is up; None where nobody said."""
+        """Return the seconds until the time is up; None if that is unknown."""
         if self.ended:
             return 0.0
         return None if self.until_at is None else max(self.until_at - now, 0.0)
 
     def rate_now(self, now: float) -> float:
-        """Examples a second: of each worker that runs, that of its last turn."""
+        """Return examples per second, as the sum over running workers of the rate of their last turns."""
         turns = [worker.last_turn for worker in self.workers.values() if worker.state == "running" and worker.works(now)]
         return sum(turn.examples / turn.seconds for turn in turns if turn is not None and turn.seconds)
 
     def starving(self, after_seconds: float) -> list[Regime]:
-        """The regimes that have had no example yet, once the run is so old that each should have."""
+        """Return the regimes without any example, once the run is at least ``after_seconds`` old; before that none."""
         return [regime for regime in self.regimes.values() if not regime.examples] if self.elapsed >= after_seconds else []
 
     def _pass_time(self, record: Record) -> None:
@@ -123,7 +123,7 @@ class RunState:
                 self._count_of(worker, record)
 
     def _count_of(self, worker: Worker, record: Record) -> None:
-        """Count what a worker says of itself."""
+        """Count an event that a worker logged about itself."""
         match record:
             case StartedEvent():
                 worker.started(record)
@@ -167,7 +167,7 @@ class RunState:
 
 
 def read_state(run: Path) -> RunState:
-    """A whole run: its events, and the turns of which only what was running is left. Raises BadRun."""
+    """Return the state of a run from all its events, and from the unfinished turns of killed workers. Raises BadRun."""
     state = RunState(info_of(run))
     for event in events_of(run, state.skipped):
         state.add(event)
@@ -177,7 +177,7 @@ def read_state(run: Path) -> RunState:
 
 
 def cut_off(state: RunState, running: dict[str, Event]) -> Iterable[Event]:
-    """The turns under way that no event counts yet."""
+    """Yield the unfinished turns that no event counts yet."""
     for name, said in running.items():
         worker = state.workers.get(printable(name))
         if worker is None or worker.last_turn is None or said["turn"]["at"] > worker.last_turn.at:

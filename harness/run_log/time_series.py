@@ -1,4 +1,4 @@
-"""Numbers over the time of a run, of which no more is kept than a plot can show."""
+"""Numbers over the time of a run, kept at the resolution of a plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_STEPS = 400
 
 @dataclass
 class Series:
-    """What happened in each step of time; a step doubles when there are too many.
+    """One value for each step of time; the length of a step doubles when there are too many.
 
     >>> memory = Series(max)
     >>> for second in range(1_000):
@@ -19,7 +19,7 @@ class Series:
     (4.0, [(0.0, 3), (4.0, 6)], 250)
     """
 
-    fold: Callable[[float, float], float]  # of two values in one step: max, or their sum
+    fold: Callable[[float, float], float]  # combines two values in one step: max, or their sum
     step: float = 1.0
     bins: dict[int, float] = field(default_factory=dict)
 
@@ -31,11 +31,11 @@ class Series:
                 self._put(step // 2, folded)
 
     def points(self) -> list[tuple[float, float]]:
-        """The beginning of each step in which anything was, and its value."""
+        """Return the beginning and the value of each step that has one."""
         return [(step * self.step, value) for step, value in sorted(self.bins.items())]
 
     def total(self) -> list[tuple[float, float]]:
-        """The sum up to the end of each step."""
+        """Return the end of each step and the sum of values up to it."""
         points, total = [(0.0, 0.0)], 0.0
         for at, value in self.points():
             total += value

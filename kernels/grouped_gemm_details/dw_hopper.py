@@ -1,14 +1,14 @@
 """dw[e, n, k] = sum_{m: e(m) = e} dy[m, n] * x[m, k] for sorted rows of 16 bits, by the pipeline of Hopper (hopper_pipeline.py).
 
-The function of dw_tma.py where no row is gathered; shapes are meant as there:
+It computes the same as dw_tma.py if no row is gathered, with the same shapes:
 
     x [M, K]   dy [M, N]   dw [E, N, K] in their type, accumulated in float32
 
 A tile is rows n + [0, 128) and columns k + [0, BLOCK_K) of expert e; group h owns its rows h*64 + [0, 64). The expert's rows
 [row_ends[e] - m_sizes[e], row_ends[e]) pass through the ring in steps of BLOCK_M. An expert without rows takes no step: zeros are stored.
 Experts with many rows come first (expert_order.py).
-What a group has made it stores in parts between the steps of its next tile.
-x and dy come in ragged boxes, which the hardware fills with zeros behind the expert's last row, and beyond N and K. Nothing is masked.
+A group stores a finished tile in parts, between the steps of its next tile.
+x and dy are loaded as ragged boxes, which the hardware fills with zeros after the expert's last row, and beyond N and K. Nothing is masked.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from .hopper_pipeline import (
 from .tma_boxes import boxes, ragged_boxes
 
 _NO_EXPERT = gl.constexpr(1 << 30)
-"""A box that begins there has nothing to store. (One that begins before the first expert is refused.)"""
+"""A box that begins at this expert stores nothing. (The hardware rejects one that begins before the first expert.)"""
 _RAGGED_ROWS = gl.constexpr(1 << 30)
-"""So many a ragged box is declared to have: as far below it as a row stands, so far before its slice's end (triton.tools.ragged_tma)."""
+"""Declared rows of a ragged matrix; an index d below it is the row d before the end of the slice (triton.tools.ragged_tma)."""
 
 
 @gluon.jit
@@ -87,7 +87,7 @@ def _load(x_ragged, dy_ragged, n_column_tiles, stages, box, BLOCK_M: gl.constexp
 
 @gluon.jit
 def _store(WHICH: gl.constexpr, p: gl.constexpr, parts, dw_desc, e, n, k, dw_boxes):
-    """Part ``p`` of a tile; its box is free when at most the last store, from the other box, still reads."""
+    """Store part ``p`` of a tile; its box is free when at most the last store, from the other box, is still reading."""
     dw_box = dw_boxes.index(2 * WHICH + p % 2)
     tma.store_wait(min(len(parts), 2) - 1)
     dw_box.reshape([HALF, PART]).store(parts[p])
@@ -99,7 +99,7 @@ def _store(WHICH: gl.constexpr, p: gl.constexpr, parts, dw_desc, e, n, k, dw_box
 def _steps(
     WHICH: gl.constexpr, acc, first, begin, end, stages, BLOCK_M: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr
 ):  # fmt: skip
-    """Steps [begin, end) of the tile whose first one is step ``first`` of this program; the last goes on while the caller does."""
+    """Do steps [begin, end) of the tile that begins with step ``first`` of this program; the last one is still running on return."""
     dy_stages, x_stages, full, empty = stages
     for i in range(begin, end):
         stage = (first + i) % STAGES

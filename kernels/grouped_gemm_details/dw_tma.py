@@ -1,13 +1,14 @@
 """dw[e, n, k] = sum_{m: e(m) = e} dy[dy_row(m), n] * x[x_row(m), k], through the tensor memory accelerator of Hopper and later GPUs.
 
-The function of dw.py, whose shapes and rows are meant here, where all rows start on 16 bytes:
+It computes the same as dw.py, with the same shapes and rows, if all rows start on 16 bytes:
 
     x [*, K]   dy [*, N]   dw [E, N, K] in the type of the buffer, accumulated in float32   gather_indices [M] int32 or int64
 
 Program (i, j, e) owns rows i*BLOCK_N + [0, BLOCK_N) and columns j*BLOCK_K + [0, BLOCK_K) of expert e, and walks that expert's rows
 [row_ends[e] - m_sizes[e], row_ends[e]) in steps of BLOCK_M. An expert without rows takes no step and stores zeros.
-What is not gathered comes in ragged boxes, which the hardware fills with zeros behind the expert's last row (triton.tools.ragged_tma), and
-beyond N and K: no step is masked. Masks of what is gathered: m < row_ends[e] with other=0, and k < K or n < N by groups of 8.
+Operands that are not gathered are loaded as ragged boxes, which the hardware fills with zeros after the expert's last row
+(triton.tools.ragged_tma) and beyond N and K, without masks. Masks of gathered ones: m < row_ends[e] with other=0, and k < K or n < N by
+groups of 8.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""order = the experts with more than twice the mean rows, then the others: in which order dW's tiles are handed out, in one launch.
+"""order = the experts with more than twice the mean rows, then the others: the order in which dW's tiles are processed, in one launch.
 
     m_sizes [E] int32   order [E] int32, the experts in two ascending runs   counter [1] int32, zero
 
-A tile of dW takes as long as its expert has rows: for one that begins last, all other programs wait. The others keep their order: sorted by
-rows they took longer (docs/evidence/speed.md).
-One program holds all experts [BLOCK_E]. Mask: e < E. Whatever sizes are passed on a GPU, each expert has a place of its own.
+The time of a tile of dW is proportional to its expert's rows, so all other programs would wait for a large one that begins last. The other
+experts keep their order: sorted by rows they took longer (docs/evidence/speed.md).
+One program holds all experts [BLOCK_E]. Mask: e < E. On a GPU each expert has its own place whatever the sizes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _heavy_first_kernel(m_sizes_ptr, order_ptr, counter_ptr, E: tl.int32, BLOCK_
 
 
 def heavy_first(m_sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # order, counter
-    """Of ``m_sizes`` [E] int32, contiguous, of one expert or more."""
+    """Return order and counter for ``m_sizes`` [E] int32, contiguous, of one expert or more."""
     E = m_sizes.numel()
     made = torch.empty(E + 1, dtype=torch.int32, device=m_sizes.device)
     order, counter = made[:E], made[E:]

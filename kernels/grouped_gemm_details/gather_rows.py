@@ -1,9 +1,9 @@
-"""out[r, k] = x[gather_indices[r] // divisor, k]: the rows of a matrix in the order of their experts, so that what follows moves boxes.
+"""out[r, k] = x[gather_indices[r] // divisor, k]: the rows of a matrix sorted by expert, so that the next kernel can load boxes.
 
     x [*, K]   out [M, K] in its type   gather_indices [M] int32   row_ends [E] int32, the last of which is how many rows have an expert
 
 Program (i, j) owns rows i*BLOCK_R + [0, BLOCK_R) and columns j*BLOCK_K + [0, BLOCK_K). Masks: r < row_ends[E - 1], as gather_indices
-behind it may be anything, and k < K. Rows behind it are not written: nobody reads them.
+may hold anything from there on, and k < K. Later rows are neither written nor read.
 All are contiguous. Under ALIGNED the launcher has checked that their rows start on 16 bytes and that K is a multiple of 8:
 the mask by groups of 8 is the same, and known to be constant over them.
 Rows are int64 before they meet a width.
@@ -52,7 +52,7 @@ def gathered_rows(
     row_ends: torch.Tensor,  # [E] int32, contiguous
     divisor: int,
 ) -> torch.Tensor:  # [M, K] in the type of ``x``
-    """Copy the rows that experts own into their order; what stands in the rows behind them is unspecified."""
+    """Return a copy of the rows that experts own, sorted by expert; the content of all later rows is unspecified."""
     x, M = x.contiguous(), gather_indices.numel()
     K = x.shape[1]
     out = torch.empty(M, K, dtype=x.dtype, device=x.device)

@@ -1,9 +1,10 @@
 """The configs of 16-bit operands on a Hopper GPU, by the mean rows of an expert and the contraction: fastest on an H100.
 
-Few rows: the weights' way from memory decides, so tiles are as high as an expert has rows. Many: tiles are as large as registers allow, for
-each moves through the L2 cache again. dW of few rows writes more than it reads: two programs a multiprocessor, one stores while one loads.
-Warps are specialised where there are more rows than that, except in dX of up to 192, where a program for each tile is a little ahead. A
-fourth stage of the ring helps, except where a long contraction meets many rows: docs/evidence/speed.md.
+With few rows the time is that of reading the weights from memory, so a tile is as high as an expert has rows. With many rows tiles are as
+large as registers allow, since the operands of each pass through the L2 cache again. dW of few rows writes more than it reads: with two
+programs per multiprocessor one stores while the other loads. With more rows warps are specialised, except in dX of up to 192 rows, where
+one program for each tile is slightly faster. A fourth stage of the ring helps, except for a long contraction with many rows
+(docs/evidence/speed.md).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _specialized(block_m: int, block_n: int, block_k: int, num_stages: int) -> K
 
 
 def _turned(config: KernelConfig) -> KernelConfig:
-    """For dX, whose columns are K and whose contraction is along N, what ``config`` is for the forward pass."""
+    """Return the config for dX, whose columns are K and whose contraction is along N, that corresponds to one for the forward pass."""
     return dataclasses.replace(config, block_n=config.block_k, block_k=config.block_n)
 
 
@@ -70,10 +71,10 @@ _OTHERS = {
 
 
 def hopper_configs(kind: str, rows: float, depth: int, *, plain: bool) -> tuple[KernelConfig, ...]:
-    """For a pass ("forward", "dX", "dW"), so many rows an expert, and a contraction of ``depth`` (of rows, for dW, where it is not asked).
+    """Return the configs for a pass ("forward", "dX", "dW"), mean rows per expert, and a contraction of ``depth`` (ignored for dW).
 
-    The default comes first, then what else the autotune mode tries. ``plain``: no row is gathered, scattered or weighed, and the result has
-    16 bits, so that warps may be specialised.
+    The default is first, then the other candidates of the autotune mode. ``plain``: no row is gathered, scattered or weighted, and the
+    result has 16 bits, so that warps may be specialised.
 
     >>> [hopper_configs("dX", rows, 4096, plain=True)[0].block_m for rows in (4, 1000)]
     [16, 128]
@@ -82,7 +83,7 @@ def hopper_configs(kind: str, rows: float, depth: int, *, plain: bool) -> tuple[
 
 
 _BOUNDS = sorted({most for table in _UP_TO.values() for *both, _ in table for most in both})
-"""All that sizes are compared with: between two of them nothing depends on a size."""
+"""All numbers with which sizes are compared; the result is the same for all sizes between two of them."""
 
 
 @functools.cache

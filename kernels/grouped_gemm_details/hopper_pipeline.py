@@ -1,4 +1,4 @@
-"""What the warp-specialised kernels of Hopper share, written in Gluon: a ring of stages, and tiles handed out and stored one after another.
+"""Common parts of the warp-specialised Hopper kernels, written in Gluon: a ring of stages, and persistent programs that take tile by tile.
 
 One warp chooses tiles, one loads their operands, and two groups of four warps multiply and store, each its own 64 rows of a tile of 128.
 They meet at barriers, of which use i of an entry waits for parity i & 1:
@@ -7,14 +7,14 @@ They meet at barriers, of which use i of an entry waits for parity i & 1:
     known[s], taken[s]   slot s of the mailbox holds the next tile; the three others have read it
     wanted               the next tile is to be chosen
 
-The registers of a tile's sums are free for the next tile once they are rounded to 16 bits. So a group begins to multiply the next one, and
-stores parts of 64 columns of the last one meanwhile, spread over its steps, which take turns in two boxes of shared memory: matrix
-instructions do not wait for stores, and the ring is as deep as what is left.
+The registers of a tile's sums are free for the next tile once the sums are rounded to 16 bits. So a group begins to multiply the next tile,
+and between its steps stores the last one in parts of 64 columns, alternately from two boxes of shared memory. Matrix instructions do not
+wait for stores, and the ring uses the rest of shared memory.
 
-A program takes its first tile by its number, each later one from a counter in memory, once few steps of this one are left to load: tiles
-are loaded in the order in which they are chosen, and none waits for a program with a larger one while others have nothing left.
-Nothing that is stored depends on which program has which tile. Triton's interpreter does not run Gluon: on a CPU these kernels are compiled
-in a test, and every property of theirs is checked on a Hopper GPU.
+The first tile of a program is that of its number, each later one comes from a counter in memory, once few steps of the present tile are
+left to load. Tiles are loaded in the order in which they are chosen, and no tile waits for a busy program while others are idle.
+The result does not depend on which program has which tile. Triton's interpreter does not run Gluon: on a CPU a test compiles these kernels,
+and all their properties are checked on a Hopper GPU.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ load_box = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 store_box = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
 
 HALF = gl.constexpr(64)
-"""Rows of a group that multiplies: those of one matrix instruction."""
+"""Rows of a group that multiplies, as many as one matrix instruction has."""
 ROWS = 128
-"""Of a tile."""
+"""Rows of a tile."""
 PART = gl.constexpr(64)
 """Columns that a group stores at once."""
 _STORED = 2 * ROWS * PART.value
-"""Numbers of a result in shared memory on their way out: two parts of each group."""
+"""Elements of a result that wait in shared memory to be stored: two parts of each group."""
 _SWIZZLED_BYTES = 128
 _SHARED_BYTES = 226 << 10
-"""Of a program, less a KiB for barriers and the mailbox."""
+"""Shared memory of a program, less a KiB for barriers and the mailbox."""
 _SLOTS = gl.constexpr(2)
 _NUMBERS = gl.constexpr(4)
 AHEAD = gl.constexpr(8)
-"""So many steps of a tile are left to load when the next one is wanted, or all of fewer."""
+"""The next tile is requested when so many steps of the present one are left to load, or all if it has fewer."""
 
 
 @functools.cache
 def is_there(device: torch.device) -> bool:
-    """Whether a device has the instructions of these kernels, which are Hopper's alone: compute capability 9.0."""
+    """Return whether a device has the instructions of these kernels, which only Hopper has: compute capability 9.0."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0)
 
 
 @functools.cache
 def programs_at_once(device: torch.device) -> int:
-    """As many as there are multiprocessors: each program fills one."""
+    """Return the number of multiprocessors, each of which one program fills."""
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
@@ -76,7 +76,7 @@ def stages_of(config: KernelConfig, result: torch.Tensor, rows: int, columns: in
 
 
 def swizzled(box: Boxes) -> TensorDescriptor:
-    """A descriptor of tma_boxes.py for Gluon, its boxes in shared memory as matrix instructions read them: in columns of 128 bytes."""
+    """Return a descriptor of tma_boxes.py for Gluon, with boxes in the layout that matrix instructions read: columns of 128 bytes."""
     layout = gl.NVMMASharedLayout(_SWIZZLED_BYTES, 8 * box.base.element_size(), len(box.block_shape))
     return TensorDescriptor(box.base, box.shape, box.strides, box.block_shape, layout)
 
@@ -91,14 +91,14 @@ def barriers(COUNT: gl.constexpr, ARRIVALS: gl.constexpr):
 
 @gluon.jit
 def mailbox():
-    """(numbers, known, taken, wanted)"""
+    """Allocate and return (numbers, known, taken, wanted)."""
     layout: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
     return gl.allocate_shared_memory(gl.int32, [_SLOTS * _NUMBERS, 1], layout), barriers(_SLOTS, 1), barriers(_SLOTS, 3), barriers(1, 1)
 
 
 @gluon.jit
 def hand_out(box, count, a, b, c, d):
-    """Tell the others the four numbers of tile ``count`` of this program."""
+    """Give the other warps the four numbers of tile ``count`` of this program."""
     layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
     numbers, known, taken, _ = box
     slot = count % _SLOTS
@@ -112,7 +112,7 @@ def hand_out(box, count, a, b, c, d):
 
 @gluon.jit
 def take(box, count):
-    """The four numbers of tile ``count``."""
+    """Return the four numbers of tile ``count``."""
     layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
     numbers, known, taken, _ = box
     slot = count % _SLOTS
@@ -127,20 +127,20 @@ def take(box, count):
 
 @gluon.jit
 def want(box, now):
-    """Ask for the next tile, if ``now``: once for each tile."""
+    """Request the next tile if ``now``, which holds once for each tile."""
     mbarrier.arrive(box[3].index(0), count=1, pred=now)
 
 
 @gluon.jit
 def later_tile(counter_ptr, box, count):
-    """The tile of a program that has handed out ``count`` others, once it is wanted."""
+    """Wait until the next tile is requested and return it; ``count`` is how many tiles this program had before."""
     mbarrier.wait(box[3].index(0), count - 1 & 1)
     return gl.num_programs(0) + gl.atomic_add(counter_ptr, 1, sem="relaxed")
 
 
 @gluon.jit
 def _halves(tile, WIDTH: gl.constexpr):
-    """[64, WIDTH] by its left and its right columns, which each thread has some of."""
+    """Split [64, WIDTH] into its left and its right columns; each thread has elements of both."""
     layout: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, WIDTH // 2, 16])
     left, right = tile.reshape([HALF, 2, WIDTH // 2]).permute([0, 2, 1]).split()
     return gl.convert_layout(left, layout, assert_trivial=True), gl.convert_layout(right, layout, assert_trivial=True)
@@ -148,7 +148,7 @@ def _halves(tile, WIDTH: gl.constexpr):
 
 @gluon.jit
 def parts_of(tile, WIDTH: gl.constexpr):
-    """[64, WIDTH] as parts of 64 columns."""
+    """Split [64, WIDTH] into parts of 64 columns."""
     if WIDTH == PART:
         return (tile,)
     else:
@@ -158,5 +158,5 @@ def parts_of(tile, WIDTH: gl.constexpr):
 
 @gluon.jit
 def steps_before(part, n_steps, PARTS: gl.constexpr):
-    """So many steps of a tile begin before a part of the last tile is stored: one before the first part, the others are spread evenly."""
+    """Return how many steps of a tile begin before a part of the last tile is stored: one before the first, then evenly spread."""
     return gl.minimum(n_steps, 1 + part * ((n_steps + PARTS - 2) // PARTS))

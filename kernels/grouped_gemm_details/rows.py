@@ -1,6 +1,6 @@
 """y[out(m), n] = p(m) * sum_k x[in(m), k] * w[e(m), n, k]        e(m): the expert that owns sorted row m
 
-The forward pass, and with K and N exchanged (w read as its transpose) dX. Written for rows that are sorted by expert:
+This is the forward pass, and dX with K and N exchanged (w read as its transpose), for rows that are sorted by expert:
 
     x [*, K]   w [E, N, K]   y [M, N] in the type of the buffer, accumulated in float32   gather_indices [M] int32 or int64
     in(m)  = gather_indices[m] // x_divisor  under GATHER, else m
@@ -8,9 +8,9 @@ The forward pass, and with K and N exchanged (w read as its transpose) dX. Writt
     p(m)   = row_weights[gather_indices[m]]  under FUSE_MUL, else 1
 
 Program (t, j) owns the rows of tile t (see tile_schedule.py: none crosses into another expert) and columns j*BLOCK_N + [0, BLOCK_N).
-Rows that no expert owns are expert E's, whose contraction is empty: they are written as zeros, but under SCATTER, where nothing says where.
-Programs are numbered along j first: those that run together share rows of x, and the weights of one expert, in the L2 cache.
-Masks: m < tile_end (the next row is another expert's, or nobody's), n < N, and k < K with other=0 (a dead lane adds nothing).
+Rows that no expert owns count as expert E's, with an empty contraction: zeros are written, except under SCATTER, where their place is
+unknown. Programs are numbered along j first, so that those that run together share rows of x and one expert's weights in the L2 cache.
+Masks: m < tile_end (the next row belongs to another expert or to none), n < N, and k < K with other=0 (a masked lane adds nothing).
 Under ALIGNED there is no mask along k: the launcher has checked that K is a multiple of BLOCK_K.
 Offsets are int64 before they meet a stride.
 """
@@ -30,7 +30,7 @@ triton_interpreter.repair()
 
 
 class RowMap(NamedTuple):
-    """Which row of x and of y a sorted row is, and what it is multiplied by: in(m), out(m) and p(m)."""
+    """The rows of x and of y that belong to a sorted row, and its factor: in(m), out(m) and p(m)."""
 
     gather_indices: torch.Tensor | None  # [M]
     row_weights: torch.Tensor | None = None  # [M] float32, in flat-slot order

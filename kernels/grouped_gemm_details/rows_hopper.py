@@ -1,15 +1,15 @@
 """y[m, n] = sum_k x[m, k] * w[e(m), n, k] for sorted rows of 16 bits, by the pipeline of Hopper (hopper_pipeline.py).
 
-The function of rows_tma.py where no row is gathered, scattered or weighed; shapes and tiles are meant as there:
+It computes the same as rows_tma.py if no row is gathered, scattered or weighted, with the same shapes and tiles:
 
     x [M, K]   w [E, N, K], contiguous along k, or under W_ALONG_N along n   y [M, N] in their type, accumulated in float32
 
-A tile is the 128 rows of tile t by columns j*BLOCK_N + [0, BLOCK_N), band by band (tile_schedule.py). Group h owns its rows h*64 + [0, 64):
-where an expert's last tile has none for the second, that one only passes on the stages. What a group has made it stores in parts, between
-the steps of its next tile. 64 whole rows of y are stored as boxes, fewer by pointers.
-A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. Masks, where pointers are used:
+A tile is the 128 rows of tile t by columns j*BLOCK_N + [0, BLOCK_N), band by band (tile_schedule.py). Group h owns its rows h*64 + [0, 64);
+if an expert's last tile has no rows for the second group, that one only releases the stages. A group stores a finished tile in parts,
+between the steps of its next tile. 64 whole rows of y are stored as boxes, fewer by pointers.
+A box of x may contain the next expert's rows: they reach rows of the accumulator that are not stored. Masks, where pointers are used:
 m < tile_end, and n < N by groups of 8 columns, of which N is a multiple.
-Rows that no expert owns have no depth: zeros are stored.
+Rows that no expert owns have an empty contraction: zeros are stored.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _steps(
     WHICH: gl.constexpr, acc, first, begin, end, stages,
     W_ALONG_N: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
-    """Steps [begin, end) of the tile whose first one is step ``first`` of this program; the last goes on while the caller does."""
+    """Do steps [begin, end) of the tile that begins with step ``first`` of this program; the last one is still running on return."""
     x_stages, w_stages, full, empty = stages
     for i in range(begin, end):
         stage = (first + i) % STAGES
@@ -121,9 +121,9 @@ def _steps(
 
 @gluon.jit
 def _store(WHICH: gl.constexpr, p: gl.constexpr, parts, y_desc, y_ptr, N, stride_ym, row, end, n, y_boxes):
-    """Part ``p`` of a tile; its box is free when at most the last store, from the other box, still reads.
+    """Store part ``p`` of a tile; its box is free when at most the last store, from the other box, is still reading.
 
-    A part that goes by pointers is no such store, so that after it the last one may be of this box: it waits for all before it.
+    A part that is stored by pointers does not count, so that after it the last store may be of this box: it waits for all stores.
     """
     y_box = y_boxes.index(2 * WHICH + p % 2)
     n += p * PART

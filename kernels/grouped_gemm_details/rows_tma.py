@@ -1,15 +1,15 @@
 """y[out(m), n] = p(m) * sum_k x[in(m), k] * w[e(m), n, k], through the tensor memory accelerator of Hopper and later GPUs.
 
-The function of rows.py, whose shapes, in(m), out(m) and p(m) are meant here, where all rows start on 16 bytes:
+It computes the same as rows.py, with the same shapes, in(m), out(m) and p(m), if all rows start on 16 bytes:
 
     x [*, K]   w [E, N, K], contiguous along k, or under W_ALONG_N along n   y [M, N] in the type of the buffer, accumulated in float32
 
 Tiles of w, of x unless it is gathered, and of y unless it is scattered or wide, move as boxes, filled with zeros beyond N and K.
 A program owns the rows of a tile t and columns j*BLOCK_N + [0, BLOCK_N), band by band (tile_schedule.py). Under HALVES a
-tile with at most half of its rows computes half of them: with some hundred rows an expert, that is every other last tile.
-A box of x may hold the next expert's rows: they end in rows of the accumulator that are not stored. A whole tile of y is stored as a box,
-an expert's last one, which would reach into the next expert's rows, by pointers; and so is all of a y that is wider than x, float32 sums of
-16-bit operands, of which a box would not fit into shared memory.
+tile with at most half of its rows computes half of them: with some hundred rows per expert, that is every other last tile.
+A box of x may contain the next expert's rows: they reach rows of the accumulator that are not stored. A whole tile of y is stored as a box.
+An expert's last tile, which would reach into the next expert's rows, is stored by pointers, and so is all of a y that is wider than x:
+a box of float32 sums of 16-bit operands would not fit into shared memory.
 Masks, where pointers are used: m < tile_end, n < N and k < K, the last two by groups of 8 columns, of which N and K are multiples.
 """
 
@@ -37,7 +37,7 @@ def _tile(
     rm = row + tl.arange(0, BLOCK_M)  # [BLOCK_M]
     mask_m = rm < end
     if GATHER or SCATTER or FUSE_MUL:
-        slots = tl.load(gather_ptr + rm, mask=mask_m & (K > 0), other=0)  # nobody's rows have no depth, and no slots
+        slots = tl.load(gather_ptr + rm, mask=mask_m & (K > 0), other=0)  # rows without an expert have K = 0 and no slots
     if GATHER:
         x_row_ptrs = x_ptr + (slots // x_divisor).to(tl.int64) * stride_xm
     acc = tl.full((BLOCK_M, BLOCK_N), 0.0, tl.float32)

@@ -1,18 +1,17 @@
-"""Which rows of which expert a tile of the row kernels owns, and which tiles share columns of w, computed on the device in one launch.
+"""Compute on the device, in one launch, which rows of which expert each tile of the row kernels owns, and which tiles form a band.
 
     tiles[e] = ceil(m_sizes[e] / BLOCK_M)        tile t belongs to the e with sum(tiles[:e]) <= t < sum(tiles[:e + 1])
 
     m_sizes [E] int32 or int64   tile_expert, tile_row, tile_end, band_start, band_size [n_tiles] int32
 
-Behind the experts comes one that nobody is, number E: it owns the rows beyond the sum of m_sizes, so that their tiles are written too.
+A virtual expert, number E, owns the rows beyond the sum of m_sizes, so that their tiles are written too.
 No value is read on the host, so a launch can be captured in a CUDA graph: the number of tiles is an upper bound that follows from the
 shapes alone, and the tiles that are not needed own no rows.
-Tiles of an expert stand in bands of 16, the last one with what is left. Kernels whose operands come as boxes take a band's tiles for one
-tile of columns, then for the next: tiles that need the same columns of w begin together, and find them in the L2 cache
-(docs/evidence/speed.md).
-Program i makes entries i*BLOCK_T + [0, BLOCK_T), each against all experts [BLOCK_E]. Masks: e < E in loads, t < n_tiles in stores.
-Sizes that the caller promised not to pass, negative ones and those of more rows than M, make no entry point outside of the entries.
-The blocks follow from E alone, in few steps, and block_m is no constant: of this kernel few variants are ever compiled.
+The tiles of an expert form bands of 16, the last one with the remainder. Kernels that load boxes process a band's tiles for one tile of
+columns, then for the next: tiles that need the same columns of w begin together, and find them in the L2 cache (docs/evidence/speed.md).
+Program i computes entries i*BLOCK_T + [0, BLOCK_T), each against all experts [BLOCK_E]. Masks: e < E in loads, t < n_tiles in stores.
+Even with invalid sizes, negative ones or more rows than M, no entry refers to a band outside of the entries.
+The blocks depend on E alone, in few steps, and block_m is not a constant, so that few variants of this kernel are compiled.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from .. import launching, triton_interpreter
 triton_interpreter.repair()
 
 _ENTRIES = 1 << 13
-"""BLOCK_T * BLOCK_E: what a program compares at once."""
+"""BLOCK_T * BLOCK_E: the comparisons of a program at once."""
 _BAND = tl.constexpr(16)
 """Tiles of a band."""
 
@@ -36,19 +35,19 @@ _BAND = tl.constexpr(16)
 class TileSchedule(NamedTuple):
     """Tile t owns rows tile_row[t] + [0, block_m) below tile_end[t], where its expert's rows end.
 
-    Its band is tiles band_start[t] + [0, band_size[t]): it alone where the tile is not needed.
+    Its band is tiles band_start[t] + [0, band_size[t]); a tile that is not needed is a band of its own.
     """
 
     tile_expert: torch.Tensor  # [n_tiles], E for rows that no expert owns
     tile_row: torch.Tensor  # [n_tiles]
-    tile_end: torch.Tensor  # [n_tiles]; it and tile_row are 0 where the tile is not needed
+    tile_end: torch.Tensor  # [n_tiles]; 0, as is tile_row, if the tile is not needed
     band_start: torch.Tensor  # [n_tiles]
     band_size: torch.Tensor  # [n_tiles]
     block_m: int
 
 
 def tile_bound(M: int, E: int, block_m: int) -> int:
-    """The largest number of tiles that any split of M rows over E experts, and one that nobody is, needs.
+    """Return the largest number of tiles that any split of M rows over E experts and the virtual one needs.
 
     Of n owners with at least one row each, every one wastes less than a tile: sum ceil(m_e / b) <= (M - n) // b + n, which grows with n.
 
@@ -60,7 +59,7 @@ def tile_bound(M: int, E: int, block_m: int) -> int:
 
 
 def experts_block(E: int) -> int:
-    """BLOCK_E, that E experts and nobody fit into: few sizes, as each is compiled; beyond them the next power of two.
+    """Return BLOCK_E, at least E + 1 with the virtual expert: one of few sizes, as each is compiled, or else the next power of two.
 
     >>> experts_block(31), experts_block(32), experts_block(128), experts_block(5000)
     (32, 256, 256, 8192)

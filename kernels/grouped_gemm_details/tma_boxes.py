@@ -17,30 +17,30 @@ triton_interpreter.repair()
 
 @functools.cache
 def are_there(device: torch.device) -> bool:
-    """Whether a device moves boxes: compute capability 9.0, or the interpreter."""
+    """Return whether a device moves boxes: compute capability 9.0 or later, or the interpreter."""
     return triton_interpreter.in_force() or (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0))
 
 
 def boxes(tensor: torch.Tensor, *shape: int) -> TensorDescriptor:
-    """Of the tensor's own rank; what lies outside of it is loaded as zeros, and not stored."""
+    """Return a descriptor for boxes of the tensor's own rank; elements outside of it are loaded as zeros, and not stored."""
     tensor = _strides_in_range(tensor)
     return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), list(shape))
 
 
 def ragged_boxes(tensor: torch.Tensor, *shape: int) -> TensorDescriptor:
-    """Of a matrix, for ``load_ragged``: they end where a slice of its rows does. It has at most 2**30 rows."""
+    """Return a descriptor for ``load_ragged`` of a matrix with at most 2**30 rows; its boxes end where a slice of rows ends."""
     return ragged_tma.create_ragged_descriptor(_strides_in_range(tensor), list(shape))
 
 
 @triton.jit
 def load_ragged(desc, start, size, row, column, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Rows start + row + [0, ROWS) of a matrix, zeros from start + size on."""
+    """Load rows start + row + [0, ROWS) of a matrix, with zeros from start + size on."""
     high, end, at = ragged_tma.to_ragged_indices(start, size, row)
     return desc.load([high, end, at, column]).reshape(ROWS, COLUMNS)
 
 
 def _strides_in_range(tensor: torch.Tensor) -> torch.Tensor:
-    """The same tensor; an axis of one entry may have any stride, where a descriptor wants one of whole 16 bytes."""
+    """Return the same tensor with valid strides: an axis of one entry may have any, but a descriptor needs a multiple of 16 bytes."""
     if 1 not in tensor.shape[:-1]:
         return tensor
     quantum = 16 // tensor.element_size()

@@ -1,14 +1,14 @@
-"""out[t, h] = sum_j p(t, j) * x[row(t*topk + j), h]: what the topk choices of a token add up to, in float32, rounded once.
+"""out[t, h] = sum_j p(t, j) * x[row(t*topk + j), h]: the sum of the topk rows of a token, in float32, rounded once.
 
     x [*, H]   out [T, H]   slot g = t * topk + j
     p(t, j) = w[t, j] under WEIGHTED, else 1
-    row(g)  = row_of_slot[g] under GATHER, else g; one of -1 adds nothing: no memory is read for it
+    row(g)  = row_of_slot[g] under GATHER, else g; a row of -1 adds nothing, and no memory is read for it
     and the gradients   dx[row(g), h] = w[g] * dout[g // topk, h]   dw[g] = sum_h dout[g // topk, h] * x[row(g), h]
     rows_of_slots:      row_of_slot[gather_indices[r]] = r for r < sum(m_sizes), and -1 elsewhere
 
 Program (t, j) of the sum owns tokens t*BLOCK_T + [0, BLOCK_T) and columns j*BLOCK_H + [0, BLOCK_H), and adds choice after choice: without
 atomics, so that each call adds in the same order. A program of the gradient owns whole rows, slots i*BLOCK_G + [0, BLOCK_G), since dw is a
-sum over all of h. Masks: t < T, g < T*topk, h < H, row >= 0, and r < sum(m_sizes), as gather_indices behind it may be anything.
+sum over all of h. Masks: t < T, g < T*topk, h < H, row >= 0, and r < sum(m_sizes), as gather_indices may hold anything from there on.
 All are contiguous. Under ALIGNED the launcher has checked that their rows start on 16 bytes and that H is a multiple of 8.
 Slots and offsets are int64 before they meet a width.
 """
@@ -139,7 +139,7 @@ def weighted_sum(
     weights: torch.Tensor,  # [T, topk], of any floating dtype
     row_of_slot: torch.Tensor | None = None,  # [T * topk] int32, contiguous: every row once
 ) -> torch.Tensor:  # [T, H] in the rows' dtype
-    """Add up the rows of each token, weighed; differentiable in both, each gradient in the dtype of what it is of.
+    """Return the weighted sum of the rows of each token; differentiable in both, each gradient in the dtype of its input.
 
     Raises ValueError for shapes or devices that do not fit each other, TypeError for rows of another dtype than float32, float16 and
     bfloat16, or weights that are not floating point.
@@ -186,7 +186,7 @@ def sum_by_token(
     topk: int,
     dtype: torch.dtype,
 ) -> torch.Tensor:  # [T, H] in ``dtype``
-    """Add up the rows of each token's slots; a slot without a row, -1, adds nothing. Not differentiable."""
+    """Return the sum of the rows of each token's slots; a slot without a row, -1, adds nothing. Not differentiable."""
     return _summed(rows, None, row_of_slot, topk, dtype)
 
 

@@ -1,4 +1,4 @@
-"""What the kernels beside the GEMMs share: which dtypes they take, how large a tile is, and when they move 16 bytes at a time."""
+"""Common parts of the kernels other than the GEMMs: the dtypes they take, the size of a tile, and when they move 16 bytes at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def tile_of(columns: int, most: int = 256) -> tuple[int, int]:
-    """Rows and columns of a program's tile of a matrix with so many columns: 2048 elements, 64 columns or ``most``.
+    """Return rows and columns of a program's tile of a matrix with so many columns: 2048 elements, 64 columns or ``most``.
 
-    Two shapes for all sizes, as each is compiled. Under the interpreter, where programs cost, a tile has 64 rows.
+    There are only two shapes, as each is compiled. Under the interpreter, where programs are slow, a tile is 64 by 64.
     """
     if triton_interpreter.in_force():
         return 64, 64
@@ -21,7 +21,7 @@ def tile_of(columns: int, most: int = 256) -> tuple[int, int]:
 
 
 def is_aligned(width: int, *operands: torch.Tensor) -> bool:
-    """Whether contiguous operands, with rows of ``width`` elements or several times that, can move 16 bytes at a time."""
+    """Return whether contiguous operands, with rows of ``width`` elements or a multiple of it, can be moved 16 bytes at a time."""
     return width % 8 == 0 and all(operand.data_ptr() % 16 == 0 for operand in operands)
 
 

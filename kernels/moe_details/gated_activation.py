@@ -1,11 +1,11 @@
-"""y[m, i] = act(x[m, i]) * x[m, I + i]: what stands between the two grouped GEMMs of an expert, and its gradient.
+"""y[m, i] = act(x[m, i]) * x[m, I + i]: the operation between the two grouped GEMMs of an expert, and its gradient.
 
     x [M, 2I], its gate half first   y, dy [M, I]   dx [M, 2I]   computed in float32, each result rounded once
     dx[m, i]     = dy[m, i] * x[m, I + i] * act'(x[m, i])
     dx[m, I + i] = dy[m, i] * act(x[m, i])
 
     silu(g) = g s    silu'(g) = s (1 + g (1 - s))    s = 1 / (1 + exp(-g)), or exp(g) / (1 + exp(g)) where g < 0: no exponential overflows
-    relu(g) = 0 and relu'(g) = 0 where g <= 0: a NaN stays one, and what is multiplied by 0 cannot make one
+    relu(g) = 0 and relu'(g) = 0 where g <= 0: a NaN stays NaN, and a factor of 0 never produces one
 
 Program (t, j) owns rows t*BLOCK_M + [0, BLOCK_M) and, of each half, columns j*BLOCK_I + [0, BLOCK_I). Masks: m < M and i < I.
 All are contiguous. Under ALIGNED the launcher has checked that their rows start on 16 bytes and that I is a multiple of 8.
@@ -35,7 +35,7 @@ _CLASSES = {
 
 
 def act_name(act: object) -> str | None:
-    """The name under which ``gated_activation`` has an activation, a function or a module; None if it has not.
+    """Return the name of an activation, a function or a module, for ``gated_activation``; None if it does not have it.
 
     >>> act_name(torch.relu), act_name(torch.nn.SiLU()), act_name(torch.nn.GELU())
     ('relu', 'silu', None)
@@ -54,7 +54,7 @@ def _sigmoid(x):
 
 @triton.jit
 def _tile(M, I, ALIGNED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_I: tl.constexpr):
-    """Where the program's rows of y begin [BLOCK_M, 1], its columns [1, BLOCK_I], and the mask of both."""
+    """Return where the program's rows of y begin [BLOCK_M, 1], its columns [1, BLOCK_I], and the mask of both."""
     rm = (tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M))[:, None]
     ri = (tl.program_id(1) * BLOCK_I + tl.arange(0, BLOCK_I))[None, :]
     if ALIGNED:
@@ -136,7 +136,7 @@ def gated_activation(
     first: torch.Tensor,  # [M, 2I], any strides
     act: str,  # "silu" or "relu"
 ) -> torch.Tensor:  # [M, I] in the dtype of ``first``
-    """Return act(gate half) * up half, differentiable; nothing is read back from the device.
+    """Return act(gate half) * up half, differentiable; no value is read on the host.
 
     Raises ValueError for another rank, an odd number of columns or another activation, TypeError for another dtype than float32, float16
     and bfloat16.

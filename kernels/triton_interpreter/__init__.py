@@ -1,28 +1,28 @@
-"""Triton's CPU interpreter: in force where there is no GPU, and repaired so that bfloat16 kernels mean under it what they mean on one.
+"""Triton's CPU interpreter: selected if there is no GPU, and repaired so that bfloat16 kernels compute the same as on one.
 
-Ten faults of Triton 3.6 to 3.9 are mended here, for every kernel of the process:
+Ten faults of Triton 3.6 to 3.9 are repaired here, for every kernel of the process:
 
 - ``tl.dot`` of bfloat16 multiplied the bit patterns; it now multiplies the values.
 - Arithmetic, comparisons, reductions and scans of bfloat16 worked on the bit patterns; they now go through float32 and round to nearest.
-- A Python number beside a tensor of bfloat16, ``2 * x``, was refused; it is now rounded to nearest.
-- ``tl.atomic_add`` of bfloat16 was refused; each lane now adds its value and rounds to nearest.
+- A Python number with a tensor of bfloat16, ``2 * x``, was rejected; it is now rounded to nearest.
+- ``tl.atomic_add`` of bfloat16 was rejected; each lane now adds its value and rounds to nearest.
 - Casts to bfloat16 truncated, and casts between bfloat16 and integers or float64 reinterpreted bits; they now go through float32 and
   round to nearest, ties to even.
 - ``range(n)`` with a run-time n failed on Triton 3.6 with numpy 2.4 and later.
 - An argument that is annotated as an integer type, ``stride: tl.int64``, had the type of its value; it now has its own.
-- Triton's own helpers, ``tl.cdiv``, ``tl.zeros``, ``tl.max``, could not be called where triton was imported before the interpreter was
-  chosen, as transformers imports it; they are now interpreted like any kernel, and so are those of ``triton.tools.ragged_tma``.
-- A kernel that ``triton.jit`` made before the interpreter was chosen, as in a test that imports its kernel first, asked for a GPU's driver;
-  it is now interpreted like any other. ``triton.autotune`` asked for a driver to measure with; it now takes its first config.
+- Triton's own helpers, ``tl.cdiv``, ``tl.zeros``, ``tl.max``, could not be called if triton was imported before the interpreter was
+  selected, as transformers imports it; they are now interpreted like any kernel, and so are those of ``triton.tools.ragged_tma``.
+- A kernel that ``triton.jit`` made before the interpreter was selected, as in a test that imports its kernel first, needed a GPU's driver;
+  it is now interpreted like any other. ``triton.autotune`` needed a driver to measure with; it now takes its first config.
 
-The first five are in ``bfloat16.py``. ``accesses.py`` fills what a ``tl.load`` without ``other`` gives where its mask
-is false, and shows what kernels do to watchers; ``launches.py`` shows launches.
+The first five are in ``bfloat16.py``. ``accesses.py`` fills the masked lanes of a ``tl.load`` without ``other``, and shows the accesses of
+kernels to watchers; ``launches.py`` shows launches.
 
-Four costs are cut as well, without a change of meaning: the check of integer overflow, which the interpreter computes and then drops
+Four costs are removed as well, without a change of results: the check of integer overflow, which the interpreter computes and then drops
 (it asserts under ``debug`` alone), a table that it rebuilt for every operation, the patches of ``triton.language``, which every call of
-a helper made anew, and the types and shapes of tensors, which every operation made anew: a third of its time.
+a helper made again, and the types and shapes of tensors, which every operation made again: a third of its time.
 
-The tests hold each change against torch.
+Tests compare each change with torch.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ _repaired = False
 
 @functools.cache  # as ``triton.jit`` looks at it
 def in_force() -> bool:
-    """Whether Triton kernels of this process run under the interpreter: TRITON_INTERPRET=1, which is set here where there is no GPU."""
+    """Return whether Triton kernels of this process run under the interpreter: TRITON_INTERPRET=1, which is set here without a GPU."""
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def repair() -> None:
-    """Choose the interpreter where there is no GPU, and mend it once; comes before the first ``triton.jit``, which looks at the choice."""
+    """Select the interpreter if there is no GPU, and repair it once; call this before the first ``triton.jit``, which reads the choice."""
     global _repaired
     if _repaired or not in_force():
         return
     from triton.runtime import interpreter
-    from triton.tools import ragged_tma  # noqa: F401  # its helpers are mended as well
+    from triton.tools import ragged_tma  # noqa: F401  # its helpers are repaired as well
 
     bfloat16.install(interpreter)
     interpreter._patch_lang_tensor = _index_of_one_element(interpreter._patch_lang_tensor)
@@ -82,9 +82,9 @@ def repair() -> None:
 
 
 def _interpret_what_was_compiled(interpreted: Any) -> None:
-    """Have every ``JITFunction`` that exists by now run under the interpreter, as a kernel and as a helper of one.
+    """Make every existing ``JITFunction`` run under the interpreter, as a kernel and as a helper of one.
 
-    Those of Gluon stay as they are: the interpreter has no Gluon.
+    Functions of Gluon are left unchanged, since the interpreter does not support Gluon.
     """
 
     def of(function: Any) -> Any:
@@ -103,7 +103,7 @@ def _interpret_what_was_compiled(interpreted: Any) -> None:
 
 
 def _no_measurement(_kernel_call: Any, quantiles: Any = (0.5, 0.2, 0.8)) -> list[float]:
-    """What a benchmark gives without one: all configs are equally fast."""
+    """Return the same time for every config, in place of a benchmark."""
     return [0.0] * len(quantiles)
 
 
@@ -132,10 +132,10 @@ def _index_of_one_element(patch_lang_tensor: Any) -> Any:
 
 
 def _patched_once(patch_lang: Any, missing: object) -> Any:
-    """A helper is called, and a launch runs again, inside of one that has patched the same modules already.
+    """Return a ``_patch_lang`` that does not patch modules again that an enclosing launch has patched already.
 
-    What a launch patches is found once for each set of modules, and again where one of them has changed since. What a helper patches
-    besides, ``tl.core``, Triton leaves as it is when the helper is done: it is patched once.
+    The patches of a launch are computed once for each set of modules, and again if one of them has changed since. A helper also patches
+    ``tl.core``, which Triton does not restore after the helper: it is patched once.
     """
     patched: list[object] = []
     left: list[object] = []  # by helpers
@@ -170,7 +170,7 @@ def _patched_once(patch_lang: Any, missing: object) -> Any:
 
 
 class _Patches:
-    """The changes of one call of ``_patch_lang``, to be made and undone again."""
+    """The changes of one call of ``_patch_lang``, which can be applied and undone repeatedly."""
 
     def __init__(self, changes: list[tuple[Any, str, Any]], missing: object) -> None:
         firsts = {(id(owner), name): (owner, name, original) for owner, name, original in reversed(changes)}
@@ -180,7 +180,7 @@ class _Patches:
         self._sizes = {owner: len(vars(owner)) - new[owner] for owner, *_ in self._changes}
 
     def fit(self) -> bool:
-        """Whether everything is as it was before them."""
+        """Return whether everything is as it was before the changes."""
         same_size = all(len(vars(owner)) == size for owner, size in self._sizes.items())
         return same_size and all(getattr(owner, name, self._missing) is original for owner, name, original, _ in self._changes)
 
@@ -197,7 +197,7 @@ class _Patches:
 
 
 class _Integer(int):
-    """An integer argument of a kernel with the type of its annotation."""
+    """An integer argument of a kernel, with the type of its annotation."""
 
     type: tl.dtype
 

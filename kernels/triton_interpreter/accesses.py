@@ -1,11 +1,11 @@
-"""What kernels do under Triton's interpreter, shown to watchers: every load, store and atomic with its addresses, and launches.
+"""Show the accesses of kernels under Triton's interpreter to watchers: every load, store and atomic with its addresses, and launches.
 
-Plain pointers, block pointers and tensor descriptors all end in the few methods of ``WRAPPED``; nothing else of Triton is touched, here and
-in ``launches.py``. A
-watcher may clear lanes of an access: they then do not happen, so that a stray store is seen and the process lives.
+Plain pointers, block pointers and tensor descriptors all use the few methods of ``WRAPPED``; nothing else of Triton is changed, here and
+in ``launches.py``. A watcher may clear lanes of an access: these are then not executed, so that a stray store is detected and the process
+continues.
 
-What a ``tl.load`` without ``other`` gives where its mask is false is undefined on a GPU and was 0 here; now every bit of it is set, NaN or
--1, unless a watcher asks for a number: a kernel that never uses it notices nothing, and one that does is caught.
+The masked lanes of a ``tl.load`` without ``other`` are undefined on a GPU, and were 0 here. Now every bit of them is set (NaN or -1),
+unless a watcher asks for a number: a kernel that never uses them is not affected, and one that does is detected.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .launches import Launch
 
 VERSIONS = "3.6 to 3.9"
-WRAPPED = {  # of triton.runtime.interpreter: the parameters that are relied on, in this order; what follows them differs between releases
+WRAPPED = {  # of triton.runtime.interpreter: the parameters that are used, in this order; later ones differ between releases
     "InterpreterBuilder.set_grid_dim": ("self", "nx", "ny", "nz"),
     "InterpreterBuilder.set_grid_idx": ("self", "x", "y", "z"),
     "InterpreterBuilder.create_masked_load": ("self", "ptrs", "mask", "other"),
@@ -48,7 +48,7 @@ _is_inside: dict[CodeType, bool] = {}
 
 
 def is_inside(code: CodeType) -> bool:
-    """Whether a function is Triton's own, or ours around it, rather than a kernel's."""
+    """Return whether a function is Triton's own or a wrapper of ours, rather than a kernel's."""
     inside = _is_inside.get(code)
     if inside is None:
         inside = _is_inside[code] = code.co_filename.startswith(_INSIDE)
@@ -77,21 +77,21 @@ class Access:
     writes: bool
     program: Program
     undefined: bool = False  # a load without ``other``
-    number: bool = False  # what a dead lane of such a load holds: a number, or else every bit set
-    atomic: bool = False  # for other programs: not so under scope="cta"
+    number: bool = False  # what a masked lane of such a load holds: a number, or else every bit set
+    atomic: bool = False  # with respect to other programs: False under scope="cta"
     acquires: bool = False
     releases: bool = False
     frame: FrameType | None = None
     is_cut: bool = False  # a watcher has cleared lanes
 
     def leave_out(self, lanes: np.ndarray) -> None:
-        """Clear lanes, given by their numbers."""
+        """Clear lanes, given by their numbers, so that they are not executed."""
         self.active, self.is_cut = self.active.copy(), True
         self.active[lanes] = False
 
     @property
     def line(self) -> Line:
-        """Where the innermost kernel function makes it."""
+        """The line of the innermost kernel function that makes the access."""
         frame = self.frame
         while frame is not None:
             code = frame.f_code
@@ -106,29 +106,29 @@ class Access:
 
 
 class Watcher:
-    """Is shown what kernels do while it stands in ``watchers``."""
+    """Receives the launches and accesses of kernels while it is in ``watchers``."""
 
     def begin(self, launch: Launch) -> None:
-        """Before the first program of a launch."""
+        """Be called before the first program of a launch."""
 
     def access(self, access: Access) -> None:
-        """Before an access."""
+        """Be called before an access."""
 
     def end(self, _launch: Launch, *, finished: bool) -> None:
-        """After the last program; not finished if one raised."""
+        """Be called after the last program; ``finished`` is False if one raised."""
 
 
 watchers: list[Watcher] = []  # of the process: a target may launch in threads of its own, and nothing of the harness is imported here
-_atomic: list[str] = []  # the semantics of the atomic load or store of Triton 3.9 that is under way
+_atomic: list[str] = []  # the semantics of the present atomic load or store of Triton 3.9
 
 
 def missing(interpreter: Any) -> list[str]:
-    """What this release of Triton has not of the names that are wrapped."""
+    """Return the wrapped names that this release of Triton does not have."""
     return [name for name in WRAPPED if not hasattr(getattr(interpreter, name.split(".", maxsplit=1)[0], None), name.split(".")[1])]
 
 
 def install(interpreter: Any) -> None:
-    """Wrap the accesses of Triton's interpreter, once."""
+    """Wrap the accesses of Triton's interpreter, once. Raises ImportError if this release of Triton cannot be watched."""
     if lacking := missing(interpreter):
         raise ImportError(f"Triton {triton.__version__} has no {', '.join(lacking)}: its memory accesses can be watched from {VERSIONS}")
     builder = interpreter.InterpreterBuilder
@@ -152,18 +152,18 @@ def _show(self: Any, ptrs: Any, active: np.ndarray, **facts: Any) -> Access:
 
 
 def _semantics(sem: Any, scope: Any) -> str:
-    """Of an atomic, as other programs see it: empty if they do not see it as one."""
+    """Return the memory semantics of an atomic with respect to other programs; "" if it is not atomic for them."""
     return "" if scope.name == "CTA" else sem.name.lower()
 
 
 def _lanes(mask: Any, ptrs: Any) -> np.ndarray:
-    """A mask as truths of the pointers' shape: of block pointers and, until 3.7, of descriptors it is an array already."""
+    """Return a mask as booleans of the pointers' shape; for block pointers and, until 3.7, for descriptors it is an array already."""
     data = mask if isinstance(mask, np.ndarray) else mask.data
     return (data if data.shape == ptrs.data.shape else np.broadcast_to(data, ptrs.data.shape)).astype(bool, copy=False)
 
 
 def _mask(mask: Any, access: Access | None, ptrs: Any, interpreter: Any) -> Any:
-    """The mask without the lanes that were cleared; Triton 3.9 refuses a scalar condition, which the interpreter has as integers."""
+    """Return the mask without cleared lanes; Triton 3.9 rejects a scalar condition, which the interpreter represents as integers."""
     data = mask if isinstance(mask, np.ndarray) else mask.data
     if data.dtype == np.bool_ and not (access and access.is_cut):
         return mask
@@ -188,7 +188,7 @@ def _load(create_masked_load: Any, interpreter: Any) -> Any:
 
 
 def _undefined(dtype: np.dtype, shape: tuple[int, ...], *, number: bool) -> np.ndarray:
-    """Dead lanes. The number is finite and large, but as a loop's end it lets the loop end: 31611 at most of an integer.
+    """Return values for masked lanes. A number is finite and large, but small enough as the end of a loop: at most 31611 as an integer.
 
     >>> [_undefined(np.dtype(dtype), (1,), number=True).item() for dtype in ("float16", "int8", "int64", "bool")]
     [61280.0, 123, 31611, False]
@@ -212,7 +212,7 @@ def _atomic_rmw(create_atomic_rmw: Any, interpreter: Any) -> Any:
     @functools.wraps(create_atomic_rmw)
     def watched(self: Any, op: Any, ptr: Any, val: Any, mask: Any, sem: Any, *args: Any) -> Any:
         if watchers:
-            reads = op != interpreter._ir.ATOMIC_OP.XCHG  # which may be there to write alone
+            reads = op != interpreter._ir.ATOMIC_OP.XCHG  # an exchange may be used only to write
             access = _show(self, ptr, _lanes(mask, ptr), reads=reads, writes=True, semantics=_semantics(sem, args[0]))
             mask = _mask(mask, access, ptr, interpreter)
         return create_atomic_rmw(self, op, ptr, val, mask, sem, *args)
@@ -226,7 +226,7 @@ def _atomic_cas(create_atomic_cas: Any, interpreter: Any) -> Any:
         if watchers:
             writes = not np.array_equal(cmp.data, val.data)  # else it is an atomic load
             access = _show(self, ptr, np.ones(ptr.data.shape, bool), reads=True, writes=writes, semantics=_semantics(sem, args[0]))
-            if access.is_cut:  # there is no mask: what must not happen happens to a cell of nobody
+            if access.is_cut:  # there is no mask: cleared lanes work on a dummy cell
                 cells = np.zeros(ptr.data.size, np.uint64)
                 elsewhere = cells.ctypes.data + 8 * np.arange(ptr.data.size, dtype=np.uint64)
                 addresses = np.where(access.active, access.addresses, elsewhere).reshape(ptr.data.shape)

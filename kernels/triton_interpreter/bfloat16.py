@@ -1,6 +1,6 @@
-"""bfloat16 under Triton's interpreter, which has it as bit patterns (uint16): here it means what it means on a GPU.
+"""Repair bfloat16 under Triton's interpreter, which stores it as bit patterns (uint16), so that it computes the same as on a GPU.
 
-``triton_interpreter.repair`` says what was wrong; the tests hold each change against torch.
+The package's docstring lists the faults; tests compare each change with torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import triton.language as tl
 
 
 def install(interpreter: Any) -> None:
-    """Mend Triton's interpreter, once."""
+    """Repair bfloat16 in Triton's interpreter, once."""
     builder, handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
     builder.create_dot = _dot_of_values(builder.create_dot, handle)
     builder.cast_impl = _cast_through_float32(builder.cast_impl, handle)
@@ -27,7 +27,7 @@ def install(interpreter: Any) -> None:
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
-    """The float32 values of bfloat16 bit patterns (uint16); exact.
+    """Return the exact float32 values of bfloat16 bit patterns (uint16).
 
     >>> bfloat16_to_float32(np.array([0x3F80, 0xC000], np.uint16)).tolist()
     [1.0, -2.0]
@@ -37,7 +37,7 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
 
 
 def float32_to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """The bfloat16 bit patterns (uint16) nearest to float32 values, ties to even; every NaN becomes 0x7FFF or 0xFFFF.
+    """Return the bfloat16 bit patterns (uint16) nearest to float32 values, ties to even; every NaN becomes 0x7FFF or 0xFFFF.
 
     >>> [hex(bits) for bits in float32_to_bfloat16(np.array([1.9999, 1.00390625], np.float32))]
     ['0x4000', '0x3f80']
@@ -59,7 +59,7 @@ def _op_of_values(operate: Any, handle: Any) -> Any:
     @functools.wraps(operate)
     def repaired(self: Any, *args: Any) -> Any:
         operands = [each for each in args if isinstance(each, handle)]
-        if np.where in args or not any(operand.dtype.scalar == tl.bfloat16 for operand in operands):  # a choice may be made among bits
+        if np.where in args or not any(operand.dtype.scalar == tl.bfloat16 for operand in operands):  # np.where works on bit patterns too
             return operate(self, *args)
         result = operate(self, *(_as_float32(each, handle) if isinstance(each, handle) else each for each in args)).data
         if result.dtype == np.bool_:
@@ -88,7 +88,7 @@ def _reduction_of_values(reduce: Any, handle: Any) -> Any:
         ]
         results = reduce(self, tuple(values))
         several = results if isinstance(results, list | tuple) else (results,)
-        return tuple(  # an index of a maximum is no bfloat16
+        return tuple(  # an index of a maximum is not bfloat16
             retyped(result, float32_to_bfloat16(result.handle.data), tl.bfloat16)
             if result.handle.dtype.scalar == tl.float32 and was
             else result

@@ -1,4 +1,4 @@
-"""Launches under Triton's interpreter, shown to watchers, who may have some of a launch's programs run again."""
+"""Show launches under Triton's interpreter to watchers, which can run some of a launch's programs again."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Launch:
 
     @property
     def programs(self) -> list[Program]:
-        """All of them, in the interpreter's order."""
+        """All programs of the launch, in the interpreter's order."""
         x, y, z = map(range, self.grid)
         return list(itertools.product(x, y, z))
 
     def again(self, watcher: Watcher, programs: Sequence[Program]) -> None:
-        """Run some of the programs again, in the order that is given, for one watcher alone; at its end, before the next launch."""
+        """Run some of the programs again in the given order, shown to one watcher only; to be called at its ``end``."""
         shown, watchers[:] = list(watchers), [watcher]
         executor = self._executor
         grid, executor.grid = executor.grid, (len(programs), 1, 1)
-        hooks, executor.pre_run_hooks = executor.pre_run_hooks, []  # what they did is done
+        hooks, executor.pre_run_hooks = executor.pre_run_hooks, []  # the hooks have run already
         _again.append((self.grid, programs))
         try:
             self._run()
@@ -49,7 +49,7 @@ _again: list[tuple[Program, Sequence[Program]]] = []  # the grid, and the progra
 
 
 def install(interpreter: Any) -> None:
-    """Wrap the launches of Triton's interpreter, once; ``interpreter_events.WRAPPED`` has the names."""
+    """Wrap the launches of Triton's interpreter, once; ``accesses.WRAPPED`` has the names."""
     builder = interpreter.InterpreterBuilder
     builder.set_grid_dim = _as_launched(builder.set_grid_dim)
     builder.set_grid_idx = _as_chosen(builder.set_grid_idx)
@@ -80,7 +80,7 @@ def _launch(call: Any, interpreter: Any) -> Any:
                 return call(self, *args, **kwargs)
             arguments = dict(zip(self.arg_names, args, strict=False)) | kwargs
             launch = Launch(self.fn, arguments, self, lambda: call(self, *args, **kwargs))
-            patched = interpreter._patch_lang(self.fn)  # to the end, so that programs that are run again need not do it
+            patched = interpreter._patch_lang(self.fn)  # until the end, so that programs that run again need no patching
             try:
                 with _shown(launch, interpreter.interpreter_builder):
                     return call(self, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""What ``moefuzz fuzz --format`` prints: one document, made of the outcome of a run alone."""
+"""The documents that ``moefuzz fuzz --format`` prints, each made from the outcome of a run alone."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ FORMATS = ("text", *_DOCUMENTS)
 
 
 def rendered(outcome: RunOutcome, format: str) -> str:  # noqa: A002  (the name of the option)
-    """The document of one of ``FORMATS`` for standard output, with its last newline. "text" is empty: it is printed as the run goes on."""
+    """Return the document of one of ``FORMATS``, with its last newline; "" for "text", which is printed during the run."""
     return "" if format == "text" else _DOCUMENTS[format](outcome)

@@ -1,7 +1,7 @@
-"""A run as a GitHub Actions job shows it: workflow commands in its log, and a page of Markdown, the summary of its step.
+"""A run for GitHub Actions: workflow commands for the log of a job, and a page of Markdown for the summary of its step.
 
-GitHub shows ten errors of a step; the page has the others. In the log, a line that begins with "::" or has "##[" in it is a command, and
-what a target says must be none. In the page, what a target says stands in character references or in a fence, and has no markup.
+GitHub shows ten errors of a step; the page has the others. In the log, a line that begins with "::" or contains "##[" is a command; text
+from a target must not become one. In the page such text is escaped by character references or stands in a fence, so that it is no markup.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT = 1_000_000  # bytes; GitHub drops a summary of 1 MiB and some that are sl
 
 
 def commands(outcome: RunOutcome) -> str:
-    """A group with the text of each failure, and an error for it; then a line for the run."""
+    """Return workflow commands: for each failure a group with its text and an error; then a line for the run."""
     said = [line for failure in outcome.failures for line in _of_failure(failure)]
     said += [_command("notice", printable(note), title="moefuzz") for note in outcome.notes]
     if clean(outcome):
@@ -46,7 +46,7 @@ def _of_failure(failure: ReportedFailure) -> Iterator[str]:
 
 
 def _command(name: str, message: str, **properties: str) -> str:
-    """A workflow command; per cent first, since the others become what has one."""
+    """Return a workflow command; "%" is escaped first, since the other escapes contain it."""
     escaped = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     said = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
     return f"::{name}{' ' if said else ''}{said}::{escaped}"
@@ -57,12 +57,12 @@ def _property(value: str) -> str:
 
 
 def _no_command(text: str) -> str:
-    """Lines that the runner prints and does not obey."""
+    """Return the text changed so that the runner prints each line and does not take it for a command."""
     return re.sub(r"^(\s*):(?=:)", r"\1: ", text, flags=re.MULTILINE).replace("##[", "## [")
 
 
 def append_step_summary(outcome: RunOutcome) -> None:
-    """Append the page to the file that GITHUB_STEP_SUMMARY names, if it names one, which may hold some already. Raises OSError."""
+    """Append the page to the file that GITHUB_STEP_SUMMARY names, if it is set. Raises OSError."""
     if not (name := os.environ.get("GITHUB_STEP_SUMMARY")):
         return
     with Path(name).open("a", encoding="utf-8") as file:
@@ -70,7 +70,7 @@ def append_step_summary(outcome: RunOutcome) -> None:
 
 
 def step_summary(outcome: RunOutcome, limit: int = LIMIT) -> str:
-    """A page of Markdown of at most ``limit`` bytes in UTF-8: the verdict, each failure, what each regime yielded."""
+    """Return a page of Markdown of at most ``limit`` bytes in UTF-8: the verdict, each failure, and the counts of each regime."""
     blocks = [f"## moefuzz: {_plain(verdict(outcome))}", f"{_code(outcome.device)}, {_code(outcome.versions)}, seed {outcome.seed}"]
     tail = [*_tables(outcome.regimes), *_unreached(outcome), *(f"- {_plain(printable(note))}" for note in outcome.notes)]
     failures = [_section(failure) for failure in outcome.failures]
@@ -78,7 +78,7 @@ def step_summary(outcome: RunOutcome, limit: int = LIMIT) -> str:
 
 
 def _within(limit: int, blocks: Iterable[str]) -> str:
-    """Blocks with an empty line behind each, without those that would not fit; whether some are missing is said."""
+    """Return the blocks that fit, an empty line after each, and a remark if any is missing."""
     remark = "More did not fit into this page.\n"
     kept, room, missing = [], limit - len(remark), False
     for block in blocks:
@@ -103,7 +103,7 @@ def _section(failure: ReportedFailure) -> str:
 
 
 def _tables(regimes: Iterable[RegimeCount]) -> Iterator[str]:
-    """A table for each target."""
+    """Yield a table for each target."""
     by_target: dict[str, list[RegimeCount]] = {}
     for regime in regimes:
         by_target.setdefault(regime.target, []).append(regime)
@@ -128,5 +128,5 @@ def _code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text without markup: what Markdown or HTML could take for some is a character reference, which neither does."""
+    """Return a text that is no markup: each character that Markdown or HTML could interpret becomes a character reference."""
     return re.sub(r"[^\w\s(),='+-]|_", lambda found: f"&#{ord(found[0])};", text)

@@ -1,6 +1,6 @@
-"""A run as JSON: every field of ``RunOutcome`` under its own name, beside the version of the format. Infinity is the text "inf".
+"""A run as JSON: every field of ``RunOutcome`` under its own name, and the version of the format. Infinity is the text "inf".
 
-Two surrogates that stand side by side for one character come back as that character. Everything else comes back as it was.
+A pair of surrogates that encodes one character is read back as that character. Everything else is read back unchanged.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _NO_NUMBERS = ("inf", "-inf", "nan")
 
 
 class BadOutcome(ValueError):
-    """A document that is no outcome of a run; the text is one line."""
+    """Raised for a document that is no outcome of a run; the text is one line."""
 
 
 def document(outcome: RunOutcome) -> str:
-    """The outcome as a JSON object, in ASCII."""
+    """Return the outcome as a JSON object, in ASCII."""
     return json.dumps({"format": FORMAT_VERSION, **_plain(dataclasses.asdict(outcome))}, indent=1, allow_nan=False) + "\n"
 
 
 def outcome_from_json(text: str) -> RunOutcome:
-    """The outcome that a document describes: every field is there, is known, and has its type. Raises BadOutcome."""
+    """Return the outcome that a document describes. Raises BadOutcome if a field is missing, unknown, or of a wrong type."""
     fields = _loaded(text)
     if not isinstance(fields, dict) or "format" not in fields:
         raise BadOutcome("no outcome of a run: there is no format")
@@ -44,7 +44,7 @@ def _loaded(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value with texts for the numbers that JSON does not have."""
+    """Return the value with texts in place of the numbers that JSON does not have."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, tuple):
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
-    """A value of a type that the fields of an outcome have."""
+    """Return the value as a field's type. Raises BadOutcome, which names the field as ``where``."""
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, value, where)
     if get_origin(kind) is UnionType:

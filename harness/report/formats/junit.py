@@ -1,7 +1,7 @@
-"""A run as JUnit's XML, by junitparser: a testsuite for each target, a testcase for each regime.
+"""A run as JUnit XML, written with junitparser: a testsuite for each target, a testcase for each regime.
 
-Jenkins shows one failure of a testcase, and the schema of Ant allows no more: each further failure of a regime has a testcase of its own,
-"far (2)". A regime without an example is skipped. A run that did not go to its end is an error, in a testsuite "moefuzz".
+Jenkins shows one failure of a testcase, and the schema of Ant allows no more, so each further failure of a regime has its own testcase,
+"far (2)". A regime without an example is skipped. A run that did not end normally is an error, in a testsuite "moefuzz".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .texts import report_page, verdict, whole_text
 
 
 def document(outcome: RunOutcome) -> str:
-    """The outcome as one XML document; ``time`` is in seconds."""
+    """Return the outcome as one XML document; ``time`` is in seconds."""
     xml = JUnitXml("moefuzz fuzz")
     for target in _targets(outcome):
         xml.append(_suite(outcome, printable(target), list(_cases(outcome, target))))
@@ -47,7 +47,7 @@ def _suite(outcome: RunOutcome, name: str, cases: list[TestCase]) -> TestSuite:
 
 
 def _cases(outcome: RunOutcome, target: str) -> Iterator[TestCase]:
-    """The testcases of a target: regimes in the order in which they ran, then those that only a failure names, then unreached ones."""
+    """Yield the testcases of a target: regimes in the order in which they ran, then those that only a failure names, then unreached."""
     counts = {regime.regime: regime for regime in outcome.regimes if regime.target == target}
     failures = [failure for failure in outcome.failures if failure.target == target]
     unreached = [regime for of, regime in outcome.unreached if of == target]
@@ -68,7 +68,7 @@ def _of_regime(target: str, name: str, count: RegimeCount | None, failures: Sequ
 
 
 def _with_output(case: TestCase, count: RegimeCount | None, page: str) -> TestCase:
-    """What the regime yielded and where the report lies; the schema wants it behind the result."""
+    """Add the counts of the regime and the path of the report to a testcase, after its result as the schema demands; return it."""
     said = [_counted(count) if count else "", f"report    {page}" if page else ""]
     if any(said):
         case.system_out = "\n".join(filter(None, said))
@@ -76,7 +76,7 @@ def _with_output(case: TestCase, count: RegimeCount | None, page: str) -> TestCa
 
 
 def _case(target: str, name: str, seconds: float) -> TestCase:
-    """Jenkins takes what stands before the last point of a classname for its package."""
+    """Return a testcase. Jenkins takes the part of a classname before its last point as the package."""
     return TestCase(printable(name), printable(target.replace(":", ".")), round(seconds, 3))
 
 

@@ -1,4 +1,4 @@
-"""Where a target is defined: the file and the line that a page of a code host marks. Nothing is imported for it."""
+"""Find the file and line in which a target is defined, for a code host to mark, without importing it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Place:
 
     path: str
     line: int = 1
-    end_column: int = 1  # behind its last character
+    end_column: int = 1  # after its last character
 
 
 def root() -> Path:
-    """The folder of the checkout: the working directory, or the workspace of a GitHub job that it lies in."""
+    """Return the folder of the checkout: the workspace of a GitHub job if it contains the working directory, else that directory."""
     here, workspace = Path.cwd().resolve(), os.environ.get("GITHUB_WORKSPACE")
     above = Path(workspace).resolve() if workspace else here
     return above if here.is_relative_to(above) else here
 
 
 def place_of(target: str) -> Place | None:
-    """Where a target, ``pkg.mod:attr`` or the name of an entry point, is defined; None where that is not below ``root()``."""
+    """Return where a target, ``pkg.mod:attr`` or the name of an entry point, is defined; None if that is not below ``root()``."""
     address = target if ":" in target else next((point.value for point in entry_points(group=GROUP, name=target)), "")
     module, _, attribute = address.partition(":")
     file = _file_of(module)
@@ -40,7 +40,7 @@ def place_of(target: str) -> Place | None:
 
 
 def below_root(file: Path) -> str | None:
-    """The path of a file relative to ``root()``, its links followed; None outside of it, or where it is no path."""
+    """Return the path of a file relative to ``root()``, with links resolved; None if it is outside, or no valid path."""
     try:
         resolved, above = file.resolve(), root()
     except (OSError, ValueError):
@@ -49,7 +49,7 @@ def below_root(file: Path) -> str | None:
 
 
 def _file_of(module: str) -> Path | None:
-    """The source of a module that is loaded, or that an import would find as a plain file. A finder may import parents: none is asked."""
+    """Return the source file of a module that is loaded or lies on sys.path, or None. No finder is used: it may import parents."""
     loaded = getattr(sys.modules.get(module), "__file__", None)
     parts = module.split(".")
     folders = [Path(folder or ".", *parts[:-1]) for folder in (*sys.path, "")]
@@ -58,7 +58,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _defined(file: Path, attribute: str, path: str) -> Place:
-    """The last line at the top level that binds a name; the first line of the file where none can be told."""
+    """Return the last line at the top level that binds a name; the first line of the file if there is none."""
     try:
         with tokenize.open(file) as opened, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the target's code
@@ -71,7 +71,7 @@ def _defined(file: Path, attribute: str, path: str) -> Place:
 
 
 def _names(node: ast.stmt) -> list[str]:
-    """The names that a statement binds."""
+    """Return the names that a statement binds."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return [node.name]

@@ -1,9 +1,9 @@
 """A run as SARIF 2.1.0, for GitHub's code scanning and other viewers: a rule for each kind of failure, a result for each failure.
 
-Written without a library. sarif-om was last released in 2019 and brings attrs and pbr; sarif-pydantic brings pydantic, which nothing else
-here needs. Both write what they are given without a check against the schema, and the tests hold this document against its rules.
+It is written without a library: sarif-om was last released in 2019 and needs attrs and pbr, and sarif-pydantic needs pydantic. Neither
+checks its output against the schema; tests check this document against the rules of the schema.
 
-GitHub wants a file, a line and a column for each result, and tells two results apart by ``primaryLocationLineHash`` alone.
+GitHub needs a file, a line and a column for each result, and distinguishes two results by ``primaryLocationLineHash`` alone.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ KINDS = {
     "CudaError": "The device answers no more.",
     "Unreproducible": "A failure that the same case did not show again.",
 }
-"""The kinds of failure, by the first word of what a report calls them."""
+"""What each kind of failure means, by the first word of its name in a report."""
 
 
 def document(outcome: RunOutcome) -> str:
-    """The outcome as a SARIF log with one run."""
+    """Return the outcome as a SARIF log with one run."""
     kinds = list(dict.fromkeys([*KINDS, *map(_kind, outcome.failures)]))
     run = {
         "tool": {"driver": _driver(kinds)},
@@ -64,7 +64,7 @@ def document(outcome: RunOutcome) -> str:
 
 
 def _kind(failure: ReportedFailure) -> str:
-    """The first word of what a report calls it: the target may name what follows, as in "Raised ValueError"."""
+    """Return the first word of the failure's kind: the rest may come from the target, as in "Raised ValueError"."""
     return printable(failure.kind).partition(" ")[0]
 
 
@@ -120,12 +120,12 @@ def _result(failure: ReportedFailure, kinds: list[str]) -> dict[str, Any]:
 
 
 def _unlinked(text: str) -> str:
-    """A message without links: a viewer makes one of [text](address)."""
+    """Return a message without links, into which a viewer turns [text](address)."""
     return text.replace("](", "] (")
 
 
 def _place(failure: ReportedFailure) -> Place:
-    """Where the target is defined; its report, or at last the file that its name speaks of, where that is not in the checkout."""
+    """Return where the target is defined; if that is not in the checkout, its report, or else a file name made from its name."""
     if place := place_of(failure.target):
         return place
     page = below_root(Path(failure.report, "report.md")) if failure.report else None
@@ -138,7 +138,7 @@ def _physical(place: Place) -> dict[str, Any]:
 
 
 def _fingerprint(failure: ReportedFailure) -> str:
-    """The same for the same bug: the ID of its report, which is the name of the folder, or else of what fails and how."""
+    """Return a fingerprint that is the same for the same bug: the ID of its report, else a hash of target, kind and tensor."""
     if failure.report:
         return printable(PurePath(failure.report).name)
     bucket = json.dumps([failure.target, failure.kind, failure.tensor])

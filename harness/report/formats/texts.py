@@ -1,4 +1,4 @@
-"""Texts of a run, safe for a terminal, a log and XML: a target chooses what an exception says, and its own name."""
+"""Texts of a run, made safe for a terminal, a log and XML, since exceptions and names come from a target."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from moefuzz.harness.run_log.outcome import ReportedFailure, RunOutcome
 
 _ENDINGS = {
     2: "wrong usage",
-    3: "stopped, since nothing can run here any more",
+    3: "stopped, since no more cases can run",
     4: "stopped by an internal error of moefuzz",
     5: "no example ran",
     130: "interrupted",
 }
-"""By exit code."""
+"""How a run ended, by exit code."""
 
 
 def lines(text: str) -> str:
-    """A text in lines that are each printable."""
+    """Return a text with each of its lines made printable."""
     return "\n".join(map(printable, text.splitlines()))
 
 
 def headline(failure: ReportedFailure) -> str:
-    """What fails, as "WrongValue of Y in mine:kernel"."""
+    """Return the title of a failure, as "WrongValue of Y in mine:kernel"."""
     return printable(f"{failure.kind}{f' of {failure.tensor}' if failure.tensor else ''} in {failure.target}")
 
 
 def report_page(failure: ReportedFailure) -> str:
-    """The path of the page of its report; empty where no report was written."""
+    """Return the path of the page of its report; "" if no report was written."""
     return printable(f"{failure.report}/report.md") if failure.report else ""
 
 
 def whole_text(failure: ReportedFailure) -> str:
-    """The text of a failure, and the command that runs its case again if that is not part of it."""
+    """Return the text of a failure with the command that runs its case again."""
     replay = "" if failure.replay in failure.text else f"\n    replay    {failure.replay}"
     unfinished = "" if failure.minimised else "\n    not minimised to the end"
     return lines(failure.text + replay + unfinished)
 
 
 def clean(outcome: RunOutcome) -> bool:
-    """Whether the run went to its end and nothing failed in it, reported or not."""
+    """Return whether the run ended normally without any failing example, reported or not."""
     return outcome.status == 0 and not outcome.failures and not any(regime.failing for regime in outcome.regimes)
 
 
 def verdict(outcome: RunOutcome) -> str:
-    """What a run came to, in one line. "nothing found" is never said of a run that was stopped, or in which an example failed."""
+    """Return the outcome of a run in one line. It is never "nothing found" if the run was stopped or an example failed."""
     said = []
     if outcome.failures:
         said.append(several(len(outcome.failures), "failure"))

@@ -74,7 +74,7 @@ def test_an_interrupt_while_minimising_keeps_the_smallest_case_so_far(tmp_path: 
     (left,) = run.unfinished()
     assert left.failure is not None and left.failure.case == GroupedGemmCase((1,)) and left.failure.mismatch is not None
     page = (tmp_path / "reports" / str(left.found.report) / "report.md").read_text()
-    assert "reducing it was interrupted" in page and "case      GroupedGemmCase(m_sizes=(1,))" in page
+    assert "minimising it was interrupted" in page and "case      GroupedGemmCase(m_sizes=(1,))" in page
 
 
 def test_shrinking_ends_after_its_time_with_the_smallest_so_far(monkeypatch: pytest.MonkeyPatch) -> None:

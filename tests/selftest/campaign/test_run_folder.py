@@ -81,7 +81,7 @@ def test_a_run_of_one_target_does_not_go_on_with_another_nor_beside_another_comm
     asked = {"targets": [LEAVES], "seconds": 1.0, "isolate": False, "case_seconds": 9.0, "sanitize": False, "known_issues": "", "share": ""}
     (tmp_path / "run.json").write_text(json.dumps({"format": 1, **asked, "starts": []}))
     status, out = fuzz("--run", str(tmp_path), "--time", "1s", "-t", "triton")
-    assert status == 2 and f"it is a run of {LEAVES}; another target wants another folder" in out
+    assert status == 2 and f"it is a run of {LEAVES}; use another folder for another target" in out
     with RunFolder(tmp_path).alone(socket.gethostname()):
         status, out = fuzz("--run", str(tmp_path), "--time", "1s")
     assert status == 2 and "works in it" in out

@@ -73,7 +73,7 @@ def test_every_limit_is_explained() -> None:
 def test_what_cannot_be_written_is_one_line(here: Path) -> None:
     (here / "mine.py").write_text("kept")
     for file, said in (
-        ("mine.py", "mine.py is there already"), ("none/mine.py", "none/mine.py: No such file"), ("/proc/mine.py", "/proc/mine.py: "),
+        ("mine.py", "mine.py exists already"), ("none/mine.py", "none/mine.py: No such file"), ("/proc/mine.py", "/proc/mine.py: "),
         ("mine", "give a name like mine.py"), ("my-kernel.py", "give a name like"), ("class.py", "give a name like"),
         ("torch.py", "a module torch is installed"), (".", "give a name like"), (".py", "give a name like"),
     ):  # fmt: skip

@@ -42,7 +42,7 @@ def test_a_report_is_found_by_its_id_listed_and_replayed(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     folder = write(failing(LEAVES, TWO), load_target(LEAVES), Path("moefuzz-reports"))
     report = read(folder)
-    assert re.search(r"^As far as \d+ cases around it tell, it takes: ", (folder / "report.md").read_text(), re.MULTILINE)
+    assert re.search(r"^Conditions of the failure, guessed from \d+ similar cases: ", (folder / "report.md").read_text(), re.MULTILINE)
     assert (report.case, report.target, report.title) == (TWO, LEAVES, "NotWritten of Y")
     for named in (folder.name, str(folder / "case.json")):
         done = CliRunner().invoke(commands.app, ["replay", named])

@@ -107,7 +107,7 @@ def test_the_verdict_is_one_sentence(events: tuple[dict[str, object], ...], says
 
 def test_a_run_of_which_nothing_was_heard_for_long_is_over(tmp_path: Path) -> None:
     page = page_of(write_run(tmp_path, turn(BEGAN + 9)))
-    assert "stopped without a word" in page and '<h1 class="good">Nothing found in 100 examples</h1>' in page
+    assert "stopped unexpectedly" in page and '<h1 class="good">Nothing found in 100 examples</h1>' in page
 
 
 def test_a_report_of_which_no_event_tells_is_linked(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_one_line_for_a_log() -> None:
     state = state_of(started(BEGAN, seconds=7_200), turn(BEGAN + 3_600, compiles=5), found(BEGAN + 3_600, "node1-1", case=CASE))
     said_in = plain_line(state, BEGAN + 3_600)
     assert said_in == "1 h left, 100 examples, 10.0/s now, 0 failures, 1 being reduced, 2 workers (1 reducing), 5 compiles"
-    assert plain_line(RunState(), 0.0) == "0 s gone, 0 examples, 0/s now, 0 failures, 0 workers, 0 compiles"
+    assert plain_line(RunState(), 0.0) == "0 s elapsed, 0 examples, 0/s now, 0 failures, 0 workers, 0 compiles"
 
 
 def test_a_run_without_events_is_an_empty_state(tmp_path: Path) -> None:
