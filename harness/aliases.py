@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
 
 MOVED = {
     "moefuzz.harness.adapters": "moefuzz.harness.targets.adapters",
@@ -38,11 +39,24 @@ def current(module: str) -> str:
     return module
 
 
+def _new_spec(old: str) -> ModuleSpec | None:
+    """Return where the module of an old path is found today; None for a path that is none."""
+    try:
+        return importlib.util.find_spec(current(old)) if current(old) != old else None
+    except ModuleNotFoundError:
+        return None
+
+
 class _Moved(MetaPathFinder, Loader):
     """Gives the module of the new path for the old one, so that there is one of each."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
-        return ModuleSpec(fullname, self) if current(fullname) != fullname else None
+        return ModuleSpec(fullname, self) if _new_spec(fullname) is not None else None
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Return the code of the module, for ``python -m``."""
+        spec = _new_spec(fullname)
+        return None if spec is None else spec.loader.get_code(current(fullname))  # type: ignore[union-attr]
 
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = importlib.import_module(current(module.__name__))

@@ -45,10 +45,15 @@ _REGISTERED: dict[str, tuple[Contract, Any]] = {}
 def register(contract: Contract, level: Any) -> None:
     """Add a level of another package: its contract and its Level. Call it where the module of its targets is imported.
 
-    A later registration takes the place of an earlier one. Raises ValueError for the name of a level of moefuzz's own.
+    A later registration takes the place of an earlier one. Raises ValueError for the name of a level of moefuzz's own, and for a
+    tensor that another level has in another pass.
     """
     if contract.level in LEVELS:
         raise ValueError(f"{contract.level!r} is a level of moefuzz's own: give another name")
+    others = {tensor: made_by for other in contracts() if other.level != contract.level for tensor, made_by in other.passes.items()}
+    for tensor, made_by in contract.passes.items():
+        if others.get(tensor, made_by) != made_by:
+            raise ValueError(f"{tensor} is a tensor of the {others[tensor]} pass at another level: give another name")
     _REGISTERED[contract.level] = contract, level
 
 

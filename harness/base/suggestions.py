@@ -84,7 +84,7 @@ def _in_a_file(spec: str) -> list[str]:
     said, _, attribute = spec.partition(":")
     file, module, after = _file_of(said)
     if file is None:
-        near = get_close_matches(said, [path.stem for path in Path().glob("*.py")], 1)
+        near = get_close_matches(said, [path.stem for path in Path().glob("*.py") if path.stem.isidentifier()], 1)
         return _in_a_file(f"{near[0]}:{attribute}") or [f"{near[0]}:{attribute}"] if near and attribute else []
     if attribute and module == said and said not in sys.modules:  # the named file exists, and its import failed
         return []

@@ -139,7 +139,8 @@ class ShortRun:
     def _report(self, step: Reduced) -> None:
         report = str(self.options.report_dir / step.found.report) if step.found.report else ""  # from where the run was started
         self.tally.fail(step, report, *self._until(step.found))
-        where = f"{report}/report.md" if report else f"could not be written: {step.said}"
+        where = f"{report}/report.md" if report else "could not be written"
+        where += f": {step.said}" if not report else f", with the failure alone: {step.said}" if step.said else ""
         self._say(f"{step.failure}\n    report    {where}\n")
 
     def _until(self, found: Found) -> tuple[int, float]:

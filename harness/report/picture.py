@@ -31,10 +31,12 @@ def picture_of(claim: Claim, seen: ElementwiseError) -> Picture:
     else:
         sizes = claim.m_sizes or ()
     borders = tuple(int(row) for row in np.cumsum(sizes)[:-1] if 0 < row < share.size)
-    row_block, column_block = claim.blocks[-2:]
+    row_block, column_block = (claim.blocks if len(claim.blocks) > 1 else (*claim.blocks, None))[-2:]
     rows = [row for start, size in zip((0, *np.cumsum(sizes)), sizes, strict=False) for row in _tile_edges(row_block, size, int(start))]
-    columns = _tile_edges(column_block, share.shape[-1])
-    return Picture(claim.tensor, share.reshape(-1, share.shape[-1]), claim.axes[-2:], borders, (tuple(rows), tuple(columns)))
+    share = share.reshape(-1, share.shape[-1] if share.ndim > 1 else 1)
+    columns = _tile_edges(column_block, share.shape[1])
+    axes = claim.axes[-2:] if len(claim.axes) > 1 else (*claim.axes, "")
+    return Picture(claim.tensor, share, axes, borders, (tuple(rows), tuple(columns)))
 
 
 def _tile_edges(block: int | None, size: int, start: int = 0) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 from moefuzz.harness.failures import Failure
 from moefuzz.harness.numerics.claims import Claim
 
-MOST_ELEMENTS = 1_000_000
+MOST_ELEMENTS = 20_000
 """A case with more elements is not sent from one process to another; its report runs it again in the worker."""
 
 
@@ -53,25 +53,35 @@ def kept(checked: Checked) -> Iterator[None]:
 
 
 def checked_of(failure: Failure) -> Checked | None:
-    """Return the ``Checked`` of a failure; None where it has none, or where that stayed in another process."""
+    """Return what was noted on a failure; None where nothing was, or where it stayed in another process or cannot be read here."""
     if isinstance(failure.checked, bytes):
-        failure.checked = pickle.loads(failure.checked)  # noqa: S301 - written by our own worker
+        try:
+            failure.checked = pickle.loads(failure.checked)  # noqa: S301 - values of moefuzz, and of the level: see _plain
+        except Exception:  # of a level whose module this process has not imported
+            failure.checked = None
     checked: Checked | None = failure.checked
     return checked
 
 
 def packed(failure: Failure) -> bytes | None:
-    """Return the ``Checked`` of a failure, pickled for another process; None where there is none, or where it is too large."""
+    """Return what was noted on a failure as another process can read it; None for nothing, and where it is too large."""
     checked = checked_of(failure)
     if checked is None or failure.case.elements > MOST_ELEMENTS:
         return None
     try:
-        claims = tuple(replace(claim, got=_apart(claim.got)) for claim in checked.claims)
+        claims = tuple(replace(claim, got=_plain(claim.got)) for claim in checked.claims)
         return pickle.dumps(replace(checked, result=None, claims=claims))
-    except Exception:  # a target may return what cannot be copied
+    except Exception:  # whatever a target returned may refuse to be copied
         return None
 
 
-def _apart(got: Any) -> Any:
-    """Return a tensor without its graph, on the CPU; anything else as it is."""
-    return got.detach().cpu() if isinstance(got, torch.Tensor) else got
+def _plain(got: object) -> Any:
+    """Return a tensor of the same numbers that is torch's own, on the CPU and without a graph; None for what is none.
+
+    A subclass, or any other object, would bring code of the target into the process that reads it.
+    """
+    if not isinstance(got, torch.Tensor) or got.layout != torch.strided or got.is_meta or got.is_nested:
+        return None
+    with torch._C.DisableTorchFunctionSubclass():
+        plain = torch.Tensor.as_subclass(got.detach().cpu().clone(), torch.Tensor)
+    return plain if type(plain) is torch.Tensor else None
