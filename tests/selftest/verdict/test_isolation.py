@@ -43,7 +43,7 @@ FORGETS = "moefuzz.harness.planted.faults:forgets_the_row_mask"
 
 
 @pytest.fixture(scope="module")
-def run_in_worker() -> Iterator[Isolation]:
+def apart() -> Iterator[Isolation]:
     with isolated(5.0) as isolation:
         yield isolation
 
