@@ -16,7 +16,7 @@ LEFT = interrupted_cases(load_target(spec).name for level in OWN_TARGETS for spe
 if LEFT:
 
     @pytest.fixture(scope="module")
-    def run_in_worker() -> Iterator[None]:
+    def apart() -> Iterator[None]:
         """Until the failure is minimised, too."""
         with isolated():
             yield
