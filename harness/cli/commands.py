@@ -53,6 +53,7 @@ app = typer.Typer(
     help="Find bugs in Mixture-of-Experts GPU kernels before users do.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # which joins the lines of a paragraph
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
