@@ -144,9 +144,9 @@ def _target_names() -> str:
     """Return the names of the run's targets. A target that cannot be used ends the run with one line."""
     from moefuzz.harness.base.contract import LEVELS
     from moefuzz.harness.targets import BadTarget
-    from moefuzz.harness.targets.registry import OWN_TARGETS, load_target
+    from moefuzz.harness.targets.registry import OWN_TARGETS, load_target, specs_of_environment
 
-    specs = os.environ.get(TARGET_VARIABLE, "").split() or [own[0] for own in OWN_TARGETS.values()]
+    specs = specs_of_environment() or [own[0] for own in OWN_TARGETS.values()]
     try:
         targets = [load_target(spec) for spec in specs]
     except BadTarget as error:

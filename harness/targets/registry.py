@@ -38,9 +38,14 @@ def chosen(spec: str) -> Iterator[None]:
         yield
 
 
+def specs_of_environment() -> list[str]:
+    """Return the targets that the environment variable MOEFUZZ_TARGET names, separated by blanks, each by its module."""
+    return [without_file(spec) for spec in os.environ.get(TARGET_VARIABLE, "").split()]
+
+
 def specs_of_run(level: str) -> list[str]:
     """Return the targets of a level that the environment variable MOEFUZZ_TARGET names, separated by blanks; without it, moefuzz's own."""
-    named = os.environ.get(TARGET_VARIABLE, "").split()
+    named = specs_of_environment()
     return [spec for spec in named if load_target(spec).level == level] if named else list(OWN_TARGETS.get(level, ()))
 
 
@@ -50,7 +55,7 @@ def default_target(level: str = DEFAULT_LEVEL) -> Target:
     Raises BadTarget at a level for which moefuzz has no target of its own.
     """
     one = ambient.current().target
-    specs = [one] if one else os.environ.get(TARGET_VARIABLE, "").split() or OWN_TARGETS.get(level, ())
+    specs = [one] if one else specs_of_environment() or OWN_TARGETS.get(level, ())
     named = [load_target(spec) for spec in specs]
     if not named:
         raise BadTarget(f"moefuzz has no target of level {level}: name one")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from moefuzz.harness.cli import commands
 from moefuzz.harness.levels.cases import GroupedGemmCase, MoeBlockCase
 from moefuzz.harness.targets import BadTarget, Target
-from moefuzz.harness.targets.registry import load_target
+from moefuzz.harness.targets.registry import default_target, load_target, specs_of_run
 from moefuzz.harness.verdict.check import check, failure_of
 from moefuzz.kernels.reference import grouped_gemm_reference
 from moefuzz.strategies import grouped_gemm_cases
@@ -237,3 +237,11 @@ def test_a_target_that_exits_is_a_failure_that_says_where() -> None:
 def test_replaying_what_is_no_case_is_one_line_and_exit_code_2(case: str) -> None:
     done = CliRunner().invoke(commands.app, ["replay", case])
     assert done.exit_code == 2 and done.output.startswith("moefuzz: ") and done.output.count("\n") == 1
+
+
+def test_a_file_in_the_environment_names_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in_a_file.py").write_text("def mine(X, W, m_sizes): return X")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MOEFUZZ_TARGET", "in_a_file.py:mine torch_loop")
+    assert specs_of_run("grouped_gemm") == ["in_a_file:mine", "torch_loop"]
+    assert default_target().name == "in_a_file:mine"
